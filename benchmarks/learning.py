@@ -1,0 +1,306 @@
+"""What recipes learn in minutes: probe scores over training seeds, and the curve of score against time.
+
+    python -m benchmarks.learning fashion-mnist --seeds 0 1 2
+    OPENJEPA_TEST_DATA=... python -m benchmarks.learning cifar10 --recipes i-jepa --jobs 2
+
+Every seed is trained, through the public API, in a process of its own; what has finished is not trained again when the
+same command is repeated. Scores of the final models are on the whole data set, with intervals over the seeds; the
+curve probes checkpoints on a subset, after training, outside the measured minutes. A run under `--runs` that was cut
+off, or had other options, is replaced.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+from openjepa.errors import UserError
+
+PRESETS = {"fashion-mnist": "tiny", "cifar10": "tiny-cifar10"}
+SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+"""Of the steps, at which the curve is probed."""
+SAVE_EVERY = 0.05
+KINDS = ("linear", "knn")
+CLOCK, RESULT = "clock.json", "learning.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run and its probes."""
+
+    recipe: str
+    preset: str
+    data: str
+    seed: int
+    threads: int
+    options: dict[str, str]
+    out: Path
+    subset: int
+    """Images that the curve fits on, and tests on."""
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What a finished result must agree with to be used again."""
+        told = {name: str(value) for name, value in asdict(self).items() if name != "out"}
+        return told | {"data": Path(self.data).name}
+
+
+@dataclass
+class Clock:
+    """A run's progress: seconds, and CPU seconds of all threads, after each step."""
+
+    label: str
+    elapsed: list[tuple[float, float]] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+
+    def started(self, total: int) -> None:
+        self.begun = time.perf_counter(), time.process_time()
+        self.elapsed = [(0.0, 0.0)]
+
+    def step(self, step: int, loss: float, rate: float) -> None:
+        self.elapsed.append((time.perf_counter() - self.begun[0], time.process_time() - self.begun[1]))
+
+    def event(self, text: str) -> None:
+        self.events.append(text)
+        tell(f"{self.label}: {text}")
+
+    def finished(self) -> None: ...
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train and probe one seed; the result, which also lies in the run's directory."""
+    path = job.out / f"{job.recipe}-{job.preset}-seed{job.seed}"
+    if (done := reusable(path / RESULT, job)) is not None:
+        return done
+    import torch
+
+    torch.set_num_threads(job.threads)
+    trained = reusable(path / CLOCK, job) or train(path, job)
+    tell(f"{path.name}: {trained['minutes']:.1f} min, {trained['core_minutes']:.1f} core-minutes; probing")
+    result = {name: value for name, value in trained.items() if name != "elapsed"}
+    result |= probes(path, job, trained["elapsed"])
+    record.write_json(path / RESULT, result)
+    return result
+
+
+def reusable(path: Path, job: Job) -> dict[str, Any] | None:
+    """What an earlier call of the same job has written."""
+    done = json.loads(path.read_text()) if path.is_file() else {}
+    return done if done.get("job") == job.key else None
+
+
+def train(path: Path, job: Job) -> dict[str, Any]:
+    """A run in `path`, from the start; its times, also as `clock.json`."""
+    import openjepa
+
+    shutil.rmtree(path, ignore_errors=True)
+    clock = Clock(path.name)
+    options = {"train.save_every": SAVE_EVERY, "train.keep": round(1 / SAVE_EVERY) + 1}
+    options |= {**job.options, "train.seed": job.seed}
+    openjepa.train(job.recipe, preset=job.preset, data=job.data, out=path, options=options, progress=clock)
+    seconds, cpu_seconds = clock.elapsed[-1]
+    trained = {
+        "job": job.key,
+        "minutes": seconds / 60,
+        "core_minutes": cpu_seconds / 60,
+        "peak_mib": record.peak_mib(),
+        "events": clock.events,
+        "elapsed": clock.elapsed,
+    }
+    record.write_json(path / CLOCK, trained, indent=None)
+    return trained
+
+
+def probes(path: Path, job: Job, elapsed: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """The verdict, the config, the final model's table, and the curve."""
+    from openjepa.evals import probe
+    from openjepa.evals.runs import untrained
+    from openjepa.signals.images import open_images
+    from openjepa.training import Run, load
+
+    opened = Run.open(path)
+    signal = opened.config.signal
+    train, test = (
+        open_images(opened.config.data, split=split, size=signal.size, channels=signal.channels)
+        for split in ("train", "test")
+    )
+    random_init = partial(untrained, opened.config)
+    table = probe(load(path), train, test, kinds=KINDS, random_init=random_init, seeds=[job.seed])
+    few = [some(images, job.subset) for images in (train, test)]
+    curve = []
+    for step, model in checkpoints(opened):
+        seconds, cpu_seconds = elapsed[step]
+        part = probe(model, *few, kinds=KINDS)
+        scores = {kind: part.score("model", kind).mean for kind in KINDS}
+        curve.append({"step": step, "minutes": seconds / 60, "core_minutes": cpu_seconds / 60, **scores})
+    return {
+        "verdict": asdict(opened.verdict()),
+        "config": opened.config.model_dump(mode="json") | {"data": Path(job.data).name},
+        "table": table.to_dict(),
+        "curve": curve,
+    }
+
+
+def some(images: Any, count: int) -> Any:
+    """That many images, every class in proportion, always the same."""
+    import numpy as np
+
+    from openjepa.evals.splits import stratified
+
+    if count >= len(images):
+        return images
+    return images.subset(stratified(images.labels, count, np.random.default_rng(0)))
+
+
+def checkpoints(opened: Any) -> Iterator[tuple[int, Any]]:
+    """Steps and models nearest to `SHARES` of the run."""
+    from openjepa.hub import store
+
+    found = {int(path.name.removeprefix("step-")): path for path in opened.checkpoints.all()}
+    last = max(found)
+    wanted = dict.fromkeys(min(found, key=lambda step: abs(step - share * last)) for share in SHARES)
+    for step in wanted:
+        model = store.rebuild(opened.config)
+        store.load_weights(model, found[step] / store.WEIGHTS)
+        yield step, model.eval()
+
+
+def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """By recipe: the table over seeds, the times, the mean curve."""
+    from openjepa.evals import ProbeTable, combine
+
+    recipes: dict[str, Any] = {}
+    for name in dict.fromkeys(result["job"]["recipe"] for result in results):
+        runs = [result for result in results if result["job"]["recipe"] == name]
+        table = combine([ProbeTable.from_dict(run["table"]) for run in runs])
+        curve = [
+            {key: sum(point[key] for point in points) / len(points) for key in points[0]}
+            for points in zip(*(run["curve"] for run in runs), strict=True)
+        ]
+        recipes[name] = {"table": table.to_dict(), "curve": curve, "runs": runs}
+    return recipes
+
+
+def as_markdown(dataset: str, recipes: dict[str, Any]) -> str:
+    """Scores, whether the intervals lie apart, and the curves."""
+    lines = [
+        f"### {dataset}, frozen features, accuracy in % [95 % interval]",
+        "",
+        "| recipe | features | linear | 10-NN | seeds | minutes | core-minutes | verdict |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, summary in recipes.items():
+        scores = {(s["row"], s["kind"]): s for s in summary["table"]["scores"]}
+        for row in dict.fromkeys(row for row, _ in scores):
+            cells = [_cell(scores[row, kind]) for kind in KINDS]
+            lines.append("| " + " | ".join([name, row, *cells, *_facts(row, summary["runs"])]) + " |")
+    lines += ["", "Score against time (means over seeds; a subset, so comparable only with one another):", ""]
+    lines += ["| recipe | step | minutes | core-minutes | linear | 10-NN |", "|---|---|---|---|---|---|"]
+    for name, summary in recipes.items():
+        for p in summary["curve"]:
+            numbers = f"{p['step']:.0f} | {p['minutes']:.1f} | {p['core_minutes']:.1f} | "
+            lines.append(f"| {name} | {numbers}{100 * p['linear']:.1f} | {100 * p['knn']:.1f} |")
+    return "\n".join([*lines, "", *(_bar(name, summary) for name, summary in recipes.items()), ""])
+
+
+def _cell(score: dict[str, Any]) -> str:
+    return f"{100 * score['mean']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+
+
+def _facts(row: str, runs: Sequence[dict[str, Any]]) -> list[str]:
+    if row != "model":
+        return [""] * 4
+    minutes, cores = ([run[key] for run in runs] for key in ("minutes", "core_minutes"))
+    words = ", ".join(dict.fromkeys(run["verdict"]["word"] for run in runs))
+    return [str(len(runs)), f"{max(minutes):.1f}", f"{max(cores):.1f}", words]
+
+
+def _bar(name: str, summary: dict[str, Any]) -> str:
+    """A sentence: over which baselines the interval lies."""
+    scores = {(s["row"], s["kind"]): s for s in summary["table"]["scores"]}
+    said = []
+    for (row, kind), score in scores.items():
+        if row != "model":
+            above = scores["model", kind]["low"] > score["high"]
+            said.append(f"{kind} {'above' if above else 'NOT above'} {row}")
+    return f"- {name}: {', '.join(said)} (95 % intervals)."
+
+
+def tell(text: str) -> None:
+    """On standard error, with the time."""
+    print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
+
+
+def data_of(dataset: str) -> str:
+    """Where a data set lies, as `open_images` takes it."""
+    if dataset == "fashion-mnist":
+        return dataset
+    root = os.environ.get("OPENJEPA_TEST_DATA")
+    if root is None or not (Path(root) / dataset).is_dir():
+        raise SystemExit(
+            f"{dataset}: set OPENJEPA_TEST_DATA to a folder that holds {dataset}/, or give --data"
+        )
+    return str(Path(root) / dataset)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__.split("\n")[0])
+    parser.add_argument("dataset", choices=list(PRESETS))
+    parser.add_argument("--recipes", nargs="+", default=["i-jepa", "lejepa"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--preset", help="instead of tiny (Fashion-MNIST), tiny-cifar10 (CIFAR-10)")
+    parser.add_argument("--data", help="another place of the data set")
+    parser.add_argument("--set", nargs="+", default=[], metavar="OPTION=VALUE", help="as in openjepa train")
+    parser.add_argument("--threads", type=int, default=1, help="of each training")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument(
+        "--subset", type=int, default=5000, help="images that the curve's probes fit and test on"
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/learning"), help="where runs are kept")
+    parser.add_argument("--results", type=Path, default=record.RESULTS)
+    parser.add_argument(
+        "--note", default="", help="what a reader should know of the minutes, e.g. other load"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run all seeds of all recipes, write JSON and markdown, print the markdown."""
+    args = parse(arguments)
+    preset, data = args.preset or PRESETS[args.dataset], args.data or data_of(args.dataset)
+    options = dict(item.split("=", 1) for item in args.set)
+    jobs = [
+        Job(recipe, preset, data, seed, args.threads, options, args.runs / args.dataset, args.subset)
+        for seed in args.seeds
+        for recipe in args.recipes
+    ]
+    os.environ |= {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(args.jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
+        try:
+            results = list(pool.map(run, jobs))
+        except UserError as error:
+            raise SystemExit(str(error)) from None
+    recipes = summarise(results)
+    text = as_markdown(args.dataset, recipes)
+    setting = {key: getattr(args, key) for key in ("seeds", "threads", "jobs", "subset", "note")}
+    name = f"learning-{args.dataset}"
+    path = record.write(name, {**setting, "recipes": recipes}, args.results)
+    path.with_suffix(".md").write_text(text)
+    print(text)
+    print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()

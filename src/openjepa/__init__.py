@@ -1,0 +1,42 @@
+"""OpenJEPA: train, examine and use joint-embedding predictive architectures.
+
+model = openjepa.train("i-jepa", preset="tiny", data="fashion-mnist")
+features = model.embed(images)            # [B, C, H, W] to [B, D]
+model = openjepa.load("runs/mine")
+"""
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Idle OpenMP threads that spin slow a busy machine down up to sevenfold; only effective before torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+if TYPE_CHECKING:
+    from openjepa.check import check_jepa
+    from openjepa.errors import UserError
+    from openjepa.estimator import JEPATransformer
+    from openjepa.jepa import JEPA
+    from openjepa.training import load, train
+
+__all__ = ["JEPA", "JEPATransformer", "UserError", "check_jepa", "load", "train"]
+
+_HOMES = {
+    "JEPA": "openjepa.jepa",
+    "JEPATransformer": "openjepa.estimator",
+    "UserError": "openjepa.errors",
+    "check_jepa": "openjepa.check",
+    "load": "openjepa.training",
+    "train": "openjepa.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch only when something that needs it is asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'openjepa' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,296 @@
+"""The commands. Nothing here imports torch until a command that needs it runs."""
+
+import argparse
+import difflib
+import json
+import shlex
+import sys
+from collections.abc import Container, Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openjepa.errors import UserError
+
+if TYPE_CHECKING:
+    from openjepa.evals.table import ProbeTable
+    from openjepa.recipes import Recipe
+
+TRAIN_HELP = """\
+Every choice swaps from here, by its dotted name:
+
+  openjepa train i-jepa --guard sigreg --target shared
+  openjepa train lejepa --encoder timm --encoder.name resnet18
+  openjepa train i-jepa --preset tiny --train.steps 500 --train.lr 2e-3
+
+`openjepa train RECIPE --help` lists the recipe's options with their values.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; exits with 2 and one sentence on a mistake that the user can mend."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        args = _parse(arguments)
+        args.run(args)
+    except UserError as error:
+        print(f"openjepa: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("openjepa: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(0) from None
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    own, changes = list(arguments), {}
+    if own[:1] == ["train"]:
+        own, changes = _split(own, _commands(parser)["train"]._option_string_actions)
+    args, rest = parser.parse_known_args(own)
+    if rest:
+        nearest = _nearest(rest[0], _commands(parser)[args.command]._option_string_actions)
+        raise UserError(f"unexpected argument {rest[0]!r}{nearest}; see `openjepa {args.command} --help`")
+    args.line, args.changes = shlex.join(["openjepa", *arguments]), changes
+    return args
+
+
+def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    return next(a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+
+
+def _nearest(word: str, options: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, options, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="openjepa",
+        description="Train, examine and use joint-embedding predictive architectures.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"openjepa {version('openjepa')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, run: Any, text: str, **options: Any) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False, **options)
+        sub.set_defaults(run=run)
+        return sub
+
+    recipes = command("recipes", _recipes, "list the recipes: each a paper, a row of six choices")
+    recipes.add_argument("--markdown", action="store_true", help="as the table in the README")
+    recipes.add_argument("--json", action="store_true", help="with all presets, for machines")
+
+    train = command(
+        "train",
+        _train,
+        "train a recipe on images",
+        epilog=TRAIN_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    train.add_argument("recipe", nargs="?", help="see `openjepa recipes`")
+    train.add_argument("-h", "--help", action="store_true", help="show this, or a recipe's options")
+    train.add_argument("--preset", help="a named size, e.g. tiny (two CPU cores, minutes) or vit-b16")
+    train.add_argument(
+        "--data", help="a folder of images, tar shards, a .npy file, or fashion-mnist (the default)"
+    )
+    train.add_argument("--out", help="the run's directory (default: runs/RECIPE-PRESET-SEED)")
+    train.add_argument("--config", help="a saved config.json or a YAML file, with options on top")
+    train.add_argument(
+        "--resume", metavar="DIR", help="continue an interrupted run, bit for bit; --data where it has moved"
+    )
+    train.add_argument("--steps", help="short for --train.steps")
+    train.add_argument("--seed", help="short for --train.seed")
+    train.add_argument("--on-collapse", help="warn, stop or rollback; short for --train.on_collapse")
+    train.add_argument("--json", action="store_true", help="print the result as JSON and no progress")
+
+    probe = command("probe", _probe, "score frozen features beside a random encoder and raw pixels")
+    probe.add_argument(
+        "runs", nargs="+", metavar="RUN", help="a run; several of one recipe give intervals over seeds"
+    )
+    probe.add_argument("--data", help="labelled images (default: the data of the run)")
+    probe.add_argument("--test", help="test images (default: the test split of --data)")
+    probe.add_argument("--kinds", nargs="+", default=["linear", "knn"], help="of linear, knn, attentive")
+    probe.add_argument(
+        "--few-label", nargs="+", type=float, default=[], metavar="SHARE", help="e.g. 0.01 0.1"
+    )
+    probe.add_argument(
+        "--seed", type=int, default=0, help="of validation splits, label draws, random encoders"
+    )
+    probe.add_argument("--json", action="store_true", help="print the table as JSON")
+
+    embed = command("embed", _embed, "write one feature vector per image, in bounded memory")
+    embed.add_argument("run_dir", metavar="RUN")
+    embed.add_argument("--data", help="images (default: the data of the run)")
+    embed.add_argument("--split", default="train", help="train or test, where the data has splits")
+    embed.add_argument("-o", "--output", required=True, help="a .npy or .parquet file")
+    embed.add_argument("--json", action="store_true")
+
+    health = command("health", _health, "the verdict on a run, with the numbers behind it")
+    health.add_argument("run_dir", metavar="RUN")
+    health.add_argument("--json", action="store_true")
+
+    report = command("report", _report, "write a run's report.html: one file that opens offline")
+    report.add_argument("run_dir", metavar="RUN")
+    report.add_argument("--data", help="images to look at (default: the test split of the run's data)")
+    report.add_argument("--json", action="store_true")
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its mistakes are the user's, like any other."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = ", ".join(action.choices)
+            raise UserError(f"unknown command {value!r}, known are {known}{_nearest(value, action.choices)}")
+
+    def error(self, message: str) -> Any:
+        raise UserError(f"{message}; see `{self.prog} --help`")
+
+
+def _split(words: Sequence[str], own: Container[str]) -> tuple[list[str], dict[str, str]]:
+    """The command's own words, and `--guard sigreg --guard.slices=512` as dotted changes; no value means `true`.
+
+    Before argparse sees them: it would take the value of an option that it does not know for the recipe.
+    """
+    kept, changes, left = [], {}, list(words)
+    while left:
+        word = left.pop(0)
+        name, equals, value = word.partition("=")
+        if not word.startswith("--") or name in own:
+            kept.append(word)
+            continue
+        if not equals:
+            value = left.pop(0) if left and not left[0].startswith("--") else "true"
+        changes[name.removeprefix("--").replace("-", "_")] = value
+    return kept, changes
+
+
+def _recipes(args: argparse.Namespace) -> None:
+    from openjepa.recipes.table import as_dicts, as_markdown, as_text
+
+    print(json.dumps(as_dicts(), indent=2) if args.json else as_markdown() if args.markdown else as_text())
+
+
+def _train(args: argparse.Namespace) -> None:
+    if args.help:
+        _train_help(args.recipe)
+        return
+    from openjepa.training import resume, start
+    from openjepa.training.progress import Console, Silent
+
+    progress = Silent() if args.json else Console()
+    if args.resume:
+        named = (args.recipe, args.preset, args.out, args.config, args.steps, args.seed, args.on_collapse)
+        if args.changes or any(value is not None for value in named):
+            raise UserError(
+                "--resume continues a run as it was configured: give nothing but --data beside it"
+            )
+        run = resume(args.resume, data=args.data, progress=progress)
+    else:
+        config = _configure(args)
+        out = args.out or f"runs/{config.recipe}-{config.preset}-{config.train.seed}"
+        adapt = "signal.channels" not in args.changes
+        run = start(config, out, adapt=adapt, progress=progress, command=args.line)
+    if run.writes:
+        verdict = run.verdict()
+        _show(
+            args,
+            {
+                "run": str(run.path),
+                "verdict": verdict.word,
+                "reason": verdict.reason,
+                "advice": verdict.advice,
+            },
+        )
+
+
+def _configure(args: argparse.Namespace) -> "Recipe":
+    from openjepa.recipes import configure
+    from openjepa.training.run import read_config
+
+    base = read_config(args.config) if args.config else {}
+    recipe = args.recipe or base.get("recipe")
+    if recipe is None:
+        raise UserError("name a recipe to train; `openjepa recipes` lists them")
+    named = {"train.steps": args.steps, "train.seed": args.seed, "train.on_collapse": args.on_collapse}
+    changes = {name: value for name, value in {**named, "data": args.data}.items() if value is not None}
+    return configure(recipe, args.preset or (None if base else "tiny"), changes | args.changes, base)
+
+
+def _train_help(recipe: str | None) -> None:
+    print(_commands(_parser())["train"].format_help())
+    if recipe:
+        from openjepa.config import describe
+        from openjepa.recipes import find
+
+        cls = find(recipe)
+        print(f"Presets of {recipe}: {', '.join(cls.presets)}\nOptions, with the paper's values:\n")
+        print(describe(cls))
+
+
+def _probe(args: argparse.Namespace) -> None:
+    from openjepa.evals import probe_runs
+    from openjepa.waiting import Waiting
+
+    with Waiting() as waiting:
+        table: ProbeTable = probe_runs(
+            args.runs,
+            data=args.data,
+            test=args.test,
+            kinds=args.kinds,
+            few_label=args.few_label,
+            seed=args.seed,
+            progress=waiting,
+        )
+    print(json.dumps(table.to_dict()) if args.json else table)
+
+
+def _embed(args: argparse.Namespace) -> None:
+    from openjepa.evals import embed_to_file
+    from openjepa.signals.images import open_images
+    from openjepa.training import load
+    from openjepa.waiting import Waiting
+
+    model = load(args.run_dir)
+    signal = model.config.signal
+    data = args.data or model.config.data
+    images = open_images(data, split=args.split, size=signal.size, channels=signal.channels)
+    with Waiting() as waiting:
+        embed_to_file(model, images, args.output, name=args.run_dir, progress=waiting)
+    _show(args, {"features": args.output, "images": len(images), "skipped": len(images.skipped)})
+
+
+def _health(args: argparse.Namespace) -> None:
+    from openjepa.training.run import Run
+
+    run = Run.open(args.run_dir)
+    verdict, numbers = run.verdict(), run.last("health")
+    found = {"verdict": verdict.word, "reason": verdict.reason, "advice": verdict.advice}
+    _show(args, {**found, **{name: value for name, value in numbers.items() if name != "kind"}})
+
+
+def _report(args: argparse.Namespace) -> None:
+    from openjepa.report import write_report
+    from openjepa.waiting import Waiting
+
+    with Waiting() as waiting:
+        path = write_report(Path(args.run_dir), data=args.data, progress=waiting)
+    _show(args, {"report": str(path)})
+
+
+def _show(args: argparse.Namespace, found: dict[str, Any]) -> None:
+    if args.json:
+        print(json.dumps(found))
+        return
+    width = max(map(len, found))
+    for name, value in found.items():
+        if value not in ("", None):
+            print(
+                f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}"
+            )

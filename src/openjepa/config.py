@@ -1,0 +1,191 @@
+"""Typed configs: every choice is a tagged union, every mistake is named by its dotted path."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from openjepa.errors import UserError
+
+
+class Config(BaseModel):
+    """Base of all settings: unknown keys are refused, values are checked, nothing changes after construction."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Self:
+        """Validate plain data.
+
+        Raises:
+            UserError: one sentence with *all* mistakes, each by its dotted path, with the nearest valid name.
+        """
+        try:
+            return cls.model_validate(dict(data))
+        except ValidationError as error:
+            raise UserError("; ".join(_explain(cls, data, item) for item in error.errors())) from None
+
+
+class Choice(Config):
+    """One member of a tagged union; `kind` names it in files and on the command line."""
+
+    kind: str
+
+
+def override(cls: type[Config], data: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
+    """Plain config data with dotted changes on top, e.g. `{"guard": "sigreg", "guard.slices": "512"}`.
+
+    A bare name given to a tagged union switches its member; the old member's options go with it. Shorter paths
+    are applied first, so the order on the command line does not matter. `guard.kind` means `guard`.
+
+    Raises:
+        UserError: a path that does not exist, with the nearest that does.
+    """
+    result = _plain(data)
+    changes = {path.removesuffix(".kind"): value for path, value in changes.items()}
+    for path in sorted(changes, key=lambda p: p.count(".")):
+        *parents, leaf = path.split(".")
+        node: Any = result
+        for name in parents:
+            node = node.setdefault(name, {}) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or not _exists(cls, path, result):
+            raise UserError(f"unknown option {path!r}{_nearest(path, dotted_paths(cls, result))}")
+        value = _scalar(changes[path])
+        kinds = {
+            kind: member for member in models_in(_annotation(cls, path, result)) if (kind := kind_of(member))
+        }
+        if kinds and isinstance(value, str):
+            if value not in kinds:
+                allowed = ", ".join(kinds)
+                raise UserError(f"{path}: {value!r} is not one of {allowed}{_nearest(value, kinds)}")
+            if not isinstance(node.get(leaf), dict) or node[leaf].get("kind") != value:
+                node[leaf] = {"kind": value}
+        else:
+            node[leaf] = None if value == "none" and _optional(cls, path, result) else value
+    return result
+
+
+def dotted_paths(
+    cls: type[BaseModel], data: Mapping[str, Any] | None = None, prefix: str = ""
+) -> Iterator[str]:
+    """Every option's dotted path, for the union members that `data` (or the defaults) select."""
+    for name, member, value in _walk(cls, data or {}):
+        yield prefix + name
+        if member is not None:
+            yield from dotted_paths(member, value if isinstance(value, Mapping) else None, f"{prefix}{name}.")
+
+
+def kind_of(member: type[BaseModel]) -> str | None:
+    """The tag of a union's member; `None` for a plain config."""
+    field = member.model_fields.get("kind")
+    return None if field is None or field.default is None else str(field.default)
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The config classes inside a field's annotation (a class, a union, `Annotated`, or an optional of these)."""
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for inner in get_args(annotation) for model in models_in(inner)]
+
+
+def _walk(cls: type[BaseModel], data: Mapping[str, Any]) -> Iterator[tuple[str, type[BaseModel] | None, Any]]:
+    for name, field in cls.model_fields.items():
+        value = data.get(name, field.get_default(call_default_factory=True))
+        value = value.model_dump() if isinstance(value, BaseModel) else value
+        members = models_in(field.annotation)
+        kind = value.get("kind") if isinstance(value, Mapping) else None
+        chosen = next((m for m in members if kind_of(m) == kind), members[0] if members else None)
+        yield name, chosen, value
+
+
+def _annotation(cls: type[BaseModel], path: str, data: Mapping[str, Any]) -> Any:
+    """The type of an option that exists."""
+    first, _, rest = path.partition(".")
+    if not rest:
+        return cls.model_fields[first].annotation
+    member, value = next((member, value) for name, member, value in _walk(cls, data) if name == first)
+    assert member is not None
+    return _annotation(member, rest, value if isinstance(value, Mapping) else {})
+
+
+def _optional(cls: type[BaseModel], path: str, data: Mapping[str, Any]) -> bool:
+    return type(None) in get_args(_annotation(cls, path, data))
+
+
+def _exists(cls: type[BaseModel], path: str, data: Mapping[str, Any]) -> bool:
+    return path in set(dotted_paths(cls, data))
+
+
+def _plain(data: Any) -> Any:
+    return {key: _plain(value) for key, value in data.items()} if isinstance(data, Mapping) else data
+
+
+def _scalar(text: str) -> Any:
+    """YAML, except that `1e-3` is a number (YAML 1.1 reads it as text)."""
+    if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text):
+        return float(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _nearest(word: str, options: Any) -> str:
+    options = list(options)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.4)
+    if not close:  # `--batch_size` for `train.batch_size`: compare with the last part alone
+        leaves = {option.rsplit(".", 1)[-1]: option for option in options}
+        close = [leaves[leaf] for leaf in difflib.get_close_matches(word.rsplit(".", 1)[-1], leaves, n=1)]
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _explain(cls: type[BaseModel], data: Mapping[str, Any], error: Any) -> str:
+    path, node = [], cls
+    for part in error["loc"]:
+        kinds = [] if not isinstance(part, str) else [m for m in _tagged(node, path) if kind_of(m) == part]
+        if kinds and part not in path:
+            continue  # pydantic puts the union's tag into the location; our users write no such level
+        path.append(str(part))
+    dotted = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        return f"unknown option {dotted!r}{_nearest(dotted, dotted_paths(cls, _plain(data)))}"
+    given = error.get("input")
+    shown = f" (given {given!r})" if isinstance(given, str | int | float | bool | None) else ""
+    return f"{dotted or 'config'}: {error['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _tagged(cls: type[BaseModel], path: list[str]) -> list[type[BaseModel]]:
+    models: list[type[BaseModel]] = [cls]
+    for name in path:
+        fields = [m.model_fields[name] for m in models if name in m.model_fields]
+        models = [model for field in fields for model in models_in(field.annotation)]
+    return [] if models == [cls] else models
+
+
+def describe(cls: type[BaseModel], indent: str = "  ") -> str:
+    """Every option with its default and its docstring, a line or two each; unions list their members."""
+    lines = []
+    for name, member, value in _walk(cls, {}):
+        lines += _describe_field(cls, name, member, value, indent)
+    return "\n".join(lines)
+
+
+def _describe_field(
+    cls: type[BaseModel], name: str, member: type[BaseModel] | None, value: Any, indent: str, prefix: str = ""
+) -> list[str]:
+    field = cls.model_fields[name]
+    dotted = f"{prefix}{name}"
+    if member is None:
+        text = " ".join((field.description or "").split())
+        return [] if name == "kind" else [f"{indent}--{dotted} {value}" + (f"   {text}" if text else "")]
+    kinds = [kind for model in models_in(field.annotation) if (kind := kind_of(model))]
+    lines = [
+        f"{indent}--{dotted} {kind_of(member) or ''}"
+        + (f"   one of {', '.join(kinds)}" if len(kinds) > 1 else "")
+    ]
+    for inner, deeper, chosen in _walk(member, value if isinstance(value, Mapping) else {}):
+        lines += _describe_field(member, inner, deeper, chosen, indent + "  ", f"{dotted}.")
+    return lines

@@ -1,0 +1,193 @@
+"""JEPA as a scikit-learn transformer: `make_pipeline(JEPATransformer(), LogisticRegression()).fit(X, y)`."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from openjepa.errors import UserError
+from openjepa.recipes import Recipe, configure
+from openjepa.signals.images import ImageSet
+from openjepa.signals.images.image_set import Held
+from openjepa.training import fit
+from openjepa.training.data import LEAST_HELD_OUT, hold_out
+from openjepa.training.progress import Console
+
+LEAST_SAMPLES = 2 * LEAST_HELD_OUT
+"""What training asks for; fewer are repeated."""
+TOKENS_PER_SIDE = 8
+"""Aimed at where the preset's patch does not suit the images."""
+LEAST_SIDE = 4
+"""Smallest square that vectors are folded into: masks need some tokens to choose from."""
+
+
+class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Learns features of images without labels, then gives one vector per image.
+
+    Args:
+        recipe: a recipe's name, as `openjepa recipes` lists them.
+        preset: its sizes. The image size, the patch where the preset's does not suit, the normalisation and a batch
+            no larger than the data are set from `X`; `options` go on top.
+        steps: optimiser steps; `None` for the preset's.
+        options: dotted overrides, e.g. `{"guard": "sigreg", "train.lr": 1e-3}`.
+        seed: of initialisation, order, masks.
+        image_shape: (H, W) or (H, W, C) of the images in rows of a flat `X`. By default a row whose length is a
+            square number is a square grey image; any other is padded with its zero to the next square (4x4 at
+            least) and not augmented, since its neighbours mean nothing.
+        verbose: whether to show progress on standard error.
+
+    Attributes:
+        model_: the trained `openjepa.JEPA`.
+        config_: its whole config.
+        n_features_in_: columns of a flat `X` (of images: their rows).
+    """
+
+    def __init__(
+        self,
+        recipe: str = "i-jepa",
+        *,
+        preset: str = "tiny",
+        steps: int | None = None,
+        options: Mapping[str, object] | None = None,
+        seed: int = 0,
+        image_shape: tuple[int, ...] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.recipe = recipe
+        self.preset = preset
+        self.steps = steps
+        self.options = options
+        self.seed = seed
+        self.image_shape = image_shape
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
+        """Train on `X`.
+
+        Args:
+            X: `[N, H, W]`, `[N, H, W, C]` or flat `[N, F]`; uint8 in 0..255, or real numbers, which are scaled by
+                the smallest and the largest in `X`. At least two samples; fewer than 16 are repeated.
+            y: ignored.
+
+        Raises:
+            UserError: shapes or options that do not fit (a `ValueError`).
+        """
+        X = validate_data(self, X, allow_nd=True, ensure_min_samples=2)
+        self._shape_in = X.shape[1:]
+        self._range = None if X.dtype == np.uint8 else (float(X.min()), float(X.max()))
+        images = self._images(X)
+        if len(images) < LEAST_SAMPLES:
+            images = images[torch.arange(LEAST_SAMPLES) % len(images)]
+        data = ImageSet("X", Held(images))
+        self.config_ = self._config(images, most=len(hold_out(data)[0]))
+        self.model_ = fit(self.config_, data, progress=Console() if self.verbose else None).cpu()
+        self._n_features_out = len(self.model_.embed(images[:1])[0])
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Features `[N, D]` of samples shaped as in `fit`.
+
+        Raises:
+            UserError: samples of another shape (a `ValueError`).
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, allow_nd=True)
+        if X.shape[1:] != self._shape_in:
+            raise UserError(
+                f"samples of shape {X.shape[1:]}, fitted on {self._shape_in}: give the same shape"
+            )
+        return torch.cat([self.model_.embed(part) for part in self._images(X).split(256)]).numpy()
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        assert tags.transformer_tags is not None
+        tags.transformer_tags.preserves_dtype = []  # always float32
+        return tags
+
+    def _images(self, X: NDArray) -> Tensor:
+        """`[N, C, H, W]`: uint8 as it is, other numbers scaled as in `fit`."""
+        height, width, channels = self._image_shape()
+        if self._range is not None:
+            low, high = self._range
+            X = ((X - low) / (high - low if high > low else 1.0)).astype(np.float32)
+        X = X.reshape(len(X), -1)
+        X = np.pad(X, ((0, 0), (0, height * width * channels - X.shape[1])))
+        return torch.from_numpy(
+            np.ascontiguousarray(X.reshape(-1, height, width, channels).transpose(0, 3, 1, 2))
+        )
+
+    def _image_shape(self) -> tuple[int, int, int]:
+        given = self._shape_in
+        if len(given) > 3:
+            raise UserError(f"samples of shape {given}: give [N, H, W], [N, H, W, C] or flat [N, F]")
+        if len(given) > 1:
+            return given[0], given[1], given[2] if len(given) == 3 else 1
+        if self.image_shape is None:
+            side = max(LEAST_SIDE, math.ceil(math.sqrt(given[0])))
+            return side, side, 1
+        if len(self.image_shape) not in (2, 3) or math.prod(self.image_shape) != given[0]:
+            raise UserError(
+                f"image_shape={self.image_shape} does not describe rows of {given[0]} numbers: "
+                f"give (H, W) or (H, W, C) with a product of {given[0]}"
+            )
+        return (
+            self.image_shape[0],
+            self.image_shape[1],
+            self.image_shape[2] if len(self.image_shape) == 3 else 1,
+        )
+
+    def _config(self, images: Tensor, most: int) -> Recipe:
+        """The recipe with what follows from the data (batches of `most` at most), and the caller's options on top."""
+        options = {key: _text(value) for key, value in (self.options or {}).items()}
+        preset = configure(self.recipe, self.preset)
+        side = min(images.shape[2:])
+        patch = int(options.get("signal.patch", _patch(side, preset.signal.patch)))
+        size = max(patch, side // patch * patch)
+        pixels = images[:: max(1, len(images) // 2000)].transpose(0, 1).flatten(1).float()
+        pixels = pixels / 255 if images.dtype == torch.uint8 else pixels
+        derived: dict[str, object] = {
+            "signal.size": size,
+            "signal.patch": patch,
+            "signal.channels": images.shape[1],
+            "signal.mean": [round(v, 4) for v in pixels.mean(1).tolist()],
+            "signal.std": [round(v, 4) for v in pixels.std(1).clamp_min(0.01).tolist()],
+            "train.batch_size": min(preset.train.batch_size, most),
+            "train.seed": self.seed,
+        }
+        if self.steps is not None:
+            derived["train.steps"] = self.steps
+        if preset.hiding.kind == "crops" and preset.hiding.local_augment.size:
+            local = round(size * preset.hiding.local_augment.size / preset.signal.size / patch) * patch
+            derived["hiding.local_augment.size"] = max(patch, local)
+        if preset.hiding.kind == "blocks" and self._is_padded():
+            derived |= {"hiding.augment.scale": [1.0, 1.0], "hiding.augment.ratio": [1.0, 1.0]}
+        return configure(
+            self.recipe, self.preset, {key: _text(value) for key, value in derived.items()} | options
+        )
+
+    def _is_padded(self) -> bool:
+        return len(self._shape_in) == 1 and math.prod(self._image_shape()) != self._shape_in[0]
+
+
+def _patch(side: int, preferred: int) -> int:
+    """The preset's patch where it cuts `side` into 6 to 16, else the one nearest to 8 a side with little left over."""
+    if 6 <= side / preferred <= 16:
+        return preferred
+
+    def cost(patch: int) -> float:
+        return abs(math.log(side // patch / TOKENS_PER_SIDE)) + side % patch / side
+
+    return min(range(1, side + 1), key=cost)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

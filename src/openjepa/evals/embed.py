@@ -1,0 +1,137 @@
+"""Embeddings of a whole set into one file, in bounded memory, whole or not at all."""
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from openjepa.errors import UserError
+from openjepa.evals.features import Progress, device_of
+from openjepa.evals.splits import Images
+
+
+class Embedder(Protocol):
+    """What `embed_to_file` needs of a model (`openjepa.jepa.JEPA` has it)."""
+
+    def embed(self, batch: Tensor, /) -> Tensor: ...
+
+
+def embed_to_file(
+    model: Embedder,
+    images: Images,
+    path: str | Path,
+    *,
+    batch_size: int = 256,
+    name: str = "model",
+    progress: Progress | None = None,
+) -> tuple[int, int]:
+    """Write `model.embed` of every image, in order, batch by batch.
+
+    `.npy`: float32 `[N, D]`. `.parquet`: a row per image with `index`, `label` (where there are labels) and the
+    list `embedding`. The file appears under its name only when it is complete.
+
+    Returns:
+        (N, D)
+
+    Raises:
+        UserError: another suffix, pyarrow missing, no images, a folder that cannot be written or is full, or NaN.
+    """
+    path = Path(path)
+    writers: dict[str, Callable[..., None]] = {".npy": _write_npy, ".parquet": _write_parquet}
+    if path.suffix not in writers:
+        raise UserError(
+            f"cannot write embeddings to {path.name!r}; name a file that ends in {' or '.join(writers)}"
+        )
+    if len(images) == 0:
+        raise UserError("there are no images to embed; give a set with at least one")
+    batches = _embeddings(model, images, batch_size, name, progress)
+    first = next(batches)
+    if path.suffix == ".parquet":
+        _arrow()  # before the first byte is written
+    with _whole(path) as file:
+        writers[path.suffix](file, len(images), first, batches, images.labels)
+    return len(images), first.shape[1]
+
+
+def _embeddings(
+    model: Embedder, images: Images, batch_size: int, name: str, progress: Progress | None
+) -> Iterator[np.ndarray]:
+    device = device_of(model)
+    for start in range(0, len(images), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(images)))
+        values = model.embed(images.read(rows).to(device)).detach().float().cpu().numpy()
+        if not np.isfinite(values).all():
+            bad = start + int(np.flatnonzero(~np.isfinite(values).all(1))[0])
+            raise UserError(
+                f"{name} gives a NaN or infinite embedding for sample {bad}; use an earlier checkpoint"
+            )
+        yield values
+        if progress:
+            progress("embedding", start + len(rows), len(images))
+
+
+def _write_npy(
+    file: BinaryIO, total: int, first: np.ndarray, rest: Iterator[np.ndarray], labels: np.ndarray | None
+) -> None:
+    # Plain writes, not a memory map: a disk that fills up is then an OSError and not a dead process (SIGBUS).
+    header = {"descr": "<f4", "fortran_order": False, "shape": (total, first.shape[1])}
+    np.lib.format.write_array_header_1_0(file, header)
+    for values in _chain(first, rest):
+        file.write(np.ascontiguousarray(values, "<f4").data)
+
+
+def _write_parquet(
+    file: BinaryIO, total: int, first: np.ndarray, rest: Iterator[np.ndarray], labels: np.ndarray | None
+) -> None:
+    pa, parquet = _arrow()
+    columns = [("index", pa.int64())] + ([("label", pa.int64())] if labels is not None else [])
+    schema = pa.schema([*columns, ("embedding", pa.list_(pa.float32(), first.shape[1]))])
+    start = 0
+    with parquet.ParquetWriter(file, schema) as writer:
+        for values in _chain(first, rest):
+            rows = slice(start, start + len(values))
+            flat = pa.array(np.ascontiguousarray(values, "<f4").ravel())
+            arrays = [pa.array(np.arange(rows.start, rows.stop))]
+            arrays += [pa.array(labels[rows])] if labels is not None else []
+            arrays += [pa.FixedSizeListArray.from_arrays(flat, first.shape[1])]
+            writer.write_table(pa.table(arrays, schema=schema))
+            start = rows.stop
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError(
+            "writing .parquet needs pyarrow, which is not installed; pip install 'openjepa[parquet]', or write .npy"
+        ) from None
+    return pyarrow, pyarrow.parquet
+
+
+@contextmanager
+def _whole(path: Path) -> Generator[BinaryIO]:
+    """A file that gets its name when the block ends well, and leaves nothing otherwise."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; choose a folder that you may write to"
+        ) from error
+    finally:
+        with suppress(OSError):  # its folder may be no folder
+            partial.unlink(missing_ok=True)
+
+
+def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    yield first
+    yield from rest

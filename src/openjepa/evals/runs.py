@@ -1,0 +1,110 @@
+"""Probing what `openjepa train` has written."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from openjepa.errors import UserError
+from openjepa.evals.features import Progress
+from openjepa.evals.protocol import Kind, probe
+from openjepa.evals.table import ProbeTable, combine
+from openjepa.hub import store
+from openjepa.jepa import JEPA
+from openjepa.recipes import Recipe, build
+from openjepa.signals.images import ImageSet, open_images
+from openjepa.training import load
+
+PROBE = "probe.json"
+
+
+def probe_runs(
+    runs: Sequence[str | Path],
+    *,
+    data: str | None = None,
+    test: str | None = None,
+    kinds: Sequence[Kind] = ("linear", "knn"),
+    few_label: Sequence[float] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ProbeTable:
+    """Probe the models of run directories; several runs (training seeds) give intervals over them.
+
+    Each run's own table is written into it as `probe.json`. The random encoder beside run i has the seed
+    `seed + i`, the label draws and validation splits are the same for all.
+
+    Args:
+        runs: directories that `openjepa train` has written, of one recipe and one data set.
+        data: labelled images to fit on, as `open_images` takes them; `None`: the data of the run.
+        test: labelled images to test on; `None`: the test split of `data`.
+
+    Raises:
+        UserError: not a run, runs of several recipes or data sets, data without labels or without a test split, a
+            run that cannot be written to; and see `probe`.
+    """
+    models = [load(run) for run in runs]
+    configs = [model.config for model in models]
+    _check_alike(runs, configs)
+    source = data or configs[0].data
+    train_set = _open(source, "train", configs[0])
+    test_set = _open(source, "test", configs[0]) if test is None else _open_whole(test, configs[0])
+    tables = []
+    for i, (run, model) in enumerate(zip(runs, models, strict=True)):
+        table = probe(
+            model,
+            train_set,
+            test_set,
+            kinds=kinds,
+            random_init=partial(untrained, model.config),
+            seeds=[seed + i],
+            few_label=few_label,
+            seed=seed,
+            name=str(run),
+            progress=progress,
+        )
+        _write(Path(run), table)
+        tables.append(table)
+    return tables[0] if len(tables) == 1 else combine(tables)
+
+
+def untrained(config: Recipe, seed: int) -> JEPA:
+    """The config's model at random initialisation, also where its encoder would start from published weights."""
+    if getattr(config.encoder, "pretrained", False):
+        config = config.model_copy(
+            update={"encoder": config.encoder.model_copy(update={"pretrained": False})}
+        )
+    return build(config, seed).eval()
+
+
+def _check_alike(runs: Sequence[str | Path], configs: Sequence[Recipe]) -> None:
+    if not configs:
+        raise UserError("no run to probe: name at least one directory that `openjepa train` has written")
+    for run, config in zip(runs, configs, strict=True):
+        for what in ("recipe", "data", "signal"):
+            if getattr(config, what) != getattr(configs[0], what):
+                raise UserError(
+                    f"{runs[0]} and {run} differ in {what}; one table takes runs of one recipe on one data set: "
+                    "probe them one by one"
+                )
+
+
+def _open(data: str, split: str, config: Recipe) -> ImageSet:
+    return open_images(data, split=split, size=config.signal.size, channels=config.signal.channels)
+
+
+def _open_whole(data: str, config: Recipe) -> ImageSet:
+    """A set that was named to be tested on: its test split, or all of it where it has none."""
+    try:
+        return _open(data, "test", config)
+    except UserError:
+        return _open(data, "train", config)
+
+
+def _write(run: Path, table: ProbeTable) -> None:
+    partial_file = run / f".{PROBE}.partial"
+    try:
+        store.write_json(partial_file, table.to_dict())
+        partial_file.replace(run / PROBE)
+    except OSError as error:
+        raise UserError(
+            f"{run / PROBE} cannot be written ({store.reason(error)}): make the run writable"
+        ) from error

@@ -1,0 +1,166 @@
+"""Scores with the interval that they deserve, as text for people and as plain data for files."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from openjepa.errors import UserError
+
+Z95 = 1.959964  # the normal distribution's 97.5 % quantile
+
+
+def wilson(correct: float, total: int, z: float = Z95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (1927): what one model's accuracy on `total` samples tells.
+
+    Args:
+        correct: samples that were right, 0..total (a product accuracy x total need not be a whole number).
+        total: samples tested, at least 1.
+    """
+    p, z2 = correct / total, z * z
+    centre = (p + z2 / (2 * total)) / (1 + z2 / total)
+    half = z / (1 + z2 / total) * math.sqrt(p * (1 - p) / total + z2 / (4 * total * total))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def student(values: Sequence[float]) -> tuple[float, float]:
+    """Student's 95 % interval of the mean of `values` (at least two): what repeated runs tell."""
+    from scipy.special import stdtrit  # scipy comes with scikit-learn; not paid for on import
+
+    n, mean = len(values), math.fsum(values) / len(values)
+    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
+    half = float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n)
+    return mean - half, mean + half
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy of one probe on one kind of feature.
+
+    One value gets Wilson's interval over the test samples, several get Student's over what was repeated.
+    """
+
+    row: str
+    """Whose features: `model`, `random init`, `raw pixels`."""
+    kind: str
+    """The probe: `linear`, `knn`, `attentive`."""
+    labels: float
+    """Share of the training labels used, 0..1."""
+    values: tuple[float, ...]
+    """Accuracies, 0..1: one, or one per repetition."""
+    tested: int
+    """Test samples behind each value."""
+    over: str = ""
+    """What the repetitions are, in the plural, e.g. `training seeds`; empty for a single value."""
+    choices: tuple[str, ...] = ()
+    """What the validation split chose, one per value: pooling and strength."""
+
+    @property
+    def mean(self) -> float:
+        return math.fsum(self.values) / len(self.values)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval's ends."""
+        if len(self.values) > 1:
+            return student(self.values)
+        return wilson(self.values[0] * self.tested, self.tested)
+
+    @property
+    def method(self) -> str:
+        """Where the interval comes from, for people."""
+        if len(self.values) > 1:
+            return f"Student's t over {len(self.values)} {self.over}"
+        return f"Wilson over {self.tested:,} test samples"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, the derived numbers included."""
+        low, high = self.interval
+        return asdict(self) | {"mean": self.mean, "low": low, "high": high, "method": self.method}
+
+
+@dataclass(frozen=True)
+class ProbeTable:
+    """All scores of one evaluation, in the order in which rows and columns are shown."""
+
+    scores: list[Score]
+    notes: list[str] = field(default_factory=list)
+
+    def score(self, row: str, kind: str, labels: float = 1.0) -> Score:
+        """One cell. Raises `KeyError` when that probe was not run."""
+        for score in self.scores:
+            if (score.row, score.kind, score.labels) == (row, kind, labels):
+                return score
+        raise KeyError(f"no {kind} score of {row} with {labels:.0%} of the labels")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"scores": [score.to_dict() for score in self.scores], "notes": list(self.notes)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "ProbeTable":
+        """The inverse of `to_dict`."""
+        names = ("row", "kind", "labels", "tested", "over")
+        scores = [
+            Score(**{n: s[n] for n in names}, values=tuple(s["values"]), choices=tuple(s["choices"]))
+            for s in data["scores"]
+        ]
+        return cls(scores, list(data["notes"]))
+
+    def __str__(self) -> str:
+        """Aligned text: a row per kind of feature, a column per probe, in percent; below it what was chosen."""
+        rows = list(dict.fromkeys(score.row for score in self.scores))
+        columns = list(dict.fromkeys((score.kind, score.labels) for score in self.scores))
+        cells = {(s.row, s.kind, s.labels): _cell(s) for s in self.scores}
+        table = [["accuracy in %", *(_title(*column) for column in columns)]]
+        table += [[row, *(cells.get((row, *column), "–") for column in columns)] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = [
+            "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in table
+        ]
+        methods = dict.fromkeys(score.method for score in self.scores)
+        lines += ["", f"95 % intervals: {'; '.join(methods)}."]
+        chosen = [
+            f"{s.row}, {_title(s.kind, s.labels)}: {_common(s.choices)}" for s in self.scores if s.choices
+        ]
+        lines += ["Chosen on validation data:", *(f"  {line}" for line in chosen)] if chosen else []
+        return "\n".join([*lines, *self.notes])
+
+
+def combine(tables: Sequence[ProbeTable], over: str = "training seeds") -> ProbeTable:
+    """One table from several of the same shape, e.g. of models trained with different seeds.
+
+    Each table gives one value per cell (its mean); the interval is then Student's over the tables.
+    Rows that are the same in every table because nothing in them was trained (raw pixels) stay single.
+
+    Raises:
+        UserError: the tables do not hold the same cells, or there is none.
+    """
+    cells = [[(s.row, s.kind, s.labels) for s in table.scores] for table in tables]
+    if not cells or any(other != cells[0] for other in cells):
+        raise UserError(
+            "only tables with the same rows and probes can be combined; run the same probe on each model"
+        )
+    merged = []
+    for group in zip(*(table.scores for table in tables), strict=True):
+        if len(group) == 1 or all(score.values == group[0].values for score in group):
+            merged.append(group[0])
+            continue
+        choices = tuple(_common(score.choices) for score in group if score.choices)
+        values = tuple(score.mean for score in group)
+        first = group[0]
+        merged.append(Score(first.row, first.kind, first.labels, values, first.tested, over, choices))
+    return ProbeTable(merged, list(dict.fromkeys(note for table in tables for note in table.notes)))
+
+
+def _title(kind: str, labels: float) -> str:
+    return kind if labels == 1.0 else f"{kind}, {100 * labels:g} % of labels"
+
+
+def _cell(score: Score) -> str:
+    low, high = score.interval
+    return f"{100 * score.mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _common(choices: Sequence[str]) -> str:
+    return " | ".join(dict.fromkeys(choices))

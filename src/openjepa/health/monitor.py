@@ -1,0 +1,169 @@
+"""Measures a model on a held-out batch: always the same samples, the same masks, the same views."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import torch
+from torch import Tensor
+
+from openjepa.guards import SIGREG_NULL, epps_pulley
+from openjepa.health import metrics
+from openjepa.jepa import JEPA, Tokens, View, Views, evaluating, gather
+from openjepa.parallel import world_size
+from openjepa.rng import Rng
+
+SLICES = 256
+"""Directions of the SIGReg reading; its error over directions is then a few per cent."""
+
+
+class Monitor:
+    """What a run logs about its health.
+
+    Call `measure` at step 0, before the first update, and then at least every 2 % of the run: the verdicts compare
+    with the first measurement and must be able to name a collapse early. On several processes every one of them
+    measures, with the same batch, and all get the same numbers.
+
+    Args:
+        held_out_batch: `[B, C, H, W]` that is never trained on. B bounds every rank (`rank/limit`); 256 is a good
+            number, and LiDAR wants more samples than dimensions.
+        seed: of the masks or augmentations, independent of the training's.
+        lidar_views: views q of each sample for LiDAR; compare only equal q. Raises ValueError below 2.
+        delta: LiDAR's ridge.
+        max_tokens: how many target tokens the target's rank is read from.
+    """
+
+    def __init__(
+        self,
+        held_out_batch: Tensor,
+        seed: int = 0,
+        lidar_views: int = 4,
+        delta: float = 1e-4,
+        max_tokens: int = 4096,
+    ) -> None:
+        if len(held_out_batch) < 8 or lidar_views < 2:
+            given = f"{len(held_out_batch)} samples and lidar_views={lidar_views}"
+            raise ValueError(
+                f"health needs at least 8 held-out samples and 2 LiDAR views, got {given}: raise them"
+            )
+        self.batch, self.seed, self.lidar_views = held_out_batch, seed, lidar_views
+        self.delta, self.max_tokens = delta, max_tokens
+
+    def measure(self, model: JEPA, step: int) -> dict[str, float]:
+        """All metrics of `model` in eval mode, without gradients; every module's mode is as before afterwards.
+
+        Keys (all floats except `step`; `nan` where the model's outputs are not finite):
+
+        - `rank/context`, `rank/rankme`: effective rank and RankMe of the pooled context features; `rank/embedding`:
+          effective rank of `embed`; `rank/target`: of the target's tokens; `rank/limit`: the most these can reach.
+        - `lidar/value|within|between|total|snr|n|q|delta`: see `metrics.Lidar`.
+        - `share/varying`: share of the pooled context features' power that varies at all, `share/context`: that
+          belongs to the sample and not to its masks or augmentations; `share/embedding`: share of `embed`'s power
+          that differs between samples.
+        - `std/context|target|prediction`: mean over dimensions, with `_min`, `_max` and `_dead` (share that is dead).
+        - `power/constant|position|content`: what the target is made of.
+        - `energy/model`, `energy/mean` (of the mean target at each position), `energy/permuted` (of the predictor
+          when it is given another sample's context).
+        - `sigreg/null`: SIGReg of the pooled context features over its expectation for N(0, 1).
+        - `input/std`: mean std over held-out samples of the raw pixels, in units of their range.
+        """
+        with evaluating(model), torch.no_grad():
+            batch = self.batch.to(next(model.parameters()).device)
+            views = model.views(batch, Rng(self.seed, 0))
+            s_x = model.represent(views.context)
+            grid = self._targets_everywhere(model, views, s_x)
+            pooled = self._pooled_contexts(model, batch, s_x[0])
+            embedding = model.embed(batch)
+            return {
+                "step": step,
+                **self._ranks(pooled[:, 0], embedding, grid),
+                **_shares_and_lidar(pooled, embedding, self.delta),
+                **_energies_and_stds(model, views, s_x, grid),
+                **{
+                    f"power/{name}": value for name, value in asdict(metrics.target_power_split(grid)).items()
+                },
+                "sigreg/null": self._sigreg_over_null(pooled[:, 0]),
+                "input/std": _input_std(batch),
+            }
+
+    def _targets_everywhere(self, model: JEPA, views: Views, s_x: Sequence[Tensor]) -> Tensor:
+        """The target at every position, `[B, N, D]`, so that all samples share a grid whatever was hidden."""
+        whole = [view if view.select is None else replace(view, select=None) for view in views.target]
+        return model.targets(Views(views.context, whole), s_x).flatten(1, 2)
+
+    def _pooled_contexts(self, model: JEPA, batch: Tensor, first: Tensor) -> Tensor:
+        """`[B, q, D]`: mean over tokens of the first context view under q independent draws of what is hidden."""
+        pooled = [first.mean(1)]
+        for draw in range(1, self.lidar_views):
+            view = model.views(batch, Rng(self.seed, draw)).context[0]
+            pooled.append(model.represent([view])[0].mean(1))
+        return torch.stack(pooled, 1)
+
+    def _ranks(self, context: Tensor, embedding: Tensor, grid: Tensor) -> dict[str, float]:
+        tokens = grid.flatten(0, 1)
+        chosen = torch.randperm(len(tokens), generator=Rng(self.seed, 0).generator())[: self.max_tokens]
+        return {
+            "rank/context": metrics.effective_rank(context),
+            "rank/rankme": metrics.rankme(context),
+            "rank/embedding": metrics.effective_rank(embedding),
+            "rank/target": metrics.effective_rank(tokens[chosen.to(tokens.device)]),
+            "rank/limit": float(min(len(context) - 1, context.shape[1])),
+        }
+
+    def _sigreg_over_null(self, context: Tensor) -> float:
+        directions = torch.randn(context.shape[1], SLICES, generator=Rng(self.seed, 0).generator())
+        directions = (directions / directions.norm(dim=0)).to(context.device)
+        value = epps_pulley(context, directions)
+        return float(value) / world_size() / SIGREG_NULL  # every process holds the same samples
+
+
+def _shares_and_lidar(pooled: Tensor, embedding: Tensor, delta: float) -> dict[str, float]:
+    lidar = metrics.lidar(pooled, delta)
+    of_samples = lidar.between - lidar.within / lidar.q  # without what the q draws' noise adds to their mean
+    power = float(pooled.double().square().mean())
+    share = 1 / power if power != 0 else 0.0
+    return {
+        **{f"lidar/{name}": float(value) for name, value in asdict(lidar).items()},
+        "share/varying": lidar.total * share,
+        "share/context": 0.0 if of_samples < 0 else of_samples * share,
+        "share/embedding": metrics.sample_share(embedding),
+    }
+
+
+def _energies_and_stds(model: JEPA, views: Views, s_x: list[Tensor], grid: Tensor) -> dict[str, float]:
+    select = views.target[0].select
+    s_y = grid.unsqueeze(1) if select is None else gather(grid, select)
+    mean = grid.mean(0, keepdim=True).expand_as(grid)
+    if len(views.target[0].tokens.positions) > 1:  # samples do not share positions: one mean for all
+        mean = mean.mean(1, keepdim=True).expand_as(grid)
+    mean = mean.unsqueeze(1) if select is None else gather(mean, select)
+    prediction = model.predict(s_x, views)
+    swapped = Views([_roll_view(view) for view in views.context], views.target)
+    permuted = model.predict([s.roll(1, 0) for s in s_x], swapped)
+    readings = {"context": s_x[0].mean(1), "target": s_y, "prediction": prediction[0]}
+    stds = {}
+    for name, features in readings.items():
+        spread = metrics.spread(features)
+        stds[f"std/{name}"] = spread.mean
+        stds |= {f"std/{name}_{part}": getattr(spread, part) for part in ("min", "max", "dead")}
+    return stds | {
+        "energy/model": _mean_energy(model, prediction, s_y),
+        "energy/mean": _mean_energy(model, [mean], s_y),
+        "energy/permuted": _mean_energy(model, permuted, s_y),
+    }
+
+
+def _mean_energy(model: JEPA, predictions: Sequence[Tensor], s_y: Tensor) -> float:
+    return float(torch.stack([model.energy(guess, s_y) for guess in predictions]).mean())
+
+
+def _roll_view(view: View) -> View:
+    """The view of the sample before, whole: what it shows, where, and what of it was kept."""
+    tokens = view.tokens
+    positions = tokens.positions if len(tokens.positions) == 1 else tokens.positions.roll(1, 0)
+    keep = None if view.keep is None else view.keep.roll(1, 0)
+    return View(Tokens(tokens.values.roll(1, 0), positions, tokens.grid), keep, view.select)
+
+
+def _input_std(batch: Tensor) -> float:
+    pixels = batch.double() / (255 if batch.dtype == torch.uint8 else 1)
+    return float(pixels.std(0, correction=0).mean())

@@ -1,0 +1,257 @@
+"""I-JEPA checkpoints of Meta and of Hugging Face, as our models.
+
+Three sets of names are understood: Meta's (`blocks.0.attn.qkv`, with the prefixes that training left on them),
+transformers 5 (`layers.0.attention.q_proj`) and transformers 4, which the files on the Hub still use
+(`encoder.layer.0.attention.attention.query`). Meta's `.pth.tar` files are pickles, which are never opened here: where
+you trust one, flatten its `encoder`, `target_encoder` and `predictor` to `encoder.<name>` and so on, and save those
+tensors with safetensors. Every tensor must find its place: what may be left out is listed in `_UNUSED`.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from openjepa.errors import UserError
+from openjepa.hub.store import read_json, read_tensors
+from openjepa.jepa import JEPA
+from openjepa.nets.positions import sincos
+from openjepa.nets.predictor import Narrow, TokenPredictor
+from openjepa.nets.transformer import TokenEncoder, ViT
+from openjepa.recipes import build
+from openjepa.recipes.ijepa import IJEPA
+from openjepa.signals.images.signal import ImageSignal, grid_positions
+
+_LAYER = r"(?:blocks|layers|encoder\.layer|predictor_blocks)\.(\d+)\."
+_WB = r"(weight|bias)"
+_NAMES = (
+    (r"pos_embed|predictor_pos_embed|embeddings\.position_embeddings", r"position_table"),
+    (rf"(?:patch_embed\.proj|embeddings\.patch_embeddings\.projection)\.{_WB}", r"embed.\1"),
+    (rf"(?:norm|predictor_norm|layernorm)\.{_WB}", r"norm.\1"),
+    (rf"predictor_embed\.{_WB}", r"enter.\1"),
+    (rf"predictor_proj\.{_WB}", r"leave.\1"),
+    (r"mask_token", r"mask_token"),
+    (rf"{_LAYER}(?:norm1|layernorm_before)\.{_WB}", r"blocks.\1.norm1.\2"),
+    (rf"{_LAYER}(?:norm2|layernorm_after)\.{_WB}", r"blocks.\1.norm2.\2"),
+    (rf"{_LAYER}attn\.qkv\.{_WB}", r"blocks.\1.attention.qkv.\2"),
+    (rf"{_LAYER}attention\.(?:attention\.query|q_proj)\.{_WB}", r"blocks.\1.attention.q.\2"),
+    (rf"{_LAYER}attention\.(?:attention\.key|k_proj)\.{_WB}", r"blocks.\1.attention.k.\2"),
+    (rf"{_LAYER}attention\.(?:attention\.value|v_proj)\.{_WB}", r"blocks.\1.attention.v.\2"),
+    (
+        rf"{_LAYER}(?:attn\.proj|attention\.o_proj|attention\.output\.dense)\.{_WB}",
+        r"blocks.\1.attention.proj.\2",
+    ),
+    (rf"{_LAYER}(?:mlp\.fc1|intermediate\.dense)\.{_WB}", r"blocks.\1.mlp.0.\2"),
+    (rf"{_LAYER}(?:mlp\.fc2|output\.dense)\.{_WB}", r"blocks.\1.mlp.2.\2"),
+)
+_UNUSED = (r"pooler\.dense\.(weight|bias)", r"classifier\.(weight|bias)", r"embeddings\.mask_token")
+"""What Hugging Face's classes add to the encoder: a pooler, a classifier, a mask token that pretraining did not use."""
+
+_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
+"""Of Meta's models by width: no tensor's shape tells."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A checkpoint in our names.
+
+    Attributes:
+        signal: patch, size and channels, read off the shapes.
+        encoder: sizes; positions are `learned` where the file's are not the fixed ones.
+        target: weights of the encoder that evaluation uses (Meta's `target_encoder`).
+        online: weights of the encoder that further training moves; equal to `target` where a file has only one.
+        predictor, predictor_weights: `None` where the file has none (Hugging Face's never do).
+    """
+
+    signal: ImageSignal
+    encoder: ViT
+    target: dict[str, Tensor]
+    online: dict[str, Tensor]
+    predictor: Narrow | None
+    predictor_weights: dict[str, Tensor] | None
+
+    def build(self) -> JEPA:
+        """An I-JEPA in eval mode; a predictor that the file does not have is a fresh one, of the paper's sizes."""
+        data: dict[str, Any] = {"preset": "converted", "signal": self.signal, "encoder": self.encoder}
+        if self.predictor is not None:
+            data["predictor"] = self.predictor
+        model = build(IJEPA(**data))
+        model.encoder.load_state_dict(self.online)
+        model.target.encoder.load_state_dict(self.target)
+        if self.predictor_weights is not None:
+            model.predictor.load_state_dict(self.predictor_weights)
+        return model.eval()
+
+
+def read(directory: str | Path) -> JEPA:
+    """The model in a local copy of a Hub repository: `config.json` and `*.safetensors`.
+
+    Raises:
+        UserError: no such files, pickled ones only, or tensors that do not make an I-JEPA.
+    """
+    directory = Path(directory)
+    files = sorted(directory.glob("*.safetensors")) or [directory / "model.safetensors"]
+    tensors = {name: tensor for file in files for name, tensor in read_tensors(file).items()}
+    preprocessor = directory / "preprocessor_config.json"
+    pixels = read_json(preprocessor) if preprocessor.exists() else {}
+    return convert(tensors, read_json(directory / "config.json") | pixels).build()
+
+
+def convert(tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Converted:
+    """Tensors under any of the three sets of names, as ours.
+
+    Args:
+        config: Hugging Face's `config.json` (`num_attention_heads`, `layer_norm_eps`) and, of its
+            `preprocessor_config.json`, `image_mean` and `image_std`; not needed for Meta's files.
+
+    Raises:
+        UserError: a tensor is unknown, missing or of the wrong shape, or the model is not an I-JEPA.
+    """
+    config = config or {}
+    _refuse_other_models(config)
+    groups = _groups(tensors)
+    target, signal, encoder = _encoder(groups["target"], config)
+    online = target
+    if "online" in groups:
+        online, *others = _encoder(groups["online"], config)
+        if others != [signal, encoder]:
+            raise UserError("encoder and target_encoder differ in size: give the tensors of one checkpoint")
+    if "predictor" not in groups:
+        return Converted(signal, encoder, target, online, None, None)
+    weights, predictor = _predictor(groups["predictor"], encoder, signal)
+    return Converted(signal, encoder, target, online, predictor, weights)
+
+
+def _refuse_other_models(config: Mapping[str, Any]) -> None:
+    kind, activation = config.get("model_type", "ijepa"), config.get("hidden_act", "gelu")
+    if kind != "ijepa":
+        raise UserError(f"config.json describes a model of type {kind!r}, only 'ijepa' can be converted")
+    if activation != "gelu":
+        raise UserError(f"the checkpoint's activation is {activation!r}, our transformer has only 'gelu'")
+
+
+def _groups(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Tensors by the network they belong to, under our names."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    unknown = []
+    training = any(name.startswith("target_encoder.") for name in tensors)
+    for name, tensor in tensors.items():
+        group, plain = "target", re.sub(r"^ijepa\.", "", name)
+        if plain.startswith("predictor."):
+            group, plain = "predictor", plain.removeprefix("predictor.")
+        elif training and plain.startswith("target_encoder."):
+            plain = plain.removeprefix("target_encoder.")
+        elif training and plain.startswith("encoder."):
+            group, plain = "online", plain.removeprefix("encoder.")
+        plain = plain.removeprefix("module.")
+        ours = _renamed(plain)
+        if ours is not None:
+            groups.setdefault(group, {})[ours] = tensor.float()
+        elif not any(re.fullmatch(pattern, plain) for pattern in _UNUSED):
+            unknown.append(name)
+    if unknown:
+        raise UserError(f"{len(unknown)} tensors have names that no I-JEPA has, such as {unknown[0]!r}")
+    if "target" not in groups:
+        raise UserError("no encoder among the tensors: expected names such as 'blocks.0.attn.qkv.weight'")
+    return {group: _fused(weights) for group, weights in groups.items()}
+
+
+def _renamed(name: str) -> str | None:
+    for pattern, ours in _NAMES:
+        if match := re.fullmatch(pattern, name):
+            return match.expand(ours)
+    return None
+
+
+def _fused(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Queries, keys and values of a block in one matrix."""
+    fused = {name: tensor for name, tensor in weights.items() if not re.search(r"\.attention\.[qkv]\.", name)}
+    for name in weights.keys() - fused.keys():
+        parts = [re.sub(r"\.[qkv]\.", f".{part}.", name) for part in "qkv"]
+        if missing := [part for part in parts if part not in weights]:
+            raise UserError(f"the checkpoint lacks tensors, such as {missing[0]!r}")
+        fused[re.sub(r"\.[qkv]\.", ".qkv.", name)] = torch.cat([weights[part] for part in parts])
+    return fused
+
+
+def _encoder(
+    weights: dict[str, Tensor], config: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], ImageSignal, ViT]:
+    kernel, table = _needed(weights, "embed.weight", 4), _needed(weights, "position_table", 3)
+    width, channels, patch, side = *kernel.shape[:3], math.isqrt(table.shape[1])
+    if kernel.shape[2] != kernel.shape[3] or side**2 != table.shape[1]:
+        raise UserError("only square patches on a square grid can be converted")
+    heads = config.get("num_attention_heads", _HEADS.get(width))
+    if heads is None:
+        raise UserError(
+            f"the number of heads of an encoder of width {width} is not known: give its config.json"
+        )
+    sizes = _sizes(weights, width) | {"heads": heads, "norm_eps": config.get("layer_norm_eps", 1e-6)}
+    pixels = {} if channels == 3 else {"mean": (0.5,), "std": (0.5,)}
+    pixels |= {
+        ours: config[key] for ours, key in (("mean", "image_mean"), ("std", "image_std")) if key in config
+    }
+    signal = ImageSignal.parse({"size": patch * side, "channels": channels, "patch": patch} | pixels)
+    weights = weights | {
+        "embed.weight": kernel.flatten(1),
+        "position_table": table.view(1, side, side, width),
+    }
+    fixed = _fixed(table, side)
+    if fixed:
+        del weights["position_table"]
+    encoder = ViT.parse(sizes | {"positions": "sincos" if fixed else "learned"})
+    with torch.device("meta"):
+        _check(weights, TokenEncoder(encoder, signal.features, signal.grid), "encoder")
+    return weights, signal, encoder
+
+
+def _predictor(
+    weights: dict[str, Tensor], encoder: ViT, signal: ImageSignal
+) -> tuple[dict[str, Tensor], Narrow]:
+    width = len(_needed(weights, "enter.weight", 2))
+    config = Narrow.parse(_sizes(weights, width) | {"heads": encoder.heads})
+    table = _needed(weights, "position_table", 3)
+    if table.shape[1] != math.prod(signal.grid) or not _fixed(table, signal.grid[0]):
+        raise UserError("the predictor's positions are not the fixed ones of its encoder's grid")
+    weights = {name: tensor for name, tensor in weights.items() if name != "position_table"}
+    weights["mask_token"] = _needed(weights, "mask_token", 3).flatten()
+    with torch.device("meta"):
+        _check(weights, TokenPredictor(config, encoder.width, signal.grid, "positions"), "predictor")
+    return weights, config
+
+
+def _needed(weights: Mapping[str, Tensor], name: str, dimensions: int) -> Tensor:
+    if name not in weights or weights[name].dim() != dimensions:
+        raise UserError(f"the checkpoint lacks a tensor of {dimensions} dimensions for our {name!r}")
+    return weights[name]
+
+
+def _sizes(weights: Mapping[str, Tensor], width: int) -> dict[str, Any]:
+    blocks = {int(name.split(".")[1]) for name in weights if name.startswith("blocks.")}
+    hidden = len(_needed(weights, "blocks.0.mlp.0.weight", 2))
+    return {"width": width, "depth": max(blocks) + 1, "mlp_ratio": hidden / width}
+
+
+def _fixed(table: Tensor, side: int) -> bool:
+    """Whether a table `[1, N, D]` holds the fixed sine-cosine positions."""
+    if table.shape[2] % 4:
+        return False
+    return torch.allclose(table, sincos(grid_positions(side, side), table.shape[2]), atol=1e-5)
+
+
+def _check(weights: Mapping[str, Tensor], network: nn.Module, what: str) -> None:
+    expected = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    given = {name: list(tensor.shape) for name, tensor in weights.items()}
+    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
+    if wrong:
+        first = wrong[0]
+        raise UserError(
+            f"{len(wrong)} tensors of the {what} do not fit, such as our {first!r}: "
+            f"expected shape {json.dumps(expected.get(first))}, given {json.dumps(given.get(first))}"
+        )

@@ -1,0 +1,214 @@
+"""Models on disk: safetensors and JSON, complete or absent, never anything that could run code."""
+
+import json
+import os
+import shutil
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from openjepa.errors import UserError
+from openjepa.jepa import JEPA
+from openjepa.recipes import Recipe, build, find
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
+_PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # torch.save's zip archive, a bare pickle
+
+
+def save_model(model: JEPA, directory: str | Path) -> None:
+    """Write `model.safetensors` and `config.json`; an old model there is replaced only by a complete new one.
+
+    Raises:
+        UserError: the model was not built from a recipe, or the directory cannot be written.
+    """
+    if not isinstance(model.config, Recipe):
+        raise UserError("only a model built from a recipe can be saved, since its config rebuilds it")
+    with complete_or_absent(Path(directory)) as partial:
+        write_json(partial / CONFIG, model.config.model_dump(mode="json"))
+        write_tensors(partial / WEIGHTS, model.state_dict(), model.config.recipe)
+
+
+def load_model(directory: str | Path) -> JEPA:
+    """The model that `save_model` wrote, in eval mode on the CPU.
+
+    Raises:
+        UserError: something is missing, truncated, of another recipe, or holds pickled code (which is not run).
+    """
+    directory = Path(directory)
+    model = rebuild(read_config(directory / CONFIG))
+    load_weights(model, directory / WEIGHTS)
+    return model.eval()
+
+
+def rebuild(config: Recipe) -> JEPA:
+    """The config's model, to be filled with saved weights: published ones are not fetched for it."""
+    if getattr(config.encoder, "pretrained", False):
+        encoder = config.encoder.model_copy(update={"pretrained": False})
+        model = build(config.model_copy(update={"encoder": encoder}))
+        model.config = config
+        return model
+    return build(config)
+
+
+def read_config(path: str | Path) -> Recipe:
+    """A saved recipe config.
+
+    Raises:
+        UserError: missing, not JSON, or not a config of a known recipe.
+    """
+    data = read_json(Path(path))
+    if not isinstance(data.get("recipe"), str):
+        raise UserError(f"{path} is not a config of OpenJEPA: it names no recipe")
+    try:
+        return find(data["recipe"]).parse(data)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def load_weights(model: JEPA, path: Path) -> None:
+    """Fill the model; every tensor must be there, with its shape, and no other.
+
+    Raises:
+        UserError: see `read_tensors`; or the weights belong to another recipe or config.
+    """
+    tensors = read_tensors(path)
+    with safe_open(path, "pt") as file:
+        recipe = (file.metadata() or {}).get("recipe")
+    if recipe != model.config.recipe:
+        raise UserError(
+            f"{path} holds a model of recipe {recipe or 'unknown'}, its config asks for {model.config.recipe}: "
+            "give the directory that holds both"
+        )
+    fill(model, tensors, path)
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """`load_state_dict` that says in one sentence what does not fit."""
+    wanted = model.state_dict()
+    missing, unknown = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    reshaped = [k for k in wanted.keys() & tensors.keys() if wanted[k].shape != tensors[k].shape]
+    groups = {"missing": missing, "unknown": unknown, "of another shape": sorted(reshaped)}
+    wrong = ", ".join(f"{len(keys)} {what} ({keys[0]})" for what, keys in groups.items() if keys)
+    if wrong:
+        raise UserError(f"{path} does not fit its config, tensors are {wrong}: was the config changed?")
+    model.load_state_dict(dict(tensors))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], recipe: str) -> None:
+    """Tensors by name, with the recipe's name and the library's version."""
+    metadata = {"format": "pt", "recipe": recipe, "openjepa": library_version()}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, on the CPU.
+
+    Raises:
+        UserError: missing, truncated, or pickled.
+    """
+    refuse_pickle(path)
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: give a run's or an exported model's directory") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is truncated or not a safetensors file ({error})") from None
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raises UserError for files that Python would execute in order to read them."""
+    beside = [file for file in path.parent.glob("*") if file.suffix in PICKLED] if not path.exists() else []
+    pickled = path if path.suffix in PICKLED or (path.is_file() and _looks_pickled(path)) else None
+    if pickled is not None or beside:
+        raise UserError(
+            f"{pickled or beside[0]} is a pickled file, which can run code when it is opened: only safetensors are "
+            "read; convert it where you trust it"
+        )
+
+
+def _looks_pickled(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(16)
+    return (
+        start.startswith(_PICKLE_STARTS) and start[8:9] != b"{"
+    )  # safetensors: 8 bytes of length, then JSON
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Indented, with a final newline."""
+    path.write_text(json.dumps(data, indent=2) + "\n")
+
+
+def replace_json(path: Path, data: Any) -> None:
+    """The same, leaving an old file whole until the new one is."""
+    partial = path.with_name(path.name + ".partial")
+    write_json(partial, data)
+    sync(partial)
+    partial.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises UserError when the file is missing or not a JSON object."""
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: give a run's or an exported model's directory") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is truncated or not JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} is not a JSON object")
+    return data
+
+
+def library_version() -> str:
+    """OpenJEPA's, as installed."""
+    try:
+        return version("openjepa")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@contextmanager
+def complete_or_absent(directory: Path) -> Generator[Path]:
+    """A fresh sibling directory to fill; it takes the name `directory` once everything in it is on the disk.
+
+    Whatever interrupts the writing leaves an old `directory` as it was.
+
+    Raises:
+        UserError: the disk is full, or there is no permission.
+    """
+    partial = directory.with_name(f".{directory.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        for path in [*partial.iterdir(), partial]:
+            sync(path)
+        if directory.exists():
+            shutil.rmtree(directory)
+        partial.rename(directory)
+        sync(directory.parent)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(f"{directory} cannot be written ({reason(error)})") from error
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's or directory's contents are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def reason(error: Exception) -> str:
+    """What the operating system said, without numbers and paths."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -1,0 +1,59 @@
+"""Between the encoder and the energy."""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from openjepa.config import Choice
+from openjepa.parallel import BatchNorm
+
+
+class NoHead(Choice):
+    """The energy compares the encoder's tokens."""
+
+    kind: Literal["none"] = "none"
+
+    def build(self, width: int) -> nn.Module:
+        return nn.Identity()
+
+    def out(self, width: int) -> int:
+        return width
+
+
+class Projector(Choice):
+    """The mean over tokens, then an MLP with batch norm, to one embedding a view (LeJEPA: 2048-2048-64)."""
+
+    kind: Literal["projector"] = "projector"
+    hidden: int = Field(2048, ge=1)
+    layers: int = Field(2, ge=0)
+    """Hidden layers."""
+    width: int = Field(64, ge=1)
+    """Of the embedding."""
+
+    def build(self, width: int) -> nn.Module:
+        return PooledMLP(self, width)
+
+    def out(self, width: int) -> int:
+        return self.width
+
+
+Head = Annotated[NoHead | Projector, Field(discriminator="kind")]
+
+
+class PooledMLP(nn.Module):
+    """`[B, N, D] -> [B, 1, P]`."""
+
+    def __init__(self, config: Projector, width: int) -> None:
+        super().__init__()
+        sizes = [width] + [config.hidden] * config.layers
+        hidden = [
+            layer
+            for a, b in pairwise(sizes)
+            for layer in (nn.Linear(a, b, bias=False), BatchNorm(b), nn.GELU())
+        ]
+        self.mlp = nn.Sequential(*hidden, nn.Linear(sizes[-1], config.width))
+
+    def forward(self, tokens_BND: Tensor) -> Tensor:
+        return self.mlp(tokens_BND.mean(1)).unsqueeze(1)

@@ -1,0 +1,113 @@
+"""Any timm backbone as an encoder (extra `timm`)."""
+
+import difflib
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from openjepa.config import Choice
+from openjepa.errors import UserError
+from openjepa.jepa import Tokens, View
+from openjepa.signals.images.signal import ImageSignal
+
+
+class Timm(Choice):
+    """A timm backbone, from scratch or with its published weights; its last feature map gives the tokens."""
+
+    kind: Literal["timm"] = "timm"
+    name: str = "resnet18"
+    """Any name that `timm.list_models()` prints."""
+    pretrained: bool = False
+    drop_path: float = Field(0.0, ge=0, lt=1)
+
+    def build(self, signal: ImageSignal) -> "TimmEncoder":
+        """Raises UserError when timm is missing or does not know the name."""
+        return TimmEncoder(self, signal)
+
+
+class TimmEncoder(nn.Module):
+    """`View -> [B, h * w, D]`, the feature map in row order.
+
+    What a view does not keep is grey in the picture (zero after normalisation). Only the kept tokens' features are
+    returned where the feature map has the token grid's size, else the whole map.
+    """
+
+    def __init__(self, config: Timm, signal: ImageSignal) -> None:
+        super().__init__()
+        self.config, self.signal = config, signal
+        self.trunk = _create(config, signal)
+        self.width: int = self.trunk.num_features  # ty: ignore[invalid-assignment]
+        self._map = self._probe()
+
+    @torch.no_grad()
+    def _probe(self) -> tuple[int, int]:
+        """The feature map's rows and columns; in eval mode, so that no running statistics take part."""
+        self.trunk.eval()
+        picture = torch.zeros(1, self.signal.channels, self.signal.size, self.signal.size)
+        rows, columns = self._features(picture).shape[1:3]
+        self.trunk.train()
+        return rows, columns
+
+    def forward(self, view: View) -> Tensor:
+        return self._select(self._features(self._picture(view)).flatten(1, 2), view)
+
+    def layers(self, view: View, count: int) -> list[Tensor]:
+        """Up to `count` last feature maps, `[B, h * w, D]` each, earlier stages at their own size; the output last."""
+        last = self.forward(view)
+        intermediates = getattr(self.trunk, "forward_intermediates", None)
+        if count == 1 or intermediates is None or view.keep is not None:
+            return [last]
+        maps = intermediates(self._picture(view), indices=count, intermediates_only=True, output_fmt="NCHW")
+        return [*(m.flatten(2).transpose(1, 2) for m in maps[:-1]), last]
+
+    def grid(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """The feature map of an image of `signal.size`, whatever the token grid."""
+        return self._map
+
+    def _picture(self, view: View) -> Tensor:
+        tokens = view.tokens
+        if view.keep is None:
+            return self.signal.fold(tokens)
+        shown = torch.zeros(tokens.values.shape[:2], device=view.keep.device).scatter_(1, view.keep, 1)
+        return self.signal.fold(Tokens(tokens.values * shown[..., None], tokens.positions, tokens.grid))
+
+    def _features(self, images: Tensor) -> Tensor:
+        """`[B, h, w, D]`."""
+        features = self.trunk.forward_features(images)  # ty: ignore[not-callable]
+        if features.dim() == 4:
+            return (
+                features
+                if getattr(self.trunk, "output_fmt", "NCHW") == "NHWC"
+                else features.permute(0, 2, 3, 1)
+            )
+        tokens = features[:, int(getattr(self.trunk, "num_prefix_tokens", 0)) :]
+        rows = round((tokens.shape[1] * images.shape[-2] / images.shape[-1]) ** 0.5)
+        return tokens.unflatten(1, (rows, tokens.shape[1] // rows))
+
+    def _select(self, features: Tensor, view: View) -> Tensor:
+        if view.keep is None or features.shape[1] != view.tokens.values.shape[1]:
+            return features
+        rows = torch.arange(len(features), device=features.device)[:, None]
+        return features[rows, view.keep]
+
+
+def _create(config: Timm, signal: ImageSignal) -> nn.Module:
+    try:
+        import timm
+    except ImportError:
+        raise UserError("--encoder timm needs timm: pip install 'openjepa[timm]'") from None
+    if not timm.is_model(config.name):
+        close = difflib.get_close_matches(config.name, timm.list_models(), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"timm has no model {config.name!r}{hint}")
+    common: dict[str, Any] = {"pretrained": config.pretrained, "num_classes": 0, "in_chans": signal.channels}
+    common |= {"drop_path_rate": config.drop_path} if config.drop_path else {}
+    # Plain transformers take both, hierarchical ones the size alone, and convnets neither.
+    for sized in ({"img_size": signal.size, "dynamic_img_size": True}, {"img_size": signal.size}):
+        try:
+            return timm.create_model(config.name, **common, **sized)
+        except TypeError:
+            continue
+    return timm.create_model(config.name, **common)

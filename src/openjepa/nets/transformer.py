@@ -1,0 +1,145 @@
+"""The token transformer: a plain pre-norm ViT over whatever tokens a view keeps."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from openjepa.config import Choice
+from openjepa.jepa import Signal, View, gather
+from openjepa.nets.positions import require_room, rescale, sincos
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x_BND: Tensor, first: int = 0) -> Tensor:
+        q, k, v = self.qkv(x_BND).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(q[:, :, first:], k, v).transpose(1, 2).flatten(-2))
+
+
+class Block(nn.Module):
+    """`x + attention(norm(x))`, then `x + mlp(norm(x))`: `[B, N, D] -> [B, N - first, D]`.
+
+    All tokens are attended to; only those from number `first` on are computed.
+    """
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float, norm_eps: float) -> None:
+        super().__init__()
+        hidden = round(width * mlp_ratio)
+        self.norm1, self.norm2 = nn.LayerNorm(width, norm_eps), nn.LayerNorm(width, norm_eps)
+        self.attention = Attention(width, heads)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, x_BND: Tensor, first: int = 0) -> Tensor:
+        x_BND = x_BND[:, first:] + self.attention(self.norm1(x_BND), first)
+        return x_BND + self.mlp(self.norm2(x_BND))
+
+
+def initialise(module: nn.Module, how: Literal["trunc", "xavier"]) -> None:
+    """`trunc`: weights from a normal of std 0.02 (ViT, I-JEPA's released code); `xavier`: uniform, by fan."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            if how == "trunc":
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+            else:
+                nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+class TransformerConfig(Choice):
+    """Sizes that encoder and predictor share."""
+
+    width: int = Field(768, ge=8)
+    depth: int = Field(12, ge=1)
+    heads: int = Field(12, ge=1)
+    mlp_ratio: float = Field(4.0, gt=0)
+    """Hidden width of the MLP over width; ViT-g is 48/11."""
+    norm_eps: float = Field(1e-6, gt=0)
+    """Of the layer norms."""
+    init: Literal["trunc", "xavier"] = "trunc"
+    position_scale: float = Field(1.0, ge=0)
+    """Factor on the fixed positions. At 1 and small widths they outweigh the content, as `power/content` shows."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "TransformerConfig":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+
+class ViT(TransformerConfig):
+    """Our token transformer (I-JEPA's: no class token, no registers)."""
+
+    kind: Literal["vit"] = "vit"
+    hide: Literal["drop", "replace"] = "drop"
+    """What becomes of tokens that a view does not keep: left out, or a learned mask token in their place."""
+    positions: Literal["sincos", "learned"] = "sincos"
+
+    def build(self, signal: Signal) -> "TokenEncoder":
+        """For the raw tokens of `signal`."""
+        return TokenEncoder(self, signal.features, signal.grid)
+
+
+class TokenEncoder(nn.Module):
+    """`View -> [B, K, D]`: the kept tokens (drop), or all of them with mask tokens in place (replace)."""
+
+    def __init__(self, config: ViT, features: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.config, self.width, self.trained_grid = config, config.width, grid
+        self.embed = nn.Linear(features, config.width)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.mlp_ratio, config.norm_eps) for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.width, config.norm_eps)
+        initialise(self, config.init)
+        if config.positions == "learned":
+            self.position_table = nn.Parameter(torch.randn(1, *grid, config.width) * 0.02)
+        else:
+            require_room(config.width, len(grid))
+        if config.hide == "replace":
+            self.mask_token = nn.Parameter(torch.randn(config.width) * 0.02)
+
+    def forward(self, view: View) -> Tensor:
+        return self.layers(view, 1)[-1]
+
+    def layers(self, view: View, count: int) -> list[Tensor]:
+        """Outputs of the last `count` blocks, `[B, K, D]` each; the last through the final norm."""
+        x = self._enter(view)
+        outputs = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i >= len(self.blocks) - count and i < len(self.blocks) - 1:
+                outputs.append(x)
+        return [*outputs, self.norm(x)]
+
+    def grid(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """The grid of the outputs for an input grid: the same."""
+        return grid
+
+    def _enter(self, view: View) -> Tensor:
+        tokens, keep = view.tokens, view.keep
+        positions = self._positions(view)
+        if keep is None:
+            return self.embed(tokens.values) + positions
+        if self.config.hide == "drop":
+            return self.embed(gather(tokens.values, keep)) + gather(positions, keep)
+        visible = torch.zeros(tokens.values.shape[:2], dtype=torch.bool, device=keep.device).scatter_(
+            1, keep, True
+        )
+        return torch.where(visible[..., None], self.embed(tokens.values), self.mask_token) + positions
+
+    def _positions(self, view: View) -> Tensor:
+        if self.config.positions == "sincos":
+            where = rescale(view.tokens.positions, view.tokens.grid, self.trained_grid)
+            return sincos(where, self.width) * self.config.position_scale
+        table, grid = self.position_table, view.tokens.grid
+        if grid is not None and grid != self.trained_grid:
+            table = F.interpolate(table.permute(0, 3, 1, 2), grid, mode="bicubic").permute(0, 2, 3, 1)
+        return table.flatten(1, 2)

@@ -1,0 +1,67 @@
+"""Statistics of the global batch on any number of processes, value and gradient.
+
+Gradients assume what DDP and FSDP2 do by default: they are averaged over processes, each of which holds equally
+many samples.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def world_size() -> int:
+    """Processes that share this batch; 1 outside `torchrun`."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def global_mean(local: Tensor) -> Tensor:
+    """The mean of `local` over processes, straight through: gradients flow to the local part alone.
+
+    Right for statistics that enter a loss which is the same on every process (guards): averaging the processes'
+    gradients afterwards gives exactly the gradient of the global statistic.
+    """
+    if world_size() == 1:
+        return local
+    mean = local.detach().clone()
+    dist.all_reduce(mean)
+    return local + (mean / world_size() - local).detach()
+
+
+class _MeanBothWays(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, local: Tensor) -> Tensor:
+        mean = local.clone()
+        dist.all_reduce(mean)
+        return mean / world_size()
+
+    @staticmethod
+    def backward(ctx: object, *grads: Tensor) -> Tensor:
+        return _MeanBothWays.forward(ctx, grads[0])
+
+
+def global_mean_in_network(local: Tensor) -> Tensor:
+    """The mean over processes for use inside a network, where every process's loss depends on it in its own way."""
+    return local if world_size() == 1 else _MeanBothWays.apply(local)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation `[B, D] -> [B, D]` over the global batch; unlike `SyncBatchNorm` also on CPUs with gloo."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if world_size() == 1 or not self.training:
+            return super().forward(input)
+        x = input.float()  # statistics in float32 under autocast, as torch keeps them
+        mean = global_mean_in_network(x.mean(0))
+        variance = global_mean_in_network((x - mean).square().mean(0))
+        count = len(x) * world_size()
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        self.running_mean.lerp_(mean.detach(), self.momentum)
+        self.running_var.lerp_(variance.detach() * count / (count - 1), self.momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
+        return ((x - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias).to(input.dtype)

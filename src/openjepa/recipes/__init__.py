@@ -1,0 +1,70 @@
+"""One paper, one file; registered by name."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from openjepa.config import override
+from openjepa.errors import UserError
+from openjepa.jepa import JEPA
+from openjepa.recipes import ijepa, lejepa
+from openjepa.recipes.base import Recipe, Training, register, registered
+
+__all__ = ["Recipe", "Training", "build", "configure", "find", "ijepa", "lejepa", "register", "registered"]
+
+
+def find(name: str) -> type[Recipe]:
+    """The recipe of this name; UserError with the nearest name otherwise."""
+    recipes = registered()
+    if name not in recipes:
+        close = difflib.get_close_matches(name, recipes, n=1, cutoff=0.3)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"unknown recipe {name!r}, known are {', '.join(recipes)}{hint}")
+    return recipes[name]
+
+
+def configure(
+    recipe: str,
+    preset: str | None = None,
+    changes: Mapping[str, str] | None = None,
+    base: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """A recipe's config: its paper's defaults, a preset, a saved config's values, dotted changes on top.
+
+    Raises:
+        UserError: unknown recipe, preset or option (with the nearest valid name), or values that do not fit.
+    """
+    cls = find(recipe)
+    names = cls.presets
+    if preset is not None and preset not in names:
+        close = difflib.get_close_matches(preset, names, n=1, cutoff=0.3)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"{recipe} has no preset {preset!r}, only {', '.join(names)}{hint}")
+    data = cls.model_validate({}).model_dump(mode="json")
+    if preset is not None:
+        data = _merge(data, names[preset] | {"preset": preset})
+    data = _merge(data, base or {})
+    return cls.parse(override(cls, data, changes or {}))
+
+
+def build(config: Recipe, seed: int | None = None) -> JEPA:
+    """The config's model; its weights are a function of `seed` (the config's own by default)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed if seed is None else seed)
+        return config.build()
+
+
+def _merge(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` over `data`, key by key; a choice of another kind replaces the old one whole."""
+    result = dict(data)
+    for key, value in changes.items():
+        old = result.get(key)
+        same = (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("kind", old.get("kind")) == old.get("kind")
+        )
+        result[key] = _merge(old, value) if same else value
+    return result

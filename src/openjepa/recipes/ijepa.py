@@ -1,0 +1,133 @@
+"""I-JEPA: predict the representations of hidden image blocks from one visible block.
+
+Assran et al., CVPR 2023, arXiv:2301.08243.
+
+signal     image patches                        target   EMA encoder, layer-normalised
+hiding     4 target blocks, 1 context block     energy   smooth-L1 (the paper: L2; the released code, followed here)
+condition  target positions                     guard    none beyond the target
+
+    openjepa train i-jepa   # preset tiny, Fashion-MNIST: linear 88.2 ± 0.4 %, 10-NN 84.0 ± 0.2 %, 16 core-minutes
+    torchrun --nproc-per-node 8 -m openjepa train i-jepa --preset vit-h14 --data photos
+
+Measured over 3 seeds, 95 % intervals, pooling chosen on validation data; the random encoder 86.9 ± 0.7 and 81.4 ± 0.7,
+raw pixels 84.5 and 86.6. `tiny-cifar10` has not been measured.
+
+Departures from the released code: scale and aspect of a block are drawn independently; blocks may touch the last row
+and column; contexts are cut to the batch's shortest by a random draw, not in raster order (which all but removes the
+image's bottom half): `--hiding.quirk official` undoes these. Sampling ends on small grids, and one seed gives one run.
+The target's half-life is a share of the run in `tiny`, steps in the paper's sizes (momentum .996, rising to 1).
+
+What makes it learn at small scale (49 tokens, 3 heads, fp32, 1,200 steps of 64 images, about 150 core-seconds, one seed
+each; mean of tokens, 12,000 Fashion-MNIST images for the probe; linear / 10-NN in %, the random encoder 63.1 / 61.1):
+
+    half-life .1 of the run                            71.2 / 69.0
+    half-life .03                                      71.5 / 71.3
+      and the target the mean of all 4 layers          73.3 / 73.4   <- preset tiny
+        and crops of 60-100 % with flips               72.3 / 71.5
+        and learning rate 2e-3, beta2 .95              71.3 / 71.4
+      and learning rate 3e-3                           70.1 / 69.9
+      and VICReg on context tokens                     62.3 / 62.3
+      and targets standardised over the batch          70.4 / 68.4
+    positions centred, half-life .1                    67.9 / 63.8
+    positions centred, half-life .5                    64.4 / 60.1
+      and whole images instead of crops                63.3 / 61.8
+    positions centred and standardised, half-life .1   65.7 / 61.7
+    shared target with SIGReg, L2                      60.0 / 57.2
+
+At these lengths a target that follows quickly matters most, then one that holds shallow layers too. Centring the
+target per position, which takes away what is the same in every sample, keeps its variance up, as does a slow
+average, but both learn less per step: followed by the layer norm, centring blows up tokens in which samples hardly
+differ (the dark background).
+"""
+
+from typing import Any, ClassVar, Literal
+
+from openjepa.energies import Energy, SmoothL1
+from openjepa.guards import Guard, NoGuard
+from openjepa.hiding import Blocks, Hiding
+from openjepa.nets.heads import Head, NoHead
+from openjepa.nets.predictor import Narrow, Predictor
+from openjepa.nets.transformer import ViT
+from openjepa.recipes.base import Condition, Encoder, Positions, Recipe, Training, register
+from openjepa.signals.images.signal import CIFAR10, ImageSignal
+from openjepa.targets import EMA, Target
+
+TINY: dict[str, Any] = {
+    "signal": {"size": 28, "channels": 1, "patch": 4, "mean": [0.286], "std": [0.353]},
+    "encoder": {"kind": "vit", "width": 96, "depth": 4, "heads": 4, "init": "xavier", "position_scale": 0.2},
+    "predictor": {
+        "kind": "transformer",
+        "width": 48,
+        "depth": 2,
+        "heads": 2,
+        "init": "xavier",
+        "position_scale": 0.2,
+        "joint": True,
+    },
+    "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "layers": 4},
+    "train": {
+        "steps": 6000,
+        "batch_size": 64,
+        "lr": 1e-3,
+        "warmup": 0.1,
+        "start_lr": 0.0,
+        "final_lr": 0.0,
+        "weight_decay": 0.05,
+        "final_weight_decay": None,
+    },
+}
+
+
+@register("i-jepa")
+class IJEPA(Recipe):
+    """I-JEPA's six choices; the defaults are the paper's ViT-H/14."""
+
+    paper: ClassVar[str] = "Assran et al., CVPR 2023, arXiv:2301.08243"
+
+    recipe: Literal["i-jepa"] = "i-jepa"
+    preset: str = "vit-h14"
+    signal: ImageSignal = ImageSignal(patch=14)
+    hiding: Hiding = Blocks()
+    condition: Condition = Positions()
+    encoder: Encoder = ViT(width=1280, depth=32, heads=16)
+    head: Head = NoHead()
+    predictor: Predictor = Narrow(width=384, depth=12, heads=16)
+    target: Target = EMA(norm="layer")
+    energy: Energy = SmoothL1()
+    guard: Guard = NoGuard()
+    train: Training = Training(
+        steps=187_500,
+        batch_size=2048,
+        lr=1e-3,
+        warmup=40 / 300,
+        start_lr=0.2,
+        final_lr=1e-3,
+        weight_decay=0.04,
+        final_weight_decay=0.4,
+    )
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "vit-h14": {},
+        "vit-l16": {
+            "signal": {"patch": 16},
+            "encoder": {"kind": "vit", "width": 1024, "depth": 24, "heads": 16},
+            "train": {"steps": 375_000},
+        },
+        "vit-b16": {
+            "signal": {"patch": 16},
+            "encoder": {"kind": "vit", "width": 768, "depth": 12, "heads": 12},
+            "predictor": {"kind": "transformer", "depth": 6, "heads": 12},
+            "train": {"steps": 375_000},
+        },
+        "vit-s16": {
+            "signal": {"patch": 16},
+            "encoder": {"kind": "vit", "width": 384, "depth": 12, "heads": 6},
+            "predictor": {"kind": "transformer", "width": 192, "depth": 6, "heads": 6},
+        },
+        "tiny": TINY,
+        "tiny-cifar10": {
+            **TINY,
+            "signal": {"size": 32, "channels": 3, "patch": 4, **CIFAR10},
+            "train": {**TINY["train"], "steps": 2500},
+        },
+    }

@@ -1,0 +1,49 @@
+"""The table of systems, printed from the recipes themselves."""
+
+from typing import Any
+
+from openjepa.recipes.base import registered
+
+CHOICES = ("signal", "hiding", "condition", "target", "energy", "guard")
+
+
+def as_dicts() -> list[dict[str, Any]]:
+    """A row per recipe: name, paper, idea, the six choices at the paper's values, presets."""
+    rows = []
+    for name, cls in registered().items():
+        config = cls.model_validate({})
+        choices = {choice: getattr(config, choice).kind for choice in CHOICES}
+        module = __import__(cls.__module__, fromlist=["__doc__"])
+        idea = (module.__doc__ or "").split("\n", 1)[0].split(": ", 1)[-1].rstrip(".")
+        rows.append(
+            {"recipe": name, "idea": idea, "paper": cls.paper, **choices, "presets": list(cls.presets)}
+        )
+    return rows
+
+
+def as_markdown() -> str:
+    """For the README."""
+    columns = ("recipe", "idea", *CHOICES, "paper")
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(str(row[c]) for c in columns) + " |" for row in as_dicts()]
+    return "\n".join(lines)
+
+
+def as_text() -> str:
+    """For a terminal: aligned columns, then the presets."""
+    rows = as_dicts()
+    columns = ("recipe", *CHOICES)
+    cells = [columns, *([str(row[c]) for c in columns] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+    for row in rows:
+        lines += [
+            "",
+            f"{row['recipe']}: {row['idea']}",
+            f"  {row['paper']}",
+            f"  presets: {', '.join(row['presets'])}",
+        ]
+    return "\n".join(lines)

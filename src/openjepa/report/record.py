@@ -1,0 +1,96 @@
+"""What a run directory tells, read without trusting it to be complete."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from openjepa.errors import UserError
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run as its files tell it; every part but the config may be missing.
+
+    Attributes:
+        config: the recipe's dump.
+        about: the command, the versions and the data as they were when the run was started.
+        lines: the metrics, in the order in which they were written, by kind.
+        probe: `evals.ProbeTable.to_dict`, or `None` before the first probe.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    about: dict[str, Any] = field(default_factory=dict)
+    lines: dict[str, list[Line]] = field(default_factory=dict)
+    probe: dict[str, Any] | None = None
+
+    def kind(self, name: str) -> list[Line]:
+        """All lines of a kind (`train`, `health`, `verdict`, `event`), oldest first."""
+        return self.lines.get(name, [])
+
+    def series(self, kind: str, key: str) -> tuple[list[int], list[float]]:
+        """Steps and values of one number, where it was logged."""
+        found = [(line["step"], line[key]) for line in self.kind(kind) if is_number(line.get(key))]
+        return [int(step) for step, _ in found], [float(value) for _, value in found]
+
+    def last(self, kind: str) -> Line:
+        """The latest line of a kind; empty when there is none."""
+        return next(reversed(self.kind(kind)), {})
+
+
+def read_record(run_dir: str | Path) -> Record:
+    """Read a run directory.
+
+    Raises:
+        UserError: it is no run directory, or a file in it is not the JSON that it should be.
+    """
+    path = Path(run_dir)
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"{path} is not a run directory: it has no config.json; name a folder that `train` wrote"
+        )
+    about, probe, metrics = (path / name for name in ("run.json", "probe.json", "metrics.jsonl"))
+    return Record(
+        path,
+        _json(path / "config.json"),
+        _json(about) if about.is_file() else {},
+        _by_kind(_complete_lines(metrics)) if metrics.is_file() else {},
+        _json(probe) if probe.is_file() else None,
+    )
+
+
+def is_number(value: Any) -> bool:
+    """Whether a logged value is a number (NaN included, booleans not)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}); restore it or name another run") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds a {type(data).__name__} where an object belongs; name another run")
+    return data
+
+
+def _complete_lines(path: Path) -> Iterable[Line]:
+    """A run that was killed, or still writes, may end in half a line; that line is left out."""
+    for text in path.read_text(errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and is_number(line.get("step")):
+            yield line
+
+
+def _by_kind(lines: Iterable[Line]) -> dict[str, list[Line]]:
+    kinds: dict[str, list[Line]] = {}
+    for line in lines:
+        kinds.setdefault(str(line.get("kind")), []).append(line)
+    return kinds

@@ -1,0 +1,103 @@
+"""The probe table, ready to be shown: numbers, intervals and where they lie on a common axis."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from openjepa.errors import UserError
+from openjepa.evals.table import ProbeTable, Score
+
+PROBES = {"linear": "Linear probe", "knn": "Nearest neighbours", "attentive": "Attentive probe"}
+OURS = "model"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One score in percent with its interval, and where these lie on the axis, in percent of its length."""
+
+    name: str
+    mean: str
+    interval: str
+    left: float
+    width: float
+    dot: float
+    chosen: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One comparison per probe, `(title, rows)`, on an axis that all share."""
+
+    probes: list[tuple[str, list[Row]]]
+    axis: tuple[str, str]
+    sentence: str
+    methods: str
+    notes: list[str]
+
+
+def scores(probe: dict[str, Any]) -> Scores | None:
+    """`None` when the table is empty.
+
+    Raises:
+        UserError: the data is no probe table.
+    """
+    try:
+        table = ProbeTable.from_dict(probe)
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"probe.json is not what `openjepa probe` writes ({error!r}); run the probe again"
+        ) from None
+    if not table.scores:
+        return None
+    columns = list(dict.fromkeys((s.kind, s.labels) for s in table.scores))
+    low = max(0.0, math.floor(20 * min(s.interval[0] for s in table.scores) - 0.4) / 20)
+    high = min(1.0, math.ceil(20 * max(s.interval[1] for s in table.scores) + 0.4) / 20)
+    return Scores(
+        probes=[
+            (_title(*column), [_row(s, low, high) for s in table.scores if (s.kind, s.labels) == column])
+            for column in columns
+        ],
+        axis=(f"{low:.0%}", f"{high:.0%}"),
+        sentence=_sentence(table),
+        methods="; ".join(dict.fromkeys(s.method for s in table.scores)),
+        notes=table.notes,
+    )
+
+
+def _row(score: Score, low: float, high: float) -> Row:
+    start, end = score.interval
+
+    def place(value: float) -> float:
+        return round(100 * min(max((value - low) / (high - low), 0), 1), 2)
+
+    return Row(
+        name=score.row,
+        mean=f"{100 * score.mean:.1f}",
+        interval=f"{100 * start:.1f}–{100 * end:.1f}",
+        left=place(start),
+        width=round(place(end) - place(start), 2),
+        dot=place(score.mean),
+        chosen=" | ".join(dict.fromkeys(score.choices)),
+    )
+
+
+def _sentence(table: ProbeTable) -> str:
+    """How the model stands beside the baselines, by whether 95 % intervals overlap."""
+    parts = []
+    for kind, labels in dict.fromkeys((s.kind, s.labels) for s in table.scores):
+        group = {s.row: s for s in table.scores if (s.kind, s.labels) == (kind, labels)}
+        mine = group.pop(OURS, None)
+        if mine is None or not group:
+            continue
+        clear = [name for name, s in group.items() if mine.interval[0] > s.interval[1]]
+        behind = [name for name, s in group.items() if mine.interval[1] < s.interval[0]]
+        level = [name for name in group if name not in clear and name not in behind]
+        verbs = (("beats", clear), ("is level with", level), ("is worse than", behind))
+        said = [f"{verb} {' and '.join(names)}" for verb, names in verbs if names]
+        parts.append(f"{_title(kind, labels)}: the model {', '.join(said)}.")
+    return " ".join(parts)
+
+
+def _title(kind: str, labels: float) -> str:
+    name = PROBES.get(kind, kind)
+    return name if labels == 1.0 else f"{name}, {100 * labels:.3g} % of labels"

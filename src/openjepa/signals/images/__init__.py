@@ -1,0 +1,78 @@
+"""Images: Fashion-MNIST, any folder of images, tar shards, arrays and torch data sets, as uint8 pixels of one size."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from openjepa.errors import UserError
+from openjepa.signals.images.arrays import open_array_file, open_arrays
+from openjepa.signals.images.fashion_mnist import holds, open_fashion_mnist
+from openjepa.signals.images.image_set import ImageSet, Skipped
+from openjepa.signals.images.shards import find_shards, open_shards
+from openjepa.signals.images.sources import open_dataset, open_folder
+from openjepa.signals.images.splits import pick_split
+
+__all__ = ["ImageSet", "Skipped", "open_images"]
+
+
+def open_images(
+    data: Any = None, *, split: str = "train", size: int | None = None, channels: int | None = None
+) -> ImageSet:
+    """Open a set of images.
+
+    Args:
+        data: one of
+            `None` or `"fashion-mnist"`: Fashion-MNIST, downloaded if need be;
+            a folder of images of any sizes and modes, labelled by its first-level sub-folders; `train`, `test` and
+            `val` sub-folders are splits;
+            a `.tar`, `.tar.gz` or `.tgz` shard of `key.jpg` and `key.cls`, a glob pattern, or a folder of shards,
+            whose names begin with their split;
+            a `.npy` or `.npz` file; an array or tensor of images, or a pair of these and labels;
+            a torch map-style data set of images or of (image, label).
+        split: `train`, `test` or `val`. A set without splits is all `train`; `val` stands in for a missing `test`.
+        size: height and width of the images: the short side is resized, then the centre is cropped. `None`: the
+            size that all images share, else 224.
+        channels: 1 or 3; `None`: 1 if all images are grey, else 3.
+
+    Raises:
+        UserError: nothing is there, nothing in it is readable, it lacks the split, or an argument is out of range.
+    """
+    if size is not None and size < 1:
+        raise UserError(f"size={size}: the images' height and width must be at least 1 pixel")
+    if channels not in (None, 1, 3):
+        raise UserError(f"channels={channels}: use 1 (grey) or 3 (colour)")
+    if data is None or (isinstance(data, str) and data == "fashion-mnist"):
+        return open_fashion_mnist(split, size, channels)
+    if isinstance(data, str | Path):
+        return _open_path(Path(data).expanduser(), split, size, channels)
+    pick_split("this data", ("train",), split)
+    if isinstance(data, np.ndarray | Tensor):
+        return open_arrays(data, None, size, channels)
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], np.ndarray | Tensor):
+        return open_arrays(data[0], data[1], size, channels)
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        return open_dataset(data, size, channels)
+    raise UserError(
+        f"images cannot be read from a {type(data).__name__}: give a path, an array, a pair (images, labels) or a "
+        "map-style data set"
+    )
+
+
+def _open_path(path: Path, split: str, size: int | None, channels: int | None) -> ImageSet:
+    if path.is_dir() and holds(path):
+        return open_fashion_mnist(split, size, channels, folder=path)
+    if shards := find_shards(path):
+        return open_shards(str(path), shards, split, size, channels)
+    if path.is_dir():
+        return open_folder(path, split, size, channels)
+    if path.suffix in (".npy", ".npz") and path.is_file():
+        return open_array_file(path, split, size, channels)
+    if path.exists():
+        raise UserError(
+            f"{path} is neither a folder nor a .tar, .tar.gz, .tgz, .npy or .npz file: name one of these"
+        )
+    raise UserError(
+        f"{path} does not exist: give a folder of images, tar shards, or leave it out for Fashion-MNIST"
+    )

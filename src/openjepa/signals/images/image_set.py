@@ -1,0 +1,279 @@
+"""A set of images of one size, in memory or decoded as they are read."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openjepa.errors import UserError
+from openjepa.signals.images.decode import BROKEN, Header
+
+IN_MEMORY_BYTES = 2**30
+"""Sets whose decoded pixels need no more than this live in memory."""
+DEFAULT_SIZE = 224
+
+Indices = Sequence[int] | np.ndarray | Tensor
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that is not in the set, and why."""
+
+    name: str
+    reason: str
+
+
+class Source(Protocol):
+    """Encoded images by number. Picklable; holds no open file, so that it works in forked and spawned workers."""
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """int64 `[N]`; `None` without labels."""
+        ...
+
+    @property
+    def surveyed(self) -> int:
+        """How many images, from the first, `inspect` can cheaply be asked about."""
+        ...
+
+    @property
+    def threaded(self) -> bool:
+        """Whether `inspect` and `decode` may be called from several threads."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def name(self, row: int) -> str:
+        """The image's name in messages."""
+        ...
+
+    def inspect(self, row: int) -> Header:
+        """Size and mode; raises one of `BROKEN`."""
+        ...
+
+    def decode(self, row: int, size: tuple[int, int], channels: int) -> Tensor:
+        """uint8 `[channels, *size]`; raises one of `BROKEN`."""
+        ...
+
+
+class ImageSet:
+    """Images of one size, map-style.
+
+    Attributes:
+        name: where they come from, for messages and reports.
+        shape: `(C, H, W)` of what `read` returns.
+        labels: int64 `[N]`, or `None`.
+        classes: the labels' names, or `None` where they have none.
+        splits: what the source offers to `open_images(split=...)`.
+        in_memory: whether `read` only copies; else it decodes files and is better called in worker processes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pixels: "Held | Decoded",
+        *,
+        labels: np.ndarray | None = None,
+        classes: list[str] | None = None,
+        splits: tuple[str, ...] = ("train",),
+        skipped: Sequence[Skipped] = (),
+        rows: Tensor | None = None,
+    ) -> None:
+        self.name, self.labels, self.classes, self.splits = name, labels, classes, splits
+        self.shape, self.in_memory = pixels.shape, isinstance(pixels, Held)
+        self._pixels, self._skipped = pixels, list(skipped)
+        self._rows = torch.arange(len(pixels)) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Files left out when the set was opened, and those that `read` has found damaged since, in any process."""
+        return self._skipped + self._pixels.damaged()
+
+    def read(self, indices: Indices) -> Tensor:
+        """uint8 `[B, C, H, W]`.
+
+        An image that cannot be decoded is replaced by the next readable one with the same label, always the same
+        one, and named in `skipped`.
+
+        Raises:
+            UserError: no image of the set, or of that label, can be decoded.
+        """
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        if isinstance(self._pixels, Held):
+            return self._pixels.images.index_select(0, self._rows.index_select(0, chosen))
+        return torch.stack([self._one(i) for i in chosen.tolist()])
+
+    def subset(self, indices: Indices) -> "ImageSet":
+        """The images at `indices`, in that order; shares the pixels."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        return ImageSet(
+            self.name,
+            self._pixels,
+            labels=None if self.labels is None else self.labels[chosen.numpy()],
+            classes=self.classes,
+            splits=self.splits,
+            skipped=self._skipped,
+            rows=self._rows.index_select(0, chosen),
+        )
+
+    def _one(self, index: int) -> Tensor:
+        assert isinstance(self._pixels, Decoded)
+        for i in (*range(index, len(self)), *range(index)):
+            if self.labels is not None and self.labels[i] != self.labels[index]:
+                continue
+            image = self._pixels.get(int(self._rows[i]))
+            if image is not None:
+                return image
+        raise UserError(f"{self.name}: none of its images can be decoded; are the files complete?")
+
+
+class Held:
+    """All pixels in one uint8 tensor `[N, C, H, W]`."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+        self.shape = (images.shape[1], images.shape[2], images.shape[3])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def damaged(self) -> list[Skipped]:
+        return []
+
+
+class Decoded:
+    """Pixels decoded when asked for. Which images failed is shared between processes."""
+
+    def __init__(self, source: Source, rows: Tensor, size: tuple[int, int], channels: int) -> None:
+        self.source, self.rows, self.size = source, rows, size
+        self.shape = (channels, *size)
+        self.failed = torch.zeros(len(rows), dtype=torch.bool).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def get(self, row: int) -> Tensor | None:
+        """uint8 `[C, H, W]`, or `None` for an image that cannot be decoded."""
+        if self.failed[row]:
+            return None
+        image = _attempt(lambda: self.source.decode(int(self.rows[row]), self.size, self.shape[0]))
+        if isinstance(image, str):
+            self.failed[row] = True
+            return None
+        return image
+
+    def damaged(self) -> list[Skipped]:
+        found = []
+        for row in self.rows[self.failed].tolist():
+            reason = _attempt(lambda row=row: self.source.decode(row, self.size, self.shape[0]))
+            found.append(
+                Skipped(self.source.name(row), reason if isinstance(reason, str) else "was unreadable")
+            )
+        return found
+
+
+def build(
+    name: str,
+    source: Source,
+    *,
+    size: int | None,
+    channels: int | None,
+    classes: list[str] | None = None,
+    splits: tuple[str, ...] = ("train",),
+    skipped: Sequence[Skipped] = (),
+) -> ImageSet:
+    """Look at every header, settle the size and the channels, and hold the set in memory if it is small.
+
+    Raises:
+        UserError: nothing readable.
+    """
+    headers = _attempt_all(source.inspect, source.surveyed, source.threaded)
+    failed = {row: header for row, header in enumerate(headers) if isinstance(header, str)}
+    rows = [row for row in range(len(source)) if row not in failed]
+    known = [header for header in headers if isinstance(header, Header)]
+    if not known:
+        raise _nothing(
+            name, len(source), [*skipped, *(Skipped(source.name(r), why) for r, why in failed.items())]
+        )
+    hw, channels = settle(known, size, channels)
+    if fits_in_memory(len(rows), hw, channels):
+        images = torch.empty(len(rows), channels, *hw, dtype=torch.uint8)
+
+        def load(i: int) -> None:
+            images[i] = source.decode(rows[i], hw, channels)
+
+        outcome = _attempt_all(load, len(rows), source.threaded)
+        bad = {i: why for i, why in enumerate(outcome) if isinstance(why, str)}
+        failed |= {rows[i]: why for i, why in bad.items()}
+        good = [i for i in range(len(rows)) if i not in bad]
+        rows = [rows[i] for i in good]
+        pixels = Held(images if not bad else images[torch.tensor(good, dtype=torch.long)])
+    else:
+        pixels = Decoded(source, torch.tensor(rows), hw, channels)
+    missing = [*skipped, *(Skipped(source.name(row), why) for row, why in sorted(failed.items()))]
+    if not rows:
+        raise _nothing(name, len(source), missing)
+    labels = None if source.labels is None else source.labels[rows]
+    if labels is not None and (labels < 0).any():
+        labels = None  # a torch data set without `targets` that is too large to read through
+    return ImageSet(name, pixels, labels=labels, classes=classes, splits=splits, skipped=missing)
+
+
+def fits_in_memory(count: int, size: tuple[int, int], channels: int) -> bool:
+    """Whether that many decoded images are few enough to be held."""
+    return count * channels * size[0] * size[1] <= IN_MEMORY_BYTES
+
+
+def settle(headers: Sequence[Header], size: int | None, channels: int | None) -> tuple[tuple[int, int], int]:
+    """The output's (height, width) and channels: as asked, else what all images share, else 224 and 3."""
+    sizes = {(header.height, header.width) for header in headers}
+    if size is not None:
+        hw = (size, size)
+    else:
+        hw = sizes.pop() if len(sizes) == 1 else (DEFAULT_SIZE, DEFAULT_SIZE)
+    return hw, channels or (1 if all(header.grey for header in headers) else 3)
+
+
+def _attempt(action: Callable[[], T]) -> T | str:
+    """The action's result, or why the image is unreadable."""
+    try:
+        return action()
+    except UserError:
+        raise
+    except BROKEN as error:
+        return (
+            "not an image" if type(error).__name__ == "UnidentifiedImageError" else str(error) or repr(error)
+        )
+
+
+def _attempt_all(action: Callable[[int], T], count: int, threaded: bool) -> list[T | str]:
+    """`_attempt` for rows 0..count-1, on all cores: Pillow decodes outside Python's lock."""
+
+    def run(rows: range) -> list[T | str]:
+        return [_attempt(lambda row=row: action(row)) for row in rows]
+
+    chunks = [range(i, min(i + 64, count)) for i in range(0, count, 64)]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1) if threaded else 1) as pool:
+        return [result for chunk in pool.map(run, chunks) for result in chunk]
+
+
+def _nothing(name: str, count: int, skipped: Sequence[Skipped]) -> UserError:
+    what = (
+        f"none of its {count} files is a readable image"
+        if count
+        else "it holds no files that could be images"
+    )
+    example = f" ({skipped[0].name}: {skipped[0].reason})" if skipped else ""
+    return UserError(
+        f"{name}: {what}{example}; give a folder of JPEG, PNG, WebP, BMP, GIF, TIFF or PPM files, or tar shards of "
+        "key.jpg and key.cls"
+    )

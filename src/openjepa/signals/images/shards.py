@@ -1,0 +1,217 @@
+"""Tar shards of `key.jpg` (or png, webp, bmp) and `key.cls` (the label's number), gzipped or not."""
+
+import contextlib
+import glob
+import gzip
+import hashlib
+import io
+import os
+import re
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from openjepa.errors import UserError
+from openjepa.signals.images.cache import cache_dir
+from openjepa.signals.images.image_set import ImageSet, Skipped, build
+from openjepa.signals.images.sources import Encoded, Names
+from openjepa.signals.images.splits import SPLITS, pick_split
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz")
+HELD_BYTES = 2**28
+"""Gzipped shards with no more encoded bytes than this are read into memory; others are unpacked into the cache."""
+MEMBER_BYTES = 2**28
+"""No single image file is larger than this."""
+
+_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+class _TooLarge(Exception):
+    """The gzipped shards do not fit into `HELD_BYTES`."""
+
+
+class ShardSource(Encoded):
+    """Byte ranges of plain tar files, or of one buffer."""
+
+    def __init__(self, places: Sequence[Path | bytes], index: "_Index") -> None:
+        self.places, self.names = places, Names(index.names)
+        self.at = np.array(index.at, dtype=np.int64).reshape(-1, 3)  # place, offset, length
+        self.labels = np.array(index.labels, dtype=np.int64) if index.labelled else None
+        self.surveyed = len(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, row: int) -> str:
+        return self.names[row]
+
+    def file(self, row: int) -> BinaryIO:
+        place, offset, length = self.at[row].tolist()
+        where = self.places[place]
+        if isinstance(where, bytes):
+            return io.BytesIO(where[offset : offset + length])
+        with where.open("rb") as file:
+            file.seek(offset)
+            return io.BytesIO(file.read(length))
+
+
+class _Index:
+    """What the shards hold: images, where they lie, their labels, and what cannot be used."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.at: list[tuple[int, int, int]] = []
+        self.labels: list[int | None] = []
+        self.skipped: list[Skipped] = []
+
+    @property
+    def labelled(self) -> bool:
+        return any(label is not None for label in self.labels)
+
+    def add_shard(self, shard: str, images: dict[str, tuple[int, int, int]], labels: dict[str, int]) -> None:
+        for name, at in images.items():
+            self.names.append(f"{shard}/{name}")
+            self.at.append(at)
+            self.labels.append(labels.get(os.path.splitext(name)[0]))
+
+    def drop_unlabelled(self) -> None:
+        """In a labelled set, leave out images without a label."""
+        if not self.labelled:
+            return
+        kept = [row for row, label in enumerate(self.labels) if label is not None]
+        missing = set(range(len(self.names))) - set(kept)
+        self.skipped += [
+            Skipped(self.names[row], "no label: no .cls file of that key") for row in sorted(missing)
+        ]
+        self.names, self.at = [self.names[row] for row in kept], [self.at[row] for row in kept]
+        self.labels = [self.labels[row] for row in kept]
+
+
+def find_shards(data: Path) -> list[Path]:
+    """The shards that a path means: itself, those in a folder, or those that a glob pattern matches; else none."""
+    if data.is_dir():
+        return sorted(path for path in data.iterdir() if path.name.endswith(SUFFIXES) and path.is_file())
+    if data.is_file():
+        return [data] if data.name.endswith(SUFFIXES) else []
+    return sorted(Path(path) for path in glob.glob(str(data)) if path.endswith(SUFFIXES))
+
+
+def open_shards(
+    name: str, shards: Sequence[Path], split: str, size: int | None, channels: int | None
+) -> ImageSet:
+    """Names that begin with `train`, `test` or `val` give the split; if none does, all shards are `train`."""
+    parts = {s: [path for path in shards if _split_of(path) == s] for s in SPLITS}
+    parts = {s: paths for s, paths in parts.items() if paths} or {"train": list(shards)}
+    split = pick_split(name, tuple(parts), split)
+    try:
+        source, skipped = _read(parts[split])
+    except _TooLarge:
+        source, skipped = _read([_unpacked(path) for path in parts[split]])
+    return build(name, source, size=size, channels=channels, splits=tuple(parts), skipped=skipped)
+
+
+def _split_of(path: Path) -> str | None:
+    first = re.split(r"[^a-z]", path.name.lower(), maxsplit=1)[0]
+    return next((split for split, aliases in SPLITS.items() if first in aliases), None)
+
+
+def _read(shards: Sequence[Path]) -> tuple[ShardSource, list[Skipped]]:
+    """Index plain shards; read gzipped ones, which have no random access, into one buffer (place 0)."""
+    index, buffer = _Index(), bytearray()
+    for number, path in enumerate(shards, 1):
+        images: dict[str, tuple[int, int, int]] = {}
+        labels: dict[str, int] = {}
+        packed = _is_gzip(path)
+        try:
+            with tarfile.open(path, "r|gz") if packed else tarfile.open(path, "r:") as tar:
+                for member in _files(tar, index.skipped, path.name):
+                    stem, suffix = os.path.splitext(member.name)
+                    if suffix.lower() == ".cls":
+                        labels[stem] = _label(tar, member, path)
+                    elif suffix.lower() not in _IMAGES:
+                        index.skipped.append(Skipped(f"{path.name}/{member.name}", "not an image"))
+                    elif packed:
+                        images[member.name] = (0, len(buffer), member.size)
+                        buffer += _bytes(tar, member)
+                        if len(buffer) > HELD_BYTES:
+                            raise _TooLarge
+                    else:
+                        images[member.name] = (number, member.offset_data, member.size)
+        except (EOFError, OSError, zlib.error, tarfile.ReadError) as error:
+            index.skipped.append(
+                Skipped(path.name, f"truncated or damaged after {len(images)} images ({error})")
+            )
+        index.add_shard(path.name, images, labels)
+    index.drop_unlabelled()
+    return ShardSource([bytes(buffer), *shards], index), index.skipped
+
+
+def _files(tar: tarfile.TarFile, skipped: list[Skipped], shard: str) -> Iterator[tarfile.TarInfo]:
+    """Ordinary visible files. Names only ever serve as keys: nothing is written where a tar file says."""
+    for member in tar:
+        tar.members = []  # ty: ignore[missing-attribute]  # tarfile would keep every header in memory
+        if member.isdir() or os.path.basename(member.name).startswith("."):
+            continue
+        if not member.isreg() or member.issparse():
+            skipped.append(Skipped(f"{shard}/{member.name}", "not an ordinary file"))
+        elif member.size > MEMBER_BYTES:
+            skipped.append(
+                Skipped(f"{shard}/{member.name}", f"{member.size:,} bytes are too many for one image")
+            )
+        else:
+            yield member
+
+
+def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None  # an ordinary file
+    data = file.read()
+    if len(data) != member.size:
+        raise EOFError(f"{member.name} is cut off")
+    return data
+
+
+def _label(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> int:
+    text = _bytes(tar, member)[:100].decode("utf-8", "replace").strip()
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise UserError(f"{path}: {member.name} holds {text!r}: a label is a whole number from 0")
+    return int(text)
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _unpacked(path: Path) -> Path:
+    """The plain tar of a gzipped shard, made once in the user's cache."""
+    if not _is_gzip(path):
+        return path
+    status = path.stat()
+    version = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+    folder = cache_dir() / "shards" / hashlib.sha256(version.encode()).hexdigest()[:16]
+    target = folder / f"{path.name.removesuffix('.gz').removesuffix('.tgz').removesuffix('.tar')}.tar"
+    if target.is_file():
+        return target
+    partial = folder / f".{os.getpid()}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        cut_short = contextlib.suppress(
+            EOFError, zlib.error, gzip.BadGzipFile
+        )  # the reader reports a truncated tar
+        with gzip.open(path) as packed, partial.open("wb") as plain, cut_short:
+            shutil.copyfileobj(packed, plain, 2**20)
+        os.replace(partial, target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise UserError(
+            f"{path} is too large to read without unpacking, and unpacking it into {folder} failed ({error}): free "
+            "some space, or set OPENJEPA_CACHE to a folder on a larger disk"
+        ) from None
+    return target

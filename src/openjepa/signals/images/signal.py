@@ -1,0 +1,95 @@
+"""Images as patches with positions."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from openjepa.config import Choice
+from openjepa.errors import UserError
+from openjepa.jepa import Tokens
+from openjepa.signals.images.augment import to_float
+
+CIFAR10 = {"mean": [0.491, 0.482, 0.447], "std": [0.245, 0.243, 0.261]}
+"""Of its training pixels in 0..1, per channel."""
+
+
+class ImageSignal(Choice):
+    """An image becomes square patches, each a token at its (row, column)."""
+
+    kind: Literal["image"] = "image"
+    size: int = Field(224, ge=1)
+    """Side in pixels of what the encoder sees in training."""
+    channels: int = Field(3, ge=1)
+    patch: int = Field(16, ge=1)
+    """Side of a patch in pixels."""
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    """Per channel, of pixels in 0..1; one number serves all channels."""
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ImageSignal":
+        if self.size < self.patch:
+            raise ValueError(
+                f"images of {self.size} px are smaller than a patch of {self.patch} px: use a smaller patch"
+            )
+        if self.size % self.patch:
+            raise ValueError(f"size {self.size} is not a multiple of the patch, {self.patch}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, self.channels):
+                raise ValueError(f"{name} has {len(values)} numbers for {self.channels} channels")
+        return self
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches of an image of `size`."""
+        return self.size // self.patch, self.size // self.patch
+
+    @property
+    def features(self) -> int:
+        """Numbers in a raw token."""
+        return self.channels * self.patch**2
+
+    def to_float(self, batch: Tensor) -> Tensor:
+        """`[B, C, H, W]`, uint8 in 0..255 or float in 0..1, as float in 0..1.
+
+        Raises:
+            UserError: wrong shape, or an image smaller than a patch.
+        """
+        if batch.dim() != 4 or batch.shape[1] != self.channels:
+            raise UserError(
+                f"a batch of shape {list(batch.shape)} is not [B, {self.channels}, H, W]: "
+                f"set signal.channels to the images' channels"
+            )
+        if min(batch.shape[2:]) < self.patch:
+            raise UserError(
+                f"images of {batch.shape[2]}x{batch.shape[3]} px are smaller than a patch of {self.patch} px: "
+                f"use a smaller signal.patch"
+            )
+        return to_float(batch).float()
+
+    def tokenize(self, batch: Tensor) -> Tokens:
+        """Normalise and cut into patches; what is left over at the right and the bottom is cropped, centred."""
+        images = self.to_float(batch)
+        mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
+        images = (images - mean) / std
+        rows, columns = images.shape[2] // self.patch, images.shape[3] // self.patch
+        top, left = (images.shape[2] - rows * self.patch) // 2, (images.shape[3] - columns * self.patch) // 2
+        images = images[:, :, top : top + rows * self.patch, left : left + columns * self.patch]
+        patches = images.unflatten(2, (rows, self.patch)).unflatten(4, (columns, self.patch))
+        values = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        return Tokens(values, grid_positions(rows, columns, images.device), (rows, columns))
+
+    def fold(self, tokens: Tokens) -> Tensor:
+        """The inverse: normalised images `[B, C, H, W]` from patches that fill a grid."""
+        assert tokens.grid is not None
+        rows, columns = tokens.grid
+        patches = tokens.values.view(-1, rows, columns, self.channels, self.patch, self.patch)
+        return patches.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+
+
+def grid_positions(rows: int, columns: int, device: torch.device | None = None) -> Tensor:
+    """`[1, rows * columns, 2]`: (row, column) in row order."""
+    axes = (torch.arange(n, device=device, dtype=torch.float32) for n in (rows, columns))
+    return torch.cartesian_prod(*axes).view(1, -1, 2)

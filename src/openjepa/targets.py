@@ -1,0 +1,175 @@
+"""Who produces `s_y`.
+
+Every target sees whole views; `normalise` then prepares its `[B, N, D]` output for the energy.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from openjepa.config import Choice
+from openjepa.jepa import View, encode
+from openjepa.parallel import global_mean_in_network
+
+Represent = Callable[[Sequence[View]], list[Tensor]]
+
+
+class TargetChoice(Choice):
+    """What all targets share: how their output is prepared."""
+
+    norm: Literal["layer", "batch", "none"] = "none"
+    """`layer`: each token to mean 0 and variance 1 over its features, without parameters (the papers). `batch`: each
+    feature to mean 0 and variance 1 over the batch's tokens, so that no feature of the target can die and tokens in
+    which samples hardly differ (a dark background) weigh little."""
+    centre: Literal["none", "position"] = "none"
+    """`position`: first subtract the batch's mean at each position, so that what is the same in every sample
+    (`power/constant` and `power/position` in the health metrics) cannot be "predicted"."""
+
+
+class EMA(TargetChoice):
+    """A moving average of the encoder, without gradients.
+
+    The momentum at step i of n is 1 - (1 - m)(1 - i/(n-1)) when `to_one` (I-JEPA: linear from m to exactly 1 at the
+    last step), else m; m = 2^(-1/half-life).
+    """
+
+    kind: Literal["ema"] = "ema"
+    half_life: float = Field(173.0, ge=0)
+    """Of the average at the start: steps if >= 1, a fraction of the run's steps if below 1; 0 copies the encoder
+    every step. The papers' momenta .996 and .998 are 173 and 346 steps."""
+    layers: int = Field(1, ge=1)
+    """The target is the mean of this many last layers, each layer-normalised (data2vec, arXiv:2202.03555, 3.3);
+    1: the last alone (I-JEPA)."""
+    to_one: bool = True
+    """Whether the momentum rises to 1 over the run, so that the target stands still at its end."""
+
+    def build(self) -> "EMATarget":
+        return EMATarget(self)
+
+    def momentum(self, step: int, total_steps: int) -> float:
+        """Momentum of the update after optimiser step `step` (from 0) of `total_steps`."""
+        steps = self.half_life if self.half_life >= 1 else self.half_life * total_steps
+        start = 0.5 ** (1 / steps) if steps > 0 else 0.0
+        if not self.to_one or steps == 0:
+            return start
+        left = 0.0 if total_steps <= 1 else max(0.0, 1 - step / (total_steps - 1))
+        return 1 - (1 - start) * left
+
+
+class Shared(TargetChoice):
+    """The encoder itself."""
+
+    kind: Literal["shared"] = "shared"
+    stop_gradient: bool = False
+    """Whether gradients end at the target."""
+
+    def build(self) -> "SharedTarget":
+        return SharedTarget(self)
+
+
+class Frozen(TargetChoice):
+    """The encoder as it was at the start (random, or loaded from a run), never changed."""
+
+    kind: Literal["frozen"] = "frozen"
+
+    def build(self) -> "FrozenTarget":
+        return FrozenTarget(self)
+
+
+Target = Annotated[EMA | Shared | Frozen, Field(discriminator="kind")]
+
+
+class TargetBase(nn.Module):
+    """Normalisation, and the hooks that the model calls."""
+
+    def __init__(self, config: TargetChoice) -> None:
+        super().__init__()
+        self.config = config
+
+    def follow(self, encoder: nn.Module, head: nn.Module) -> None:
+        """Called once, when the model is assembled."""
+
+    def update(self, encoder: nn.Module, head: nn.Module, step: int, total_steps: int) -> None:
+        """Called after every optimiser step."""
+
+    def evaluated(self, encoder: nn.Module) -> nn.Module:
+        """The encoder that gives features after training."""
+        return encoder
+
+    def normalise(self, raw: Tensor) -> Tensor:
+        """`[B, N, D] -> [B, N, D]`."""
+        if self.config.centre == "position":
+            raw = raw - global_mean_in_network(raw.mean(0, keepdim=True))
+        if self.config.norm == "layer":
+            return F.layer_norm(raw, raw.shape[-1:])
+        if self.config.norm == "batch":
+            raw = raw - global_mean_in_network(raw.mean((0, 1)))
+            return raw * torch.rsqrt(global_mean_in_network(raw.square().mean((0, 1))) + 1e-6)
+        return raw
+
+
+class SharedTarget(TargetBase):
+    config: Shared
+
+    def forward(self, views: Sequence[View], represent: Represent) -> list[Tensor]:
+        if self.config.stop_gradient:
+            return [s.detach() for s in represent(views)]
+        return represent(views)
+
+
+class CopyTarget(TargetBase):
+    """Copies of encoder and head, outside the optimiser."""
+
+    encoder: nn.Module
+    head: nn.Module
+
+    def follow(self, encoder: nn.Module, head: nn.Module) -> None:
+        self.encoder, self.head = copy.deepcopy(encoder), copy.deepcopy(head)
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, views: Sequence[View], represent: Represent) -> list[Tensor]:
+        return encode(self.encoder, self.head, views)
+
+
+class FrozenTarget(CopyTarget):
+    def train(self, mode: bool = True) -> "FrozenTarget":
+        """Always in eval mode: batch normalisation would else change with every batch it sees."""
+        return super().train(False)
+
+
+class EMATarget(CopyTarget):
+    config: EMA
+
+    @torch.no_grad()
+    def forward(self, views: Sequence[View], represent: Represent) -> list[Tensor]:
+        if self.config.layers == 1:
+            return super().forward(views, represent)
+        return [self._mean_of_layers(view) for view in views]
+
+    def _mean_of_layers(self, view: View) -> Tensor:
+        layers = self.encoder.layers(view, self.config.layers)  # ty: ignore[not-callable]
+        return self.head(torch.stack([F.layer_norm(layer, layer.shape[-1:]) for layer in layers]).mean(0))
+
+    @torch.no_grad()
+    def update(self, encoder: nn.Module, head: nn.Module, step: int, total_steps: int) -> None:
+        """One fused update of all parameters; buffers (batch-norm statistics) are copied."""
+        mine, theirs = nn.ModuleList([self.encoder, self.head]), nn.ModuleList([encoder, head])
+        weight = 1 - self.config.momentum(step, total_steps)
+        torch._foreach_lerp_(list[Tensor](mine.parameters()), list[Tensor](theirs.parameters()), weight)
+        for buffer, source in zip(mine.buffers(), theirs.buffers(), strict=True):
+            buffer.copy_(source)
+
+    def evaluated(self, encoder: nn.Module) -> nn.Module:
+        return self.encoder
+
+
+def half_life(momentum: float) -> float:
+    """Steps after which half of an average with this momentum (in 0..1) is forgotten."""
+    return math.inf if momentum >= 1 else 0.0 if momentum <= 0 else -1 / math.log2(momentum)

@@ -1,0 +1,247 @@
+"""The training loop."""
+
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from openjepa.errors import UserError
+from openjepa.health import Monitor, Verdict, judge
+from openjepa.jepa import JEPA
+from openjepa.parallel import rank, world_size
+from openjepa.recipes import Recipe, build
+from openjepa.signals.images import ImageSet
+from openjepa.training.checkpoints import State
+from openjepa.training.data import Batches, hold_out
+from openjepa.training.distributed import barrier, mean_over_processes, process_group
+from openjepa.training.optim import adamw
+from openjepa.training.run import Run
+from openjepa.training.step import NotFinite, Stepper
+
+MOST_ROLLBACKS = 3
+
+
+class Progress(Protocol):
+    """What is told to whoever watches a run; on several processes only the first one tells."""
+
+    def started(self, total: int) -> None:
+        """A run of `total` steps begins or continues."""
+
+    def step(self, step: int, loss: float, rate: float) -> None:
+        """`step` steps are done, at `rate` steps a second."""
+
+    def event(self, text: str) -> None:
+        """A verdict, a warning."""
+
+    def finished(self) -> None:
+        """The run has ended, well or not."""
+
+
+class Collapsed(UserError):
+    """The run was stopped because its representation collapsed."""
+
+
+def fit(
+    config: Recipe,
+    images: ImageSet,
+    *,
+    run: Run | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> JEPA:
+    """Train a recipe's model on images.
+
+    Args:
+        config: the recipe; `config.train` says how.
+        images: the training set; some of it is held out for health (see `hold_out`).
+        run: the directory for metrics, checkpoints and the final model; `None` keeps nothing.
+        resume: continue from the run's latest readable checkpoint, bit for bit.
+        progress: told about every step.
+
+    Returns:
+        The model, in eval mode.
+
+    Raises:
+        UserError: data that do not fit, a loss that is not finite, a disk that is full.
+        Collapsed: with `on_collapse` "stop", or "rollback" in vain.
+    """
+    with process_group() as device, torch.random.fork_rng([device] if device.type == "cuda" else []):
+        told = progress if rank() == 0 else None
+        try:
+            return Trainer(config, images, device, run, told).run_to_end(resume)
+        finally:
+            if told:
+                told.finished()
+
+
+class Trainer:
+    """One run on one process: see `fit`."""
+
+    def __init__(
+        self,
+        config: Recipe,
+        images: ImageSet,
+        device: torch.device,
+        run: Run | None,
+        progress: Progress | None,
+    ) -> None:
+        self.training, self.run, self.progress = config.train, run, progress
+        if run is None and self.training.on_collapse == "rollback":
+            raise UserError(
+                "train.on_collapse rollback goes back to a checkpoint: name a run directory (out)"
+            )
+        rows, held_out = hold_out(images)
+        self.batches = Batches(images, rows, self.training, rank(), world_size())
+        model = build(config).to(device)
+        self.state = State(model, adamw(model, self.training))
+        self.stepper = Stepper(model, self.state.optimiser, self.training, self.batches.start)
+        self.monitor = Monitor(images.read(held_out))
+        self.readings: list[dict[str, float]] = []
+        self.verdict: Verdict | None = None
+        self.seconds = 0.0
+        """Of a step, a moving average."""
+
+    def run_to_end(self, resume: bool) -> JEPA:
+        """The loop."""
+        state, training = self.state, self.training
+        if self.progress:
+            self.progress.started(training.steps)
+        if resume:
+            self.resume()
+        else:
+            self.look()
+            self.save()
+        stream = self.batches.stream(state.step)
+        while state.step < training.steps:
+            self.step(stream)
+            if self.due(training.health_every) and self.look().word == "collapsed" and self.went_back():
+                stream = self.batches.stream(state.step)
+                continue
+            if self.due(training.save_every):
+                self.save()
+        if self.run:
+            self.run.finish(state.model, self.batches.images)
+        return state.model.eval()
+
+    def due(self, share: float) -> bool:
+        """Whether something that happens at every `share` of the run, and at its end, is due."""
+        every = max(1, round(share * self.training.steps))
+        return self.state.step % every == 0 or self.state.step == self.training.steps
+
+    def step(self, stream: Iterator[Tensor]) -> None:
+        """One optimiser step."""
+        step, begun = self.state.step, time.perf_counter()
+        batch = next(stream)
+        waited = time.perf_counter() - begun
+        try:
+            logged = self.stepper(step, batch, 0.5**self.state.rollbacks)
+        except NotFinite:
+            raise self.not_finite(batch) from None
+        self.state.step += 1
+        taken = time.perf_counter() - begun
+        self.seconds = taken if not self.seconds else 0.95 * self.seconds + 0.05 * taken
+        if self.run:
+            self.run.log("train", step, **logged, data_wait=round(waited / taken, 5), seconds=round(taken, 5))
+        if self.progress:
+            self.progress.step(self.state.step, logged["loss"], 1 / self.seconds)
+
+    def look(self) -> Verdict:
+        """Measure health and judge it."""
+        step, before = self.state.step, self.verdict
+        reading = self.monitor.measure(self.state.model, step)
+        self.readings.append(reading)
+        self.verdict = judge(self.readings, self.training.steps)
+        self.state.healthy = self.verdict.healthy
+        if self.run:
+            self.run.log("health", step, **{name: value for name, value in reading.items() if name != "step"})
+            words = {"word": self.verdict.word, "reason": self.verdict.reason, "advice": self.verdict.advice}
+            self.run.log("verdict", step, **words)
+        if self.progress and (before is None or before.word != self.verdict.word):
+            advice = "" if self.verdict.healthy else f"; {self.verdict.advice}"
+            self.progress.event(f"step {step}: {self.verdict.word}: {self.verdict.reason}{advice}")
+        return self.verdict
+
+    def save(self) -> None:
+        """Write a checkpoint, unless the weights are beyond use."""
+        if self.run is None or not self.run.writes:
+            return
+        if not all(bool(p.isfinite().all()) for p in self.state.model.parameters()):
+            raise UserError(
+                f"step {self.state.step}: weights are not finite although the loss was: lower train.lr or set "
+                f"train.clip; {self.kept()}"
+            )
+        self.state.metrics_bytes = self.run.sync()
+        self.run.checkpoints.save(self.state)
+
+    def resume(self) -> None:
+        """Continue from the latest readable checkpoint."""
+        if self.run is None:
+            raise UserError("only a run in a directory can be resumed: name it (out)")
+        path, failures = self.run.checkpoints.load_newest(self.state)
+        self.restore()
+        if failures and self.run.writes:
+            self.run.checkpoints.drop_after(path)
+        for failure in failures:
+            self.event(f"{failure}; falling back to {path}")
+        self.event(f"continuing from step {self.state.step}")
+
+    def went_back(self) -> bool:
+        """What `on_collapse` says; True when the run has gone back.
+
+        Raises:
+            Collapsed: with "stop", or where going back has not helped.
+        """
+        mode, verdict = self.training.on_collapse, self.verdict
+        if mode == "warn" or verdict is None:
+            return False
+        found = f"collapsed at step {verdict.step}: {verdict.reason}; {verdict.advice}"
+        if mode == "stop" or self.run is None:
+            self.save()
+            raise Collapsed(f"{found}; {self.kept()}")
+        checkpoints, rollbacks = self.run.checkpoints, self.state.rollbacks + 1
+        back = checkpoints.newest_healthy()
+        if back is None or rollbacks > MOST_ROLLBACKS:
+            raise Collapsed(f"{found}; going back {MOST_ROLLBACKS} times has not helped")
+        if self.run.writes:
+            checkpoints.note_rollback(back, rollbacks)
+            checkpoints.drop_after(back)
+        barrier()
+        checkpoints.load(back, self.state)
+        self.restore()
+        self.event(f"{found}; back at step {self.state.step} with {0.5**rollbacks:g} of the learning rate")
+        return True
+
+    def restore(self) -> None:
+        """Bring metrics and health's history back to the state's step."""
+        assert self.run is not None
+        self.run.rewind(self.state.metrics_bytes)
+        barrier()
+        self.readings = self.run.readings()
+
+    def event(self, text: str) -> None:
+        """Log and tell."""
+        if self.run:
+            self.run.log("event", self.state.step, text=text)
+        if self.progress:
+            self.progress.event(text)
+
+    def not_finite(self, batch: Tensor) -> UserError:
+        """The error for the batch of the current step: is it the input or the loss?"""
+        rows, start = self.batches.rows(self.state.step), self.batches.start
+        flags = torch.zeros(len(rows), device=self.stepper.device)
+        flags[start : start + len(batch)] = (~batch.flatten(1).isfinite().all(1)).to(flags)
+        bad = rows[(mean_over_processes(flags) > 0).cpu()]
+        if len(bad):
+            what, advice = "the input is not finite", "mend or remove these images"
+        else:
+            bad, what = rows, "the loss is not finite although its input is"
+            advice = "lower train.lr, lengthen train.warmup or set train.clip"
+        shown = ", ".join(map(str, bad[:8].tolist())) + (f", ... ({len(bad)})" if len(bad) > 8 else "")
+        return UserError(f"step {self.state.step}, images {shown}: {what}: {advice}; {self.kept()}")
+
+    def kept(self) -> str:
+        """Where the run could be taken up again."""
+        newest = self.run.checkpoints.newest() if self.run else None
+        return f"the last good checkpoint is {newest}" if newest else "there is no checkpoint"

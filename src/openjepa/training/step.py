@@ -1,0 +1,87 @@
+"""One optimiser step: micro-batches forward and backward, clip, AdamW, and the target's move."""
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from openjepa.jepa import JEPA
+from openjepa.nets.transformer import Block
+from openjepa.recipes.base import Training
+from openjepa.rng import Rng
+from openjepa.training.distributed import mean_over_processes, replicate
+from openjepa.training.optim import set_rates
+
+
+class NotFinite(Exception):
+    """The loss is NaN or infinite; nothing was changed."""
+
+
+class Stepper:
+    """Takes steps of one run on one process; `start` is its first row in the global batch."""
+
+    def __init__(self, model: JEPA, optimiser: torch.optim.Optimizer, training: Training, start: int) -> None:
+        self.model, self.optimiser, self.training, self.start = model, optimiser, training, start
+        self.device = next(model.parameters()).device
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.autocast = uses_bf16(training, self.device)
+        if training.compile:
+            for module in model.modules():
+                if isinstance(module, Block):
+                    module.compile()
+        self.loss_of: nn.Module | None = None
+
+    def __call__(self, step: int, batch: Tensor, lr_scale: float = 1.0) -> dict[str, float]:
+        """Train on this process's part of a global batch; what there is to log, means over all processes.
+
+        Raises:
+            NotFinite: on every process, before any parameter has changed.
+        """
+        # dropout and stochastic depth draw from torch's own generator
+        torch.manual_seed(((self.training.seed * 1_000_003 + step) * 65_537 + self.start) % 2**63)
+        self.model.train()
+        self.optimiser.zero_grad()
+        terms = self._backward(step, batch.to(self.device, non_blocking=True))
+        logged = {"lr": set_rates(self.optimiser, self.training, step, lr_scale)}
+        if self.training.clip is not None:
+            logged["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.training.clip).item()
+        self.optimiser.step()
+        self.model.after_step(step, self.training.steps)
+        return terms | logged
+
+    def _backward(self, step: int, batch: Tensor) -> dict[str, float]:
+        pieces = batch.chunk(self.training.accumulate)
+        sums: dict[str, Tensor] = {}
+        for i, piece in enumerate(pieces):
+            start = self.start + i * len(piece)
+            rng = partial(Rng, self.training.seed, step, start=start, total=self.training.batch_size)
+            if self.loss_of is None:
+                self.loss_of = replicate(self.model, piece, rng())
+            with synchronised(self.loss_of, last=i == len(pieces) - 1):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+                    loss, terms = self.loss_of(piece, rng())
+                (loss / len(pieces)).backward()
+            for name, value in {"loss": loss.detach(), **terms}.items():
+                sums[name] = sums.get(name, 0) + value.float() / len(pieces)
+        values = mean_over_processes(torch.stack(list(sums.values()))).tolist()
+        logged = dict(zip(sums, values, strict=True))
+        if not torch.isfinite(torch.tensor(logged["loss"])):
+            raise NotFinite
+        return logged
+
+
+def synchronised(loss_of: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Let processes exchange gradients in the last micro-batch alone."""
+    several = isinstance(loss_of, DistributedDataParallel)
+    return loss_of.no_sync() if several and not last else nullcontext()
+
+
+def uses_bf16(training: Training, device: torch.device) -> bool:
+    """Whether to compute in bf16: as asked, else where the hardware does (on other CPUs it is ten times slower)."""
+    if training.precision != "auto":
+        return training.precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -1,0 +1,180 @@
+"""Verdicts on invented histories: one symptom at a time."""
+
+import math
+
+import pytest
+
+from openjepa.health import judge
+
+STEPS = 1000
+ALIVE = {
+    "rank/context": 8.0,
+    "rank/embedding": 6.0,
+    "rank/target": 12.0,
+    "share/varying": 0.8,
+    "share/context": 0.35,
+    "share/embedding": 0.6,
+    "std/context_dead": 0.0,
+    "std/target_dead": 0.0,
+    "power/content": 0.8,
+    "energy/model": 0.3,
+    "energy/mean": 0.4,
+    "energy/permuted": 0.5,
+    "input/std": 0.2,
+}
+START = {"energy/model": 0.7, "energy/permuted": 0.7}
+
+
+def run(*changes: dict[str, float], every: int = 100) -> list[dict[str, float]]:
+    """A history with a reading every 100 steps; each differs from a run that is alive by `changes`."""
+    return [{"step": i * every, **ALIVE, **change} for i, change in enumerate(changes)]
+
+
+def course(key: str, *values: float) -> list[dict[str, float]]:
+    return run(*({key: value} for value in values))
+
+
+def test_no_measurement_no_verdict():
+    with pytest.raises(ValueError, match="no measurement"):
+        judge([], STEPS)
+
+
+def test_the_first_reading_warms_up():
+    verdict = judge(run(START), STEPS)
+    assert (verdict.word, verdict.step, verdict.healthy) == ("warming up", 0, True)
+
+
+def test_learning_gives_its_numbers():
+    verdict = judge(run(START, {}), STEPS)
+    assert (verdict.word, verdict.step) == ("learning", 100)
+    assert "0.3" in verdict.reason and "0.4" in verdict.reason and "0.5" in verdict.reason
+    assert verdict.healthy
+
+
+def test_a_symptom_is_kept_for_three_measurements():
+    gone = {"share/embedding": 1e-9}
+    kept = judge(run(START, {}, gone, {}, {}), STEPS)
+    assert (kept.word, kept.step) == ("collapsed", 200)
+    assert judge(run(START, {}, gone, {}, {}, {}), STEPS).word == "learning"
+
+
+def test_one_bad_reading_does_not_undo_learning():
+    worse = {"energy/model": 0.41}
+    assert judge(run(START, {}, {}, worse), STEPS).word == "learning"
+    assert judge(run(START, {}, worse, worse, worse), STEPS).word == "warming up"
+
+
+@pytest.mark.parametrize("key", ["energy/model", "share/context", "share/embedding"])
+def test_what_is_not_finite_has_collapsed(key):
+    verdict = judge(run(START, {}, {key: math.nan}), STEPS)
+    assert verdict.word == "collapsed"
+    assert "not finite" in verdict.reason and "learning rate" in verdict.advice
+
+
+def test_equal_samples_are_a_matter_of_the_data():
+    verdict = judge(run({"input/std": 0.0, "share/embedding": 0.0}), STEPS)
+    assert verdict.word == "collapsed"
+    assert "the same" in verdict.reason and "data" in verdict.advice
+
+
+def test_equal_features_of_different_samples_are_not():
+    verdict = judge(run(START, {"share/embedding": 1e-9}), STEPS)
+    assert verdict.word == "collapsed"
+    assert "data" not in verdict.advice
+
+
+def test_constant_context_features_have_collapsed():
+    gone = {"share/varying": 0.02, "share/context": 0.01}
+    verdict = judge(run(START, {}, gone), STEPS)
+    assert verdict.word == "collapsed"
+    assert "2.00%" in verdict.reason and "2.5%" in verdict.reason and "guard" in verdict.advice
+
+
+def test_a_steady_fall_is_named_before_it_is_complete():
+    falling = [{"share/varying": v, "share/context": v / 3} for v in (0.3, 0.25, 0.2, 0.16, 0.095)]
+    assert judge(run(START, *falling), STEPS).word == "collapsed"
+    bounced = [falling[4], falling[0]] * 3 + [falling[4]]
+    assert judge(run(START, *bounced), STEPS).word != "collapsed"
+
+
+def test_embeddings_that_become_constant_have_collapsed():
+    assert judge(course("share/embedding", 0.6, 0.3, 0.03), STEPS).word == "collapsed"
+    assert judge(course("share/embedding", 0.6, 0.3, 0.2), STEPS).healthy
+
+
+def test_a_share_that_is_small_from_the_start_is_not_accused():
+    assert judge(course("share/embedding", 0.015, 0.013, 0.012), STEPS).healthy
+    low = {"share/varying": 0.03, "share/context": 0.01}
+    assert judge(run(low, low, low, low), STEPS).healthy
+
+
+def test_diverse_tokens_that_lower_the_samples_share_are_not_accused():
+    """VICReg on tokens: the pooled context depends more on the mask, while ever more of it varies."""
+    values = ((0.8, 0.35), (0.6, 0.14), (0.7, 0.06), (0.9, 0.055), (0.95, 0.05))
+    assert judge(run(*({"share/varying": v, "share/context": c} for v, c in values)), STEPS).healthy
+
+
+def test_features_that_follow_the_mask_alone_have_collapsed():
+    verdict = judge(course("share/context", 0.35, 0.2, 0.0, 0.001, 0.0), STEPS)
+    assert verdict.word == "collapsed"
+    assert "hidden" in verdict.reason
+
+
+def test_what_to_change_depends_on_whether_the_energy_vanished_too():
+    gone = {"share/varying": 0.01, "share/context": 0.001}
+    agreed = judge(run(START, gone | {"energy/model": 0.01}), STEPS)
+    exploded = judge(run(START, gone | {"energy/model": 0.6}), STEPS)
+    assert agreed.word == exploded.word == "collapsed"
+    assert agreed.advice.startswith("add a guard")
+    assert exploded.advice.startswith("lower the learning rate")
+
+
+def test_one_direction_is_a_collapse_and_half_the_rank_is_not_yet():
+    halved = {"rank/embedding": 2.5, "rank/target": 5.0}
+    verdict = judge(run(START, {}, halved), STEPS)
+    assert verdict.word == "dimensions dying" and not verdict.healthy
+    assert "6.0 to 2.5" in verdict.reason
+    assert judge(run(START, {}, halved | {"rank/embedding": 1.1}), STEPS).word == "collapsed"
+    assert judge(run(START, {}, {"rank/embedding": 2.5}), STEPS).healthy  # the target is alive
+
+
+def test_context_rank_may_dip_but_not_to_a_third():
+    assert judge(course("rank/context", 8.0, 3.6), STEPS).healthy
+    assert judge(course("rank/context", 8.0, 2.0), STEPS).word == "dimensions dying"
+
+
+def test_a_rank_that_falls_because_variance_grows_is_not_dying():
+    early = {"share/varying": 0.1, "share/context": 0.05}
+    assert judge(run(early, {"rank/context": 2.0}), STEPS).healthy
+
+
+@pytest.mark.parametrize("name", ["context", "target"])
+def test_dead_dimensions_are_counted_from_the_start(name):
+    key = f"std/{name}_dead"
+    verdict = judge(course(key, 0.0, 0.25), STEPS)
+    assert verdict.word == "dimensions dying" and "25%" in verdict.reason
+    assert judge(course(key, 0.25, 0.25), STEPS).healthy
+
+
+def test_a_predictor_that_does_not_mind_the_swap_ignores_its_context():
+    blind = {"energy/model": 0.4, "energy/permuted": 0.402, "energy/mean": 0.39}
+    verdict = judge(run(START, *[blind] * 5), STEPS)
+    assert verdict.word == "not using the context"
+    assert "0.4 " in verdict.reason and "0.402" in verdict.reason and "0.39" in verdict.reason
+    assert judge(run(START, *[blind] * 2), STEPS).word == "warming up"  # too early to blame it
+    assert judge(run(START, *[blind] * 4, {}), STEPS).word == "learning"
+
+
+def test_a_predictor_that_begins_to_mind_the_swap_is_not_blamed():
+    rising = [
+        {"energy/model": 0.4, "energy/mean": 0.39, "energy/permuted": 0.4 + p} for p in (0.0, 0.002, 0.005)
+    ]
+    assert judge(run(START, *[rising[0]] * 3, *rising), STEPS).word == "warming up"
+
+
+def test_targets_without_content_change_the_advice():
+    blind = {"energy/model": 0.04, "energy/permuted": 0.04, "energy/mean": 0.03}
+    positions = judge(run(START, *[blind | {"power/content": 0.1}] * 5), STEPS)
+    content = judge(run(START, *[blind] * 5), STEPS)
+    assert "centre the target per position" in positions.advice and "10%" in positions.advice
+    assert "centre" not in content.advice

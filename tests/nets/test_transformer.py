@@ -1,0 +1,157 @@
+"""The token transformer: what it sees, where it thinks that tokens lie, and that samples keep to themselves."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from openjepa.jepa import Tokens, View, gather
+from openjepa.nets.positions import rescale, sincos
+from openjepa.nets.transformer import TokenEncoder, ViT
+from openjepa.signals.images.signal import ImageSignal, grid_positions
+
+SIGNAL = ImageSignal(size=16, channels=3, patch=4, mean=(0.0,), std=(1.0,))
+
+
+def encoder(**settings: object) -> TokenEncoder:
+    torch.manual_seed(0)
+    net = ViT.parse({"width": 16, "depth": 2, "heads": 2} | settings).build(SIGNAL)
+    for parameter in net.parameters():  # large enough for every difference to show
+        nn.init.normal_(parameter, std=0.3)
+    return net.eval()
+
+
+def images(batch: int = 4, rows: int = 16, columns: int = 16) -> Tensor:
+    return torch.rand(batch, 3, rows, columns, generator=torch.Generator().manual_seed(1))
+
+
+def keeps(batch: int = 4, count: int = 5) -> Tensor:
+    order = torch.rand(batch, 16, generator=torch.Generator().manual_seed(2)).argsort(1)
+    return order[:, :count].sort(1).values
+
+
+def with_other_hidden(tokens: Tokens, keep: Tensor) -> Tokens:
+    """The same kept tokens among other hidden ones."""
+    shown = torch.zeros(tokens.values.shape[:2]).scatter_(1, keep, 1).bool()
+    other = torch.where(shown[..., None], tokens.values, torch.randn_like(tokens.values))
+    return Tokens(other, tokens.positions, tokens.grid)
+
+
+@pytest.mark.parametrize("hide", ["drop", "replace"])
+@pytest.mark.parametrize("positions", ["sincos", "learned"])
+def test_hidden_tokens_do_not_reach_the_output(hide: str, positions: str) -> None:
+    net, tokens, keep = encoder(hide=hide, positions=positions), SIGNAL.tokenize(images()), keeps()
+    out = net(View(tokens, keep))
+    assert out.shape == (4, 5 if hide == "drop" else 16, 16)
+    torch.testing.assert_close(out, net(View(with_other_hidden(tokens, keep), keep)))
+    assert not torch.allclose(out[:, :5], net(View(tokens))[:, :5], atol=1e-2)
+
+
+@pytest.mark.parametrize("hide", ["drop", "replace"])
+def test_keeping_all_is_seeing_all(hide: str) -> None:
+    net, tokens = encoder(hide=hide), SIGNAL.tokenize(images())
+    everything = torch.arange(16).expand(4, 16)
+    torch.testing.assert_close(net(View(tokens, everything)), net(View(tokens)))
+
+
+def test_kept_tokens_carry_their_own_positions() -> None:
+    net, tokens, keep = encoder(), SIGNAL.tokenize(images()), keeps()
+    expected = net(only_kept(tokens, keep))
+    torch.testing.assert_close(net(View(tokens, keep)), expected)
+    shifted = Tokens(tokens.values, tokens.positions + 1, tokens.grid)
+    assert not torch.allclose(net(View(shifted, keep)), expected, atol=1e-2)
+
+
+def only_kept(tokens: Tokens, keep: Tensor) -> View:
+    """A view of a sample that never had more than the kept tokens."""
+    return View(Tokens(gather(tokens.values, keep), gather(tokens.positions, keep)))
+
+
+@pytest.mark.parametrize("hide", ["drop", "replace"])
+@pytest.mark.parametrize("keep", [None, keeps()])
+def test_samples_are_independent(hide: str, keep: Tensor | None) -> None:
+    net, batch = encoder(hide=hide), images()
+    together = net(View(SIGNAL.tokenize(batch), keep))
+    for i in range(len(batch)):
+        own = None if keep is None else keep[i : i + 1]
+        torch.testing.assert_close(together[i : i + 1], net(View(SIGNAL.tokenize(batch[i : i + 1]), own)))
+    batch = batch.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(net(View(SIGNAL.tokenize(batch), keep))[1].sum(), batch)
+    assert [bool(g.count_nonzero()) for g in gradient] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("positions", ["sincos", "learned"])
+@pytest.mark.parametrize("size", [(16, 24), (8, 16), (32, 12)])
+def test_rectangles_and_other_resolutions(positions: str, size: tuple[int, int]) -> None:
+    net, tokens = encoder(positions=positions), SIGNAL.tokenize(images(2, *size))
+    assert tokens.grid == (size[0] // 4, size[1] // 4)
+    out = net(View(tokens))
+    assert out.shape == (2, tokens.grid[0] * tokens.grid[1], 16)
+    transposed = net(View(SIGNAL.tokenize(images(2, *size).mT)))
+    assert transposed.shape == out.shape and not torch.allclose(out, transposed, atol=1e-2)
+
+
+def test_fixed_positions_scale_with_the_resolution_centre_to_centre() -> None:
+    same = grid_positions(4, 4)
+    assert rescale(same, (4, 4), (4, 4)) is same
+    finer = rescale(grid_positions(8, 8), (8, 8), (4, 4)).view(8, 8, 2)
+    pairs = finer.unflatten(0, (4, 2)).unflatten(2, (4, 2)).mean((1, 3))  # 2x2 fine patches make a coarse one
+    torch.testing.assert_close(pairs, same.view(4, 4, 2))
+    wide = rescale(grid_positions(4, 8), (4, 8), (4, 4)).view(4, 8, 2)
+    torch.testing.assert_close(wide[..., 0], same.view(4, 4, 2)[..., :1, 0].expand(4, 8))
+
+
+def test_learned_positions_are_the_table_at_the_training_grid() -> None:
+    net = encoder(positions="learned")
+    view = View(SIGNAL.tokenize(images()))
+    torch.testing.assert_close(net._positions(view), net.position_table.flatten(1, 2), rtol=0, atol=0)
+    wider = net._positions(View(SIGNAL.tokenize(images(1, 32, 32)))).view(1, 8, 8, 16)
+    smooth = F.interpolate(net.position_table.permute(0, 3, 1, 2), (8, 8), mode="bicubic")
+    torch.testing.assert_close(wider, smooth.permute(0, 2, 3, 1))
+
+
+def test_sine_cosine_positions_number_by_number() -> None:
+    embedded = sincos(torch.tensor([[3.0, 5.0]]), 8)[0]
+    angles = [5.0, 0.05, 3.0, 0.03]  # the column first; frequencies 1 and 10000^(-1/2)
+    a, b, c, d = (torch.tensor(angle) for angle in angles)
+    expected = torch.stack([a.sin(), b.sin(), a.cos(), b.cos(), c.sin(), d.sin(), c.cos(), d.cos()])
+    torch.testing.assert_close(embedded, expected)
+
+
+def test_the_embedding_is_a_convolution_over_patches() -> None:
+    net, batch = encoder(), images(2, 16, 24)
+    kernel = net.embed.weight.view(16, 3, 4, 4)
+    convolved = F.conv2d(batch, kernel, net.embed.bias, stride=4).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(net.embed(SIGNAL.tokenize(batch).values), convolved)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (8, 20)])
+def test_folding_undoes_cutting(size: tuple[int, int]) -> None:
+    signal = ImageSignal(size=16, channels=3, patch=4)
+    batch = images(2, *size)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (signal.mean, signal.std))
+    torch.testing.assert_close(signal.fold(signal.tokenize(batch)), (batch - mean) / std)
+
+
+def test_what_is_left_over_is_cropped_in_the_middle() -> None:
+    batch = images(2, 18, 19)
+    cut = SIGNAL.tokenize(batch)
+    assert cut.grid == (4, 4)
+    torch.testing.assert_close(SIGNAL.fold(cut), batch[:, :, 1:17, 1:17])
+
+
+def test_uint8_and_float_images_are_the_same() -> None:
+    pixels = (images() * 255).byte()
+    torch.testing.assert_close(SIGNAL.tokenize(pixels).values, SIGNAL.tokenize(pixels.float() / 255).values)
+
+
+def test_layers_end_with_the_output_and_are_the_blocks_outputs() -> None:
+    net, view = encoder(depth=3), View(SIGNAL.tokenize(images()))
+    seen: list[Tensor] = []
+    for block in net.blocks:
+        block.register_forward_hook(lambda module, args, output: seen.append(output))
+    layers = net.layers(view, 3)
+    assert [len(net.layers(view, count)) for count in (1, 2, 3, 9)] == [1, 2, 3, 3]
+    for ours, block_output in zip(layers[:-1], seen[:2], strict=True):
+        assert torch.equal(ours, block_output)
+    assert torch.equal(layers[-1], net.norm(seen[2])) and torch.equal(layers[-1], net(view))

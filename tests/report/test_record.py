@@ -1,0 +1,30 @@
+"""A run directory is read as far as it goes."""
+
+import pytest
+
+from openjepa.errors import UserError
+from openjepa.report.record import read_record
+
+
+def test_a_run_that_was_killed_is_read_up_to_its_last_whole_line(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    lines = '{"step": 0, "kind": "train", "loss": 2.0}\n{"step": 1, "kind": "train", "loss": null}\n{"step": 2, "ki'
+    (tmp_path / "metrics.jsonl").write_text(lines)
+    record = read_record(tmp_path)
+    assert len(record.kind("train")) == 2
+    assert record.series("train", "loss") == ([0], [2.0])  # null stands for a number that is not finite
+    assert record.last("train")["step"] == 1
+    assert record.last("health") == {} and record.probe is None and record.about == {}
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"not a run directory.*no config\.json"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[1, 2]"])
+def test_a_damaged_file_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "probe.json").write_text(text)
+    with pytest.raises(UserError, match=r"probe\.json"):
+        read_record(tmp_path)

@@ -1,0 +1,49 @@
+"""The probe table on the page."""
+
+import pytest
+
+from openjepa.errors import UserError
+from openjepa.evals.table import ProbeTable, Score
+from openjepa.report.scores import scores
+
+
+def table(*cells: tuple[str, str, float, float]) -> dict:
+    return ProbeTable(
+        [Score(row, kind, labels, (value,), 10_000, choices=("mean",)) for row, kind, labels, value in cells]
+    ).to_dict()
+
+
+def test_it_says_what_the_intervals_allow():
+    found = scores(
+        table(
+            ("model", "linear", 1.0, 0.88), ("random init", "linear", 1.0, 0.85), ("raw pixels", "linear", 1.0, 0.84),
+            ("model", "knn", 1.0, 0.851), ("random init", "knn", 1.0, 0.90), ("raw pixels", "knn", 1.0, 0.85),
+        )
+    )  # fmt: skip
+    assert found.sentence == (
+        "Linear probe: the model beats random init and raw pixels. "
+        "Nearest neighbours: the model is level with raw pixels, is worse than random init."
+    )
+    assert [title for title, _ in found.probes] == ["Linear probe", "Nearest neighbours"]
+
+
+def test_places_lie_on_the_axis_in_order():
+    found = scores(table(("model", "linear", 0.01, 0.88), ("raw pixels", "linear", 0.01, 0.7)))
+    ((title, (model, pixels)),) = found.probes
+    assert title == "Linear probe, 1 % of labels"
+    assert model.mean == "88.0" and model.chosen == "mean"
+    assert 0 <= pixels.left < pixels.dot < pixels.left + pixels.width < model.left < model.dot <= 100
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_perfect_and_hopeless_scores_stay_on_the_axis(value):
+    ((_, (row,)),) = scores(table(("model", "linear", 1.0, value))).probes
+    assert 0 <= row.left <= row.dot <= 100
+
+
+def test_an_empty_table_is_none_and_a_broken_one_is_named():
+    assert scores({"scores": [], "notes": []}) is None
+    with pytest.raises(UserError, match="run the probe again"):
+        scores({"scores": [{"row": "model"}], "notes": []})
+    with pytest.raises(UserError, match="run the probe again"):
+        scores({"accuracy": 0.9})

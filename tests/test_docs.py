@@ -1,0 +1,112 @@
+"""The documentation's code runs, its commands are commands, its links lead somewhere."""
+
+import json
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from openjepa import cli
+from openjepa.config import dotted_paths
+from openjepa.recipes import base, configure
+from openjepa.recipes.table import as_markdown
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[tuple[int, str]]:
+    """Line numbers and contents of a page's fenced blocks."""
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(rf"^```{language}\n(.*?)^```$", text, flags=re.M | re.S)
+    return [(text[: match.start()].count("\n") + 1, match[1]) for match in found]
+
+
+def named(language: str) -> list:
+    return [
+        pytest.param(code, id=f"{page.name}:{line}")
+        for page in PAGES
+        for line, code in blocks(page, language)
+    ]
+
+
+def commands() -> list:
+    """Every `openjepa ...` line, also behind `torchrun ... -m`."""
+    found = []
+    for page in PAGES:
+        for line, code in blocks(page, "sh"):
+            for offset, text in enumerate(code.splitlines(), 1):
+                words = shlex.split(text, comments=True)
+                if "openjepa" in words:
+                    arguments = words[words.index("openjepa") + 1 :]
+                    found.append(pytest.param(arguments, id=f"{page.name}:{line + offset}"))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """An empty working directory; recipes registered by an example are forgotten after it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+
+
+@pytest.mark.parametrize("code", named("python"))
+def test_python_in_the_docs_runs(code):
+    exec(compile(code, "<documentation>", "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("arguments", commands())
+def test_commands_in_the_docs_are_understood(arguments):
+    args = cli._parse(arguments)
+    if args.command != "train" or args.help or args.resume:
+        return
+    if args.config:  # of a run that the page has trained before
+        folder = Path(args.config)
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps(configure("i-jepa", "tiny").model_dump(mode="json")))
+    config = cli._configure(args)
+    if config.encoder.kind == "timm":
+        pytest.importorskip("timm")
+    config.build()
+
+
+def test_the_table_of_systems_is_what_the_command_prints(capsys):
+    cli.main(["recipes", "--markdown"])
+    printed = capsys.readouterr().out.strip()
+    assert printed == as_markdown()
+    assert f"\n\n{printed}\n\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_shows_every_command():
+    shown = {words.values[0][0] for words in commands()}
+    assert shown >= set(cli._commands(cli._parser())) - {"recipes"}
+
+
+def test_the_two_commands_are_targets_of_the_makefile():
+    opening = blocks(ROOT / "README.md", "sh")[0][1]
+    targets = re.findall(r"^make (\w+)", opening, flags=re.M)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert targets == ["demo", "test"]
+    assert all(re.search(rf"^{target}:", makefile, flags=re.M) for target in targets)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_every_option_that_the_docs_name_exists():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    options = set(re.findall(r"`(?:--)?((?:signal|hiding|encoder|target|guard|train)\.[a-z_]+)[ `]", text))
+    known = {path for recipe in base.registered().values() for path in dotted_paths(recipe)}
+    assert {"signal.size", "target.centre", "train.warmup"} <= options <= known
+
+
+def test_the_example_of_a_new_variant_runs(capsys):
+    path = ROOT / "examples" / "new_variant.py"
+    runpy.run_path(str(path), run_name="__main__")
+    assert capsys.readouterr().out == "one vector for each of 64 images\n"

@@ -1,0 +1,49 @@
+"""What `test_two_ranks.py` starts under torchrun: the first gradients and a short run of each case."""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from openjepa.parallel import rank
+from openjepa.training import train
+from openjepa.training.distributed import process_group
+
+from . import small
+
+CASES: dict[str, tuple[str, dict[str, object]]] = {
+    "i-jepa": ("i-jepa", {}),
+    "lejepa": ("lejepa", {}),
+    "guarded": ("i-jepa", {"guard": "vicreg", "target": "shared"}),
+    "unused": ("lejepa", {"encoder.hide": "replace"}),  # a mask token that nothing replaces
+    "accumulated": ("i-jepa", small.steady("i-jepa") | {"train.accumulate": 2}),
+}
+
+
+def options(case: str) -> tuple[str, dict[str, object]]:
+    """A case's recipe and options: constant rates from the first step, so that every step moves the weights."""
+    recipe, extra = CASES[case]
+    every = {"train.steps": 4, "train.clip": 1e6, "train.warmup": 0.0, "train.lr": 1e-4}
+    return recipe, small.options(recipe) | every | extra
+
+
+def main(out: Path) -> None:
+    """Rank 0 writes `case.safetensors` and the run `case` for each."""
+    torch.set_num_threads(1)
+    with process_group():
+        for case in CASES:
+            recipe, dotted = options(case)
+            gradients, _ = small.first_gradients(recipe, dotted)
+            if rank() == 0:
+                save_file(
+                    {name: g.contiguous() for name, g in gradients.items()}, out / f"{case}.safetensors"
+                )
+            dotted = {
+                k: v for k, v in dotted.items() if not (dotted.get("guard") == "none" and k[:6] == "guard.")
+            }
+            train(recipe, data=small.pixels(), out=out / case, options=dotted)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
