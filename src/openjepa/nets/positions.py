@@ -1,4 +1,7 @@
-"""Fixed sine-cosine embeddings of continuous positions."""
+"""Fixed embeddings of continuous positions: sine-cosine, added to tokens, and rotary, which turns queries and keys."""
+
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -39,3 +42,49 @@ def rescale(positions: Tensor, grid: tuple[int, int] | None, trained: tuple[int,
         return positions
     ratio = positions.new_tensor([trained[0] / grid[0], trained[1] / grid[1]])
     return (positions + 0.5) * ratio - 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Rotary:
+    """Turns queries and keys `[..., N, D]` by their positions; numbers beyond the first R stay as they are.
+
+    Attributes:
+        cos: `[N, R]`.
+        sin: `[N, R]`.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        turned, rest = x.tensor_split([self.cos.shape[-1]], -1)
+        a, b = turned.unflatten(-1, (-1, 2)).unbind(-1)
+        quarter = torch.stack([-b, a], -1).flatten(-2)
+        return torch.cat([(turned * self.cos + quarter * self.sin).to(x.dtype), rest], -1)
+
+
+RotaryStyle = Literal["interleaved", "tiled"]
+
+
+def rotary(positions: Tensor, width: int, style: RotaryStyle = "interleaved") -> Rotary:
+    """Rotary embedding (RoPE) of positions `[N, P]` for heads of `width` numbers.
+
+    The P axes get equal, even shares of the width; what is left over is not turned. Within a share, pairs of
+    neighbours turn by position * 10000^(-i/pairs). A token at 0 on an axis is not turned there at all, so one that
+    has a time but no place lies at `(time, 0, 0)`.
+
+    `tiled` is V-JEPA 2's released code (`src/models/utils/modules.py`), kept there for its checkpoints: the two
+    numbers of a pair turn at different frequencies, so that scores depend on more than differences of positions.
+
+    Raises:
+        UserError: heads too narrow for a pair per axis.
+    """
+    axes = positions.shape[-1]
+    pairs = width // axes // 2
+    if pairs == 0:
+        raise UserError(f"heads of width {width} have no room for {axes}-D rotary positions: at least {2 * axes}")
+    frequency = 10000.0 ** -(torch.arange(pairs, device=positions.device, dtype=torch.float64) / pairs)
+    angle = positions.double().unsqueeze(-1) * frequency
+    angle = angle.repeat_interleave(2, -1) if style == "interleaved" else torch.cat([angle, angle], -1)
+    angle = angle.flatten(-2)
+    return Rotary(angle.cos().float(), angle.sin().float())

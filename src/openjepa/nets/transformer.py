@@ -9,25 +9,82 @@ from torch import Tensor, nn
 
 from openjepa.config import Choice
 from openjepa.jepa import Signal, View, gather
-from openjepa.nets.positions import require_room, rescale, sincos
+from openjepa.nets.positions import Rotary, require_room, rescale, sincos
+
+
+class KeysValues:
+    """What one attention layer remembers of earlier tokens, so that they need not be computed again.
+
+    Parts are remembered with as many rows as they were computed for. One of B rows, B dividing the rows asked for, is
+    shared by equal runs of them: a problem's context by its candidates.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Tensor, Tensor]] = []
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Remember `[N, heads, n, d]`, and give the keys and values of all tokens so far, for N rows."""
+        self.parts.append((keys, values))
+        if len(self.parts) == 1:
+            return keys, values
+        rows = len(keys)
+        k, v = (torch.cat([spread(part, rows) for part in parts], 2) for parts in zip(*self.parts, strict=True))
+        return k, v
+
+    def __len__(self) -> int:
+        return sum(keys.shape[2] for keys, _ in self.parts)
+
+
+def spread(shared: Tensor, rows: int) -> Tensor:
+    """`[B, ...] -> [rows, ...]`: each of B rows for an equal run of `rows`."""
+    return shared if len(shared) == rows else shared.repeat_interleave(rows // len(shared), 0)
 
 
 class Attention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+    """Scaled dot-product attention, `[B, N, D] -> [B, N - first, D]`.
 
-    def forward(self, x_BND: Tensor, first: int = 0) -> Tensor:
+    Args:
+        width: D.
+        heads: how many.
+        head_width: of each; `None`: their share of `width`.
+        bias: whether queries, keys and values have one.
+        dropout: of the attention weights.
+    """
+
+    def __init__(
+        self, width: int, heads: int, head_width: int | None = None, bias: bool = True, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        inner = heads * (head_width or width // heads)
+        self.qkv = nn.Linear(width, 3 * inner, bias)
+        self.proj = nn.Linear(inner, width)
+
+    def forward(
+        self,
+        x_BND: Tensor,
+        first: int = 0,
+        *,
+        turn: Rotary | None = None,
+        memory: KeysValues | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """`turn` rotates queries and keys by their positions, `mask` `[N, M + N]` is True where a token may look,
+        M the tokens in `memory`."""
         q, k, v = self.qkv(x_BND).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(q[:, :, first:], k, v).transpose(1, 2).flatten(-2))
+        if turn is not None:
+            q, k = turn(q), turn(k)
+        if memory is not None:
+            k, v = memory.append(k, v)
+        dropout = self.dropout if self.training else 0.0
+        x = F.scaled_dot_product_attention(q[:, :, first:], k, v, mask, dropout)
+        return self.proj(x.transpose(1, 2).flatten(-2))
 
 
 class Block(nn.Module):
     """`x + attention(norm(x))`, then `x + mlp(norm(x))`: `[B, N, D] -> [B, N - first, D]`.
 
-    All tokens are attended to; only those from number `first` on are computed.
+    All tokens are attended to; only those from number `first` on are computed. Other options are the attention's.
     """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, norm_eps: float) -> None:
@@ -37,8 +94,17 @@ class Block(nn.Module):
         self.attention = Attention(width, heads)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, x_BND: Tensor, first: int = 0) -> Tensor:
-        x_BND = x_BND[:, first:] + self.attention(self.norm1(x_BND), first)
+    def forward(
+        self,
+        x_BND: Tensor,
+        first: int = 0,
+        *,
+        turn: Rotary | None = None,
+        memory: KeysValues | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        attended = self.attention(self.norm1(x_BND), first, turn=turn, memory=memory, mask=mask)
+        x_BND = x_BND[:, first:] + attended
         return x_BND + self.mlp(self.norm2(x_BND))
 
 
