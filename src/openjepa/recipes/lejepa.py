@@ -51,7 +51,7 @@ TINY: dict[str, Any] = {
     "encoder": {"kind": "vit", "width": 96, "depth": 4, "heads": 4, "init": "xavier", "position_scale": 0.2},
     "head": {"kind": "projector", "hidden": 512, "layers": 2, "width": 32},
     "guard": {"kind": "sigreg", "slices": 256},
-    "train": {"steps": 3400, "batch_size": 128, "lr": 2e-3, "beta2": 0.95, "final_lr": 0.0},
+    "train": {"steps": 3000, "batch_size": 128, "lr": 2e-3, "beta2": 0.95, "final_lr": 0.0},
 }
 
 
