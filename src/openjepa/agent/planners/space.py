@@ -1,0 +1,115 @@
+"""What a planner searches: a box, or sequences over a finite set."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from openjepa.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """A box of continuous actions.
+
+    Attributes:
+        low, high: `[A']`, float32; infinite where there is no bound. `A' = block * A`, time first.
+        block: environment steps in one action of the plan.
+    """
+
+    low: Tensor
+    high: Tensor
+    block: int = 1
+
+    @property
+    def width(self) -> int:
+        """`A'`."""
+        return len(self.low)
+
+    @property
+    def bounded(self) -> Tensor:
+        """`[A']` bool: bounded from both sides."""
+        return self.low.isfinite() & self.high.isfinite()
+
+    @property
+    def neutral(self) -> Tensor:
+        """`[A']`: the middle; where a bound is missing, the feasible value nearest to 0."""
+        middle = torch.where(self.bounded, (self.low + self.high) / 2, torch.zeros_like(self.low))
+        return self.clamp(middle)
+
+    @property
+    def scale(self) -> Tensor:
+        """`[A']`: half the range; 1 where there is none."""
+        return torch.where(self.bounded, (self.high - self.low) / 2, torch.ones_like(self.low))
+
+    def clamp(self, actions: Tensor) -> Tensor:
+        """The nearest actions inside, `[..., A']`."""
+        return actions.clamp(self.low, self.high)
+
+    def unfold(self, actions: Tensor) -> Tensor:
+        """Environment actions: `[..., H, A'] -> [..., H * block, A]`."""
+        return actions.unflatten(-1, (self.block, -1)).flatten(-3, -2)
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """One of `count` actions at each environment step, as one-hot vectors: `A' = block * count`, time first."""
+
+    count: int
+    block: int = 1
+    device: torch.device | None = None
+
+    @property
+    def width(self) -> int:
+        """`A'`."""
+        return self.block * self.count
+
+    @property
+    def neutral(self) -> Tensor:
+        """`[A']`: no preference, `1 / count` each."""
+        return torch.full((self.width,), 1 / self.count, device=self.device)
+
+    def one_hot(self, scores: Tensor) -> Tensor:
+        """The action of highest score at each environment step: `[..., A'] -> [..., A']`."""
+        scores = scores.unflatten(-1, (self.block, self.count))
+        return torch.zeros_like(scores).scatter_(-1, scores.argmax(-1, keepdim=True), 1).flatten(-2)
+
+    def unfold(self, actions: Tensor) -> Tensor:
+        """Environment actions as indices: `[..., H, A'] -> [..., H * block]`, int64."""
+        return actions.unflatten(-1, (self.block, self.count)).argmax(-1).flatten(-2)
+
+
+Space = Bounds | Discrete
+
+
+def as_space(space: Any, block: int = 1, device: torch.device | None = None) -> Space:
+    """The space of a plan whose steps are `block` environment actions each.
+
+    Args:
+        space: bounds of one environment action (anything with `low` and `high`, `[A]`), a count of discrete actions
+            (or anything with `n`), or a `Space`, returned as it is.
+
+    Raises:
+        UserError: none of these, or an empty box.
+    """
+    if isinstance(space, Bounds | Discrete):
+        return space
+    count = space if isinstance(space, int) else getattr(space, "n", None)
+    if count is not None:
+        if int(count) < 1:
+            raise UserError(f"a space of {count} discrete actions leaves nothing to choose: give at least 1")
+        return Discrete(int(count), block, device)
+    if not (hasattr(space, "low") and hasattr(space, "high")):
+        raise UserError(
+            f"cannot plan in {space!r}: give bounds with low and high, or a count of discrete actions"
+        )
+    low, high = (
+        torch.as_tensor(side, dtype=torch.float32, device=device).flatten().repeat(block)
+        for side in (space.low, space.high)
+    )
+    if low.shape != high.shape or not bool((low <= high).all()):
+        raise UserError(
+            f"action bounds must have low <= high in every dimension, not {low.tolist()} and {high.tolist()}"
+        )
+    return Bounds(low, high, block)
