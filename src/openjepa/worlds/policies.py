@@ -1,0 +1,135 @@
+"""Who acts while data are collected: at random, wandering, or with a purpose.
+
+A policy is called with the worlds' states (it may look at the truth) and a generator, and gives one action for each.
+What it remembers of an episode (a heading, an errand) it draws when it first meets the worlds of that episode: those
+whose `factors` are not the very object of the call before, as after every `World.reset`.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from openjepa.errors import UserError
+from openjepa.worlds.base import World
+from openjepa.worlds.state import State
+
+
+class Policy(ABC):
+    """What every policy has."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._factors: object = None
+
+    def __call__(self, state: State, rng: Generator) -> NDArray:
+        """`[n, A]` float32 actions, or `[n]` integers where they are discrete."""
+        if state.factors is not self._factors:
+            self._factors = state.factors
+            self.begin(state, rng)
+        return self.act(state, rng)
+
+    def begin(self, state: State, rng: Generator) -> None:  # noqa: B027 (not every policy remembers)
+        """New episodes in all worlds."""
+
+    @abstractmethod
+    def act(self, state: State, rng: Generator) -> NDArray:
+        """What `__call__` gives, once episodes have begun."""
+
+
+class Random(Policy):
+    """Uniform over all actions, independent of everything."""
+
+    def act(self, state: State, rng: Generator) -> NDArray:
+        space = self.world.actions
+        if isinstance(space, int):
+            return rng.integers(space, size=len(state))
+        return space.clip(space.low + rng.random((len(state), space.size)) * (space.high - space.low))
+
+
+class RandomWalk(Policy):
+    """A walk whose heading drifts and whose step length is drawn anew each time.
+
+    EB-JEPA's data (`dot_dataset.py` with `data_config.yaml`), as shares of the largest action: lengths from a truncated
+    normal, 1 +- 0.4 in 0.2..1.8 of 2.45 units; the heading changes by a von Mises draw of concentration 5. There, 35 %
+    of walks are laid through the door; here, a share of them first run an errand to a goal by the world's protocol (in
+    Two Rooms: in the other room), with the same noise about the right heading, and wander from then on. An action of
+    more than two numbers has a heading for every two; a single number is the heading's cosine.
+
+    Args:
+        errands: share of episodes with an errand, 0..1.
+        concentration: of the heading's change; the greater, the straighter.
+    """
+
+    mean, spread, least, most = (share / 2.45 for share in (1.0, 0.4, 0.2, 1.8))
+
+    def __init__(self, world: World, errands: float = 0.35, concentration: float = 5.0) -> None:
+        super().__init__(world)
+        if not 0 <= errands <= 1:
+            raise UserError(f"RandomWalk: errands is a share in 0..1, not {errands}")
+        self.errands, self.concentration = errands, concentration
+
+    def begin(self, state: State, rng: Generator) -> None:
+        space, n = self.world.actions, len(state)
+        pairs = 1 if isinstance(space, int) else (space.size + 1) // 2
+        self.heading = rng.uniform(-np.pi, np.pi, (n, pairs))
+        self.errand = rng.random(n) < self.errands
+        self.goal = self.world.goal(state, rng)
+
+    def act(self, state: State, rng: Generator) -> NDArray:
+        self.errand &= ~self.world.solved(state, self.goal)
+        there = np.flatnonzero(self.errand)
+        if len(there):
+            right = self.world.expert(state.take(there), self.goal.take(there))
+            self.heading[there] = _headings(right, self.world.actions)
+        self.heading += rng.vonmises(0, self.concentration, self.heading.shape)
+        return self._actions(rng)
+
+    def _actions(self, rng: Generator) -> NDArray:
+        space, n = self.world.actions, len(self.heading)
+        if isinstance(space, int):
+            return np.round(self.heading[:, 0] / (2 * np.pi) * space).astype(np.int64) % space
+        length = rng.normal(self.mean, self.spread, n)
+        while (bad := (length < self.least) | (length > self.most)).any():
+            length[bad] = rng.normal(self.mean, self.spread, bad.sum())
+        ways = np.stack([np.cos(self.heading), np.sin(self.heading)], -1).reshape(n, -1)[:, : space.size]
+        middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+        return space.clip(middle + length[:, None] * ways * half)
+
+
+class Scripted(Policy):
+    """Goes to goals by the world's protocol, one after the other, with noise; half of the worlds shun danger.
+
+    Args:
+        noise: standard deviation of what is added, as a share of the largest action; of discrete actions, the share
+            that is random.
+    """
+
+    def __init__(self, world: World, noise: float = 0.2) -> None:
+        super().__init__(world)
+        if noise < 0:
+            raise UserError(f"Scripted: noise is at least 0, not {noise}")
+        self.noise = noise
+
+    def begin(self, state: State, rng: Generator) -> None:
+        self.goal = self.world.goal(state, rng)
+        self.cautious = rng.random(len(state)) < 0.5
+
+    def act(self, state: State, rng: Generator) -> NDArray:
+        there = np.flatnonzero(self.world.solved(state, self.goal))
+        if len(there):
+            self.goal = self.goal.put(there, self.world.goal(state.take(there), rng))
+        right, space = self.world.expert(state, self.goal, self.cautious), self.world.actions
+        if isinstance(space, int):
+            return np.where(rng.random(len(state)) < self.noise, rng.integers(space, size=len(state)), right)
+        half = (space.high - space.low) / 2
+        return space.clip(right + self.noise * half * rng.standard_normal(right.shape))
+
+
+def _headings(actions: NDArray, space: object) -> NDArray:
+    """The directions of actions, `[n, pairs]`."""
+    if isinstance(space, int):
+        return 2 * np.pi * actions[:, None] / space
+    paired = np.pad(actions, ((0, 0), (0, actions.shape[1] % 2))).reshape(len(actions), -1, 2)
+    return np.arctan2(paired[..., 1], paired[..., 0])
