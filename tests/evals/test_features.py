@@ -18,6 +18,7 @@ def test_poolings_on_offer_have_their_sizes(digit_sets, encoder):
         "grid2": 48,
         "grid3": 108,
         "grid4": 192,
+        "blend4": 192,
     }  # grid4 is flat
     features = read(source, digit_sets[0], np.arange(5), source.poolings)
     assert {name: f.shape for name, f in features.items()} == {n: (5, d) for n, d in source.poolings.items()}
@@ -26,6 +27,14 @@ def test_poolings_on_offer_have_their_sizes(digit_sets, encoder):
 def test_wide_poolings_and_single_layers_are_not_offered(digit_sets, new_encoder):
     wide = Encoded(new_encoder(width=1000, depth=1), digit_sets[0])
     assert wide.poolings == {"mean": 1000, "grid2": 4000}
+
+
+def test_a_blend_weighs_layers_alike_whatever_their_scale():
+    last = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(0))
+    pooled = pool([50 * last + 3, last], (4, 4), ["blend4", "grid4", "blend1"])
+    expected = torch.nn.functional.layer_norm(last, (8,))
+    assert torch.allclose(pooled["blend4"], expected.transpose(1, 2).flatten(1), atol=1e-3)
+    assert torch.allclose(pooled["blend1"], expected.mean(1), atol=1e-3)
 
 
 def test_pooled_values_are_averages_of_the_grid():

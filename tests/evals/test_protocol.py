@@ -35,11 +35,11 @@ def test_the_random_row_of_the_same_weights_equals_the_model(digit_sets, encoder
 
 
 def test_pooling_is_chosen_for_each_row_by_itself(digits, make_images, encoder):
-    """Positions matter to digits, so the grid wins; where only the mean carries the class, the mean wins."""
+    """Positions matter to digits, so a grid wins; where only the mean carries the class, the mean wins."""
     pixels, labels = digits
     sets = make_images(pixels[:1200], labels[:1200]), make_images(pixels[1200:], labels[1200:])
     chosen = probe(encoder, *sets, kinds=("linear",)).score("model", "linear").choices
-    assert chosen[0].startswith("grid")
+    assert chosen[0].startswith(("grid", "blend4"))
 
     random = np.random.default_rng(0)
     y = random.integers(0, 2, 1500)

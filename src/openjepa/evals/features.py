@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, layer_norm
 
 from openjepa.errors import UserError
 from openjepa.evals.splits import Images, Rows
@@ -16,6 +16,8 @@ Progress = Callable[[str, int, int], None]
 """Called as (what, done, total) while something long runs."""
 
 LAYERS = 4  # I-JEPA's linear protocol: the last layer, or the last four concatenated
+DEEP = ("last4", "blend")
+"""Poolings that look at more than the last layer."""
 MAX_DIMS = 4096  # wider poolings cost minutes on a CPU; "mean" and "last4" are always kept
 PIXEL_SIDE = 32  # raw pixels of larger images are averaged down to this height and width
 
@@ -45,8 +47,9 @@ class Encoded:
     """The features of a model's tokens under the poolings that its grid allows.
 
     `mean` over all tokens; `grid2`, `grid3`, `grid4`: the token grid averaged to at most 2x2, 3x3, 4x4 cells,
-    concatenated; `flat`: all tokens; `last4`: the means of the last four layers, concatenated. What would be
-    wider than 4,096 dimensions is not offered, `mean` and `last4` excepted.
+    concatenated; `flat`: all tokens; `last4`: the means of the last four layers, concatenated; `blend4` and so on: the
+    last four layers, each layer-normalised, averaged, on the finest of these grids. What would be wider than 4,096
+    dimensions is not offered, `mean` and `last4` excepted.
 
     Args:
         model: an encoder.
@@ -74,6 +77,9 @@ class Encoded:
         sizes |= {pooling: n * dim for n, pooling in distinct.items() if n * dim <= MAX_DIMS}
         if len(layers) == 1:
             del sizes["last4"]
+        elif all(layer.shape == layers[-1].shape for layer in layers):
+            finest = max((int(name[-1]) for name in sizes if name.startswith("grid")), default=1)
+            sizes[f"blend{finest}"] = sizes[f"grid{finest}"] if finest > 1 else dim
         self.poolings = dict(sorted(sizes.items(), key=lambda item: item[1]))
         self.tokens, self.dim = tokens, dim
 
@@ -85,7 +91,9 @@ class Encoded:
         """
         for start in range(0, len(rows), self.batch_size):
             part = rows[start : start + self.batch_size]
-            layers = self._layers(images.read(part), LAYERS if "last4" in names else 1)
+            layers = self._layers(
+                images.read(part), LAYERS if any(name.startswith(DEEP) for name in names) else 1
+            )
             self._check(layers[-1], part)
             yield part, {name: f.float().cpu() for name, f in pool(layers, self.grid, names).items()}
             if self.progress:
@@ -141,7 +149,11 @@ def read(source: Source, images: Images, rows: Rows, names: Iterable[str]) -> di
 def pool(layers: Sequence[Tensor], grid: tuple[int, int], names: Sequence[str]) -> dict[str, Tensor]:
     """Poolings of the last layers' tokens (`[B, N, D]` each, last layer last, N = rows x columns of `grid`)."""
     last, (rows, columns) = layers[-1], grid
-    image = last.transpose(1, 2).unflatten(2, (rows, columns))
+
+    def on_grid(tokens: Tensor, cells: int) -> Tensor:
+        image = tokens.transpose(1, 2).unflatten(2, (rows, columns))
+        return adaptive_avg_pool2d(image, (min(cells, rows), min(cells, columns))).flatten(1)
+
     pooled = {}
     for name in names:
         if name == "mean":
@@ -150,9 +162,11 @@ def pool(layers: Sequence[Tensor], grid: tuple[int, int], names: Sequence[str]) 
             pooled[name] = torch.cat([layer.mean(1) for layer in layers], 1)
         elif name == "flat":
             pooled[name] = last.flatten(1)
+        elif name.startswith("blend"):
+            blend = torch.stack([layer_norm(layer, layer.shape[-1:]) for layer in layers]).mean(0)
+            pooled[name] = on_grid(blend, int(name.removeprefix("blend")))
         else:
-            cells = int(name.removeprefix("grid"))
-            pooled[name] = adaptive_avg_pool2d(image, (min(cells, rows), min(cells, columns))).flatten(1)
+            pooled[name] = on_grid(last, int(name.removeprefix("grid")))
     return pooled
 
 

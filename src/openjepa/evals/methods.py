@@ -15,6 +15,7 @@ from openjepa.evals.probes import (
     standardise_,
     strength_path,
     vote,
+    whiten,
 )
 from openjepa.evals.splits import Rows
 
@@ -22,12 +23,16 @@ Labelled = tuple[Tensor, Tensor]
 """Standardised features `[n, d]` and labels `[n]`."""
 
 
+Setting = float | tuple[str, str]
+"""A linear probe's strength; the space and the vote of nearest neighbours."""
+
+
 @dataclass(frozen=True)
 class Chosen:
     """What won on validation data."""
 
     pooling: str
-    setting: float
+    setting: Setting
     score: float
     start: Linear | None
     """A solution to start the final fit from."""
@@ -41,7 +46,7 @@ class Method(Protocol):
 
     def trials(
         self, fit: Labelled, validation: Labelled, classes: int
-    ) -> Mapping[float, tuple[float, Linear | None]]:
+    ) -> Mapping[Setting, tuple[float, Linear | None]]:
         """Validation accuracy by setting, and where the final fit may start."""
         ...
 
@@ -56,41 +61,56 @@ class LinearProbe:
 
     def trials(
         self, fit: Labelled, validation: Labelled, classes: int
-    ) -> Mapping[float, tuple[float, Linear | None]]:
-        return strength_path(fit, validation, classes)
+    ) -> Mapping[Setting, tuple[float, Linear | None]]:
+        return {**strength_path(fit, validation, classes)}
 
     def predict(self, fit: Labelled, queries: Tensor, classes: int, chosen: Chosen) -> Tensor:
-        return Logistic(*fit, classes).solve(chosen.setting, start=chosen.start).predict(queries)
+        return Logistic(*fit, classes).solve(self._strength(chosen), start=chosen.start).predict(queries)
 
     def describe(self, chosen: Chosen) -> str:
-        return f"{chosen.pooling}, C={chosen.setting:g}"
+        return f"{chosen.pooling}, C={self._strength(chosen):g}"
+
+    def _strength(self, chosen: Chosen) -> float:
+        assert isinstance(chosen.setting, float)
+        return chosen.setting
 
 
 @dataclass(frozen=True)
 class NeighbourProbe:
-    """k nearest neighbours; the setting is 1 for weighted votes, 0 for plain majority."""
+    """k nearest neighbours by cosine, among the features or in their whitened space, by plain or weighted vote."""
 
     k: int
     max_dims: ClassVar[int] = 1536  # the cost is samples x queries x dimensions
 
     def trials(
         self, fit: Labelled, validation: Labelled, classes: int
-    ) -> Mapping[float, tuple[float, Linear | None]]:
-        similarity, rows = neighbours(fit[0], validation[0], self.k)
-        return {
-            float(weighted): (
-                accuracy(vote(similarity, fit[1][rows], classes, weighted=weighted), validation[1]),
-                None,
-            )
-            for weighted in (False, True)
-        }
+    ) -> Mapping[Setting, tuple[float, Linear | None]]:
+        found: dict[Setting, tuple[float, Linear | None]] = {}
+        for space, (keys, queries) in {
+            "standardised": (fit[0], validation[0]),
+            "whitened": whiten(fit[0], validation[0]),
+        }.items():
+            similarity, rows = neighbours(keys, queries, self.k)
+            for kind in ("plain", "weighted"):
+                guess = vote(similarity, fit[1][rows], classes, weighted=kind == "weighted")
+                found[space, kind] = accuracy(guess, validation[1]), None
+        return found
 
     def predict(self, fit: Labelled, queries: Tensor, classes: int, chosen: Chosen) -> Tensor:
-        similarity, rows = neighbours(fit[0], queries, self.k)
-        return vote(similarity, fit[1][rows], classes, weighted=bool(chosen.setting))
+        space, kind = self._choice(chosen)
+        keys = fit[0]
+        if space == "whitened":
+            keys, queries = whiten(keys, queries)
+        similarity, rows = neighbours(keys, queries, self.k)
+        return vote(similarity, fit[1][rows], classes, weighted=kind == "weighted")
 
     def describe(self, chosen: Chosen) -> str:
-        return f"{chosen.pooling}, {self.k} neighbours, {'weighted' if chosen.setting else 'plain'} vote"
+        space, kind = self._choice(chosen)
+        return f"{chosen.pooling}, {space}, {self.k} neighbours, {kind} vote"
+
+    def _choice(self, chosen: Chosen) -> tuple[str, str]:
+        assert isinstance(chosen.setting, tuple)
+        return chosen.setting
 
 
 def choose(

@@ -30,6 +30,25 @@ def standardise_(train: Tensor, *others: Tensor) -> None:
         features.sub_(mean).div_(scale)
 
 
+COMPONENTS = 384
+"""Principal components in whose whitened space neighbours are sought."""
+
+
+def whiten(train: Tensor, *others: Tensor, components: int = COMPONENTS) -> tuple[Tensor, ...]:
+    """Coordinates `[n, components]` along the leading principal components of `train` `[n, d]`, of unit variance there.
+
+    Correlated features, such as neighbouring tokens, then no longer count many times. Where `train` has fewer
+    directions (dimensions, samples less one), as many as it has.
+    """
+    mean = train.mean(0)
+    centred = train - mean
+    power, directions = torch.linalg.eigh((centred.T @ centred / len(train)).double())
+    power, directions = power.flip(0), directions.flip(1)
+    count = min(components, len(train) - 1, int((power > 1e-6 * power[0]).sum()))
+    project = (directions[:, :count] * power[:count].rsqrt()).float()
+    return tuple((features - mean) @ project for features in (train, *others))
+
+
 @dataclass(frozen=True)
 class Linear:
     """A fitted linear classifier on standardised features."""
