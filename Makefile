@@ -1,4 +1,4 @@
-# make demo   set up, train I-JEPA on Fashion-MNIST, probe it, write a report (under 10 minutes on 2 cores)
+# make demo   set up, train LeJEPA on Fashion-MNIST, probe it, write a report (under 10 minutes on 2 cores)
 # make test   set up, then linter, formatter, type checker and tests
 #
 # All set-up goes into .venv. PYTHON=… picks the interpreter it is made from, TESTS=… what `make test` runs.
@@ -22,7 +22,7 @@ setup: $(VENV)/.core ## make .venv with the package and its core dependencies
 
 demo: setup ## train, probe and report on Fashion-MNIST
 	rm -rf $(DEMO)
-	$(BIN)/openjepa train i-jepa --preset tiny --data fashion-mnist --steps 2000 --out $(DEMO)
+	$(BIN)/openjepa train lejepa --preset tiny --data fashion-mnist --steps 600 --out $(DEMO)
 	$(BIN)/openjepa probe $(DEMO) --data fashion-mnist
 	$(BIN)/openjepa report $(DEMO)
 
