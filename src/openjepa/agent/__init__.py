@@ -1,1 +1,40 @@
-"""LeCun 2022's agent: perception, world model, cost, actor, short-term memory, configurator."""
+"""The agent of LeCun, "A Path Towards Autonomous Machine Intelligence", 2022: six modules, each replaceable.
+
+perception `perception.py` · world model `protocols.py` · cost `cost.py`, `critic.py`, `detector.py` · short-term memory
+`memory.py`, `keyvalue.py` · actor `actor.py`, `policy.py`, `planners/` · configurator `configurator.py`
+"""
+
+from openjepa.agent.agent import Agent
+from openjepa.agent.configurator import Configurator, Task
+from openjepa.agent.cost import Cost, Danger, Effort, Explore, Goal
+from openjepa.agent.critic import Critic
+from openjepa.agent.detector import Detector
+from openjepa.agent.episodes import EpisodeResult
+from openjepa.agent.keyvalue import KeyValueMemory
+from openjepa.agent.memory import ShortTermMemory
+from openjepa.agent.objective import Imagination, Risk
+from openjepa.agent.policy import Policy
+from openjepa.agent.protocols import Actor, Situation, Uncertain, WorldModel
+
+__all__ = [
+    "Actor",
+    "Agent",
+    "Configurator",
+    "Cost",
+    "Critic",
+    "Danger",
+    "Detector",
+    "Effort",
+    "EpisodeResult",
+    "Explore",
+    "Goal",
+    "Imagination",
+    "KeyValueMemory",
+    "Policy",
+    "Risk",
+    "ShortTermMemory",
+    "Situation",
+    "Task",
+    "Uncertain",
+    "WorldModel",
+]

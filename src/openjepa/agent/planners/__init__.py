@@ -4,12 +4,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from openjepa.agent.planners.base import Constraint, Objective, Plan, PlannerChoice, Trace, streams
+from openjepa.agent.planners.base import PlannerChoice
 from openjepa.agent.planners.categorical import CategoricalCEM
 from openjepa.agent.planners.cem import CEM
 from openjepa.agent.planners.gradient import Gradient
 from openjepa.agent.planners.icem import ICEM
 from openjepa.agent.planners.mppi import MPPI
+from openjepa.agent.planners.problem import Constraint, Objective, Plan, Trace, streams
 from openjepa.agent.planners.space import Bounds, Discrete, Space, as_space
 
 Planner = Annotated[CEM | ICEM | MPPI | Gradient | CategoricalCEM, Field(discriminator="kind")]

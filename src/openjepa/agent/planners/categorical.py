@@ -6,7 +6,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from openjepa.agent.planners.base import Plan, PlannerChoice, Problem, Search, top
+from openjepa.agent.planners.base import PlannerChoice
+from openjepa.agent.planners.problem import Plan, Problem, Search, top
 
 
 class CategoricalCEM(PlannerChoice):

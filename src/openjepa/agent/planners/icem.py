@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from openjepa.agent.planners.base import Problem
 from openjepa.agent.planners.cem import Refit
+from openjepa.agent.planners.problem import Problem
 
 
 class ICEM(Refit):

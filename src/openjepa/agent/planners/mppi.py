@@ -6,7 +6,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from openjepa.agent.planners.base import REJECTED, Plan, PlannerChoice, Problem, Search, top
+from openjepa.agent.planners.base import PlannerChoice
+from openjepa.agent.planners.problem import REJECTED, Plan, Problem, Search, top
 
 
 class MPPI(PlannerChoice):

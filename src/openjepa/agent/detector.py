@@ -1,0 +1,59 @@
+"""Danger, learned: which latents lie in a dangerous zone."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from openjepa.agent.heads import Head, descend
+from openjepa.errors import UserError
+
+
+class Detector(nn.Module):
+    """Latents `[..., *L]` to the probability of danger `[...]`; for `openjepa.agent.cost.Danger`.
+
+    Args:
+        shape: `L`, of one latent.
+    """
+
+    def __init__(self, shape: tuple[int, ...], hidden: int = 128, layers: int = 1) -> None:
+        super().__init__()
+        self.head = Head(shape, 1, hidden, layers)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return torch.sigmoid(self.head(states)[..., 0])
+
+    def fit(
+        self,
+        states: Tensor,
+        danger: Tensor,
+        generator: torch.Generator,
+        *,
+        updates: int = 500,
+        batch: int = 256,
+        lr: float = 3e-3,
+    ) -> list[float]:
+        """Learn from latents `[N, *L]` and whether each was in danger, `[N]` bool; the losses.
+
+        Half of every batch is dangerous, so that rare dangers weigh as much; probabilities are those of even odds.
+
+        Raises:
+            UserError: no example of one of the two.
+        """
+        danger = danger.bool()
+        sides = [danger.nonzero()[:, 0], (~danger).nonzero()[:, 0]]
+        if not all(len(side) for side in sides):
+            raise UserError(
+                f"{int(danger.sum())} of {len(danger)} states are dangerous: a detector learns from examples of both"
+            )
+        self.head.standardise(states)
+        labels = torch.cat([torch.ones(batch // 2), torch.zeros(batch // 2)]).to(states)
+
+        def loss() -> Tensor:
+            drawn = [side[_draw(len(side), batch // 2, generator).to(side.device)] for side in sides]
+            return F.binary_cross_entropy_with_logits(self.head(states[torch.cat(drawn)])[..., 0], labels)
+
+        return descend(self, loss, updates=updates, lr=lr)
+
+
+def _draw(size: int, count: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(size, (count,), generator=generator)

@@ -1,0 +1,105 @@
+"""Mode 1: a policy that answers at once, distilled from plans."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from openjepa.agent.heads import Head, descend
+from openjepa.agent.memory import ShortTermMemory
+from openjepa.agent.planners import Bounds, Space
+from openjepa.agent.protocols import WorldModel
+from openjepa.errors import UserError
+
+
+class Policy(nn.Module):
+    """`a = A(s)`, or `A(s, goal)`: the model action `[N, A']` for latents `[N, *L]`.
+
+    LeCun 2022, section 3.1.3: run mode 2, and train A to give the actions that the planner found, minimising the
+    distance D(a, A(s)). Inside the bounds by a tanh; of discrete actions it gives probabilities, trained by
+    cross-entropy.
+
+    Args:
+        shape: `L`, of one latent.
+        space: of one model action.
+        goal: whether it sees the goal beside the state.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], space: Space, *, goal: bool = True, hidden: int = 256, layers: int = 2
+    ) -> None:
+        super().__init__()
+        self.space, self.goal = space, goal
+        self.head = Head(shape, space.width, hidden, layers, beside=2 if goal else 1)
+
+    def forward(self, states: Tensor, goals: Tensor | None = None) -> Tensor:
+        """Raises UserError when a goal is missing."""
+        if self.goal and goals is None:
+            raise UserError(
+                "this policy sees the goal (goal=True), and the task has none: give one, or train without"
+            )
+        raw = self.head(*((states, goals) if self.goal and goals is not None else (states,)))
+        if not isinstance(self.space, Bounds):
+            return raw.unflatten(-1, (self.space.block, self.space.count)).softmax(-1).flatten(-2)
+        space = self.space
+        return space.clamp(space.neutral + space.scale * torch.where(space.bounded, raw.tanh(), raw))
+
+    @torch.no_grad()
+    def act(self, states: Tensor, goals: Tensor | None = None) -> Tensor:
+        """What is executed: `forward`, and of discrete actions the most probable, one-hot."""
+        chosen = self(states, goals)
+        return chosen if isinstance(self.space, Bounds) else self.space.one_hot(chosen)
+
+    @torch.no_grad()
+    def imagine(
+        self, model: WorldModel, state: Tensor, past: Tensor | None, goal: Tensor | None, horizon: int
+    ) -> Tensor:
+        """The plan that the policy would follow, `[B, H, A']`: it acts on the states that the model foresees.
+
+        Args:
+            state: `[B, T, *L]`.
+            past: `[B, T-1, A']`, or `None` where T is 1.
+            goal: `[B, *L]`, or `None`.
+        """
+        actions: list[Tensor] = []
+        for _ in range(horizon):
+            actions.append(self.act(state[:, -1], goal))
+            following = model.rollout(state, actions[-1][:, None, None], past=past)[:, 0]
+            taken = actions[-1][:, None]
+            taken = taken if past is None else torch.cat([past, taken], 1)
+            state = torch.cat([state, following], 1)[:, -model.history :]
+            past = taken[:, -(state.shape[1] - 1) :] if state.shape[1] > 1 else None
+        return torch.stack(actions, 1)
+
+    def distil(
+        self,
+        memory: ShortTermMemory,
+        generator: torch.Generator,
+        *,
+        updates: int = 2000,
+        batch: int = 256,
+        lr: float = 1e-3,
+    ) -> list[float]:
+        """Learn the actions that mode 2 took; the losses.
+
+        Raises:
+            UserError: a memory without actions, or without the goals that the policy sees.
+        """
+        states, goals, actions = memory.taken()
+        if self.goal and (goals is None or not bool(goals.isfinite().all())):
+            raise UserError(
+                "this policy sees the goal, but episodes in memory had none: train it with goal=False"
+            )
+        self.head.standardise(states)
+
+        def loss() -> Tensor:
+            index = torch.randint(len(states), (batch,), generator=generator).to(states.device)
+            return self.distance(actions[index], self(states[index], None if goals is None else goals[index]))
+
+        return descend(self, loss, updates=updates, lr=lr)
+
+    def distance(self, planned: Tensor, given: Tensor) -> Tensor:
+        """D: mean square in half ranges of the bounds, or cross-entropy, of `[N, A']` each."""
+        if isinstance(self.space, Bounds):
+            scale = self.space.scale.clamp(min=1e-9)
+            return F.mse_loss(given / scale, planned / scale)
+        return -(planned * given.clamp(min=1e-8).log()).sum(-1).mean() / self.space.block
