@@ -1,0 +1,156 @@
+"""Frames and actions: what a world model is given, and how it is scaled.
+
+A sample is a window of an episode: T frames, and the actions that led from each to the next. It has no tokens of its
+own; an encoder of frames makes them, or one vector a frame.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from openjepa.config import Choice
+from openjepa.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A batch of B windows of T frames.
+
+    Attributes:
+        frames: uint8 `[B, T, C, H, W]`.
+        actions: float32 `[B, T-1, block * A]`; entry t is what was done between frames t and t+1: `block` actions of
+            the environment in its own units, flattened time first. Discrete actions are one-hot, A of them.
+        state: float32 `[B, T, P]`, physical variables that go with the frames, for probes and scores alone.
+    """
+
+    frames: Tensor
+    actions: Tensor
+    state: Tensor
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, rows: slice | Tensor) -> "Window":
+        """Some of the windows: a slice, a mask `[B]` or indices."""
+        return Window(self.frames[rows], self.actions[rows], self.state[rows])
+
+    def to(self, device: torch.device | str) -> "Window":
+        """The same on another device; from pinned memory without waiting."""
+        parts = (self.frames, self.actions, self.state)
+        return Window(*(part.to(device, non_blocking=True) for part in parts))
+
+    def pin_memory(self) -> "Window":
+        """In page-locked memory, as torch's loader asks for."""
+        return Window(self.frames.pin_memory(), self.actions.pin_memory(), self.state.pin_memory())
+
+
+class FrameSignal(Choice):
+    """Square frames and blocks of actions, with the numbers that scale them."""
+
+    kind: Literal["frames"] = "frames"
+    size: int = Field(64, ge=1)
+    """Side of a frame in pixels."""
+    channels: int = Field(3, ge=1)
+    action_dim: int = Field(2, ge=1)
+    """A: numbers in one action of the environment, or how many discrete actions there are."""
+    block: int = Field(1, ge=1)
+    """Environment steps, and so actions, in one step of the model."""
+    state_dim: int = Field(0, ge=0)
+    """P: physical variables recorded with each frame."""
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    """Per channel, of pixels in 0..1; one number serves all channels."""
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    action_mean: tuple[float, ...] = (0.0,)
+    """Per number of an action, in the environment's units; one serves all."""
+    action_std: tuple[float, ...] = (1.0,)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name, count in (
+            ("mean", self.channels),
+            ("std", self.channels),
+            ("action_mean", self.action_dim),
+            ("action_std", self.action_dim),
+        ):
+            values = getattr(self, name)
+            if len(values) not in (1, count):
+                raise ValueError(f"{name} has {len(values)} numbers where {count} or one are needed")
+            if name.endswith("std") and min(values) <= 0:
+                raise ValueError(f"{name} must be above 0")
+        return self
+
+    @property
+    def frame(self) -> tuple[int, int, int]:
+        """Channels, rows, columns."""
+        return self.channels, self.size, self.size
+
+    @property
+    def action_width(self) -> int:
+        """Numbers in one action of the model, `block * A`."""
+        return self.block * self.action_dim
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """float32 `[..., C, H, W]` with the data's mean and spread taken out, from uint8 or float in 0..1.
+
+        Raises:
+            UserError: frames of another shape.
+        """
+        if frames.dim() < 4 or tuple(frames.shape[-3:]) != self.frame:
+            raise UserError(
+                f"frames of shape {list(frames.shape)} are not [..., {', '.join(map(str, self.frame))}]: "
+                "open the episodes with the size of signal.size"
+            )
+        top = 255 if frames.dtype == torch.uint8 else 1
+        mean, std = (_column(values, frames.device)[:, None, None] for values in (self.mean, self.std))
+        return frames.float().mul_(1 / (top * std)).sub_(mean / std) if top > 1 else (frames - mean) / std
+
+    def normalise_actions(self, actions: Tensor) -> Tensor:
+        """z-scores of `[..., block * A]`.
+
+        Raises:
+            UserError: actions of another width.
+        """
+        mean, std = self._action_scale(actions)
+        return (actions.float() - mean) / std
+
+    def restore_actions(self, scores: Tensor) -> Tensor:
+        """The inverse: actions in the environment's units."""
+        mean, std = self._action_scale(scores)
+        return scores * std + mean
+
+    def _action_scale(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        if actions.shape[-1] != self.action_width:
+            raise UserError(
+                f"actions of width {actions.shape[-1]} do not fit: a step is {self.block} actions of "
+                f"{self.action_dim} numbers, {self.action_width} in all"
+            )
+        mean, std = (
+            _column(v, actions.device).expand(self.action_dim) for v in (self.action_mean, self.action_std)
+        )
+        return mean.repeat(self.block), std.repeat(self.block)
+
+
+def z_score(actions: ArrayLike) -> dict[str, Any]:
+    """`action_mean` and `action_std` of a `FrameSignal`, from actions `[N, A]`; rows that are not finite are left out.
+
+    A number that never changes has a spread of 1, so that it becomes 0 and not infinite.
+
+    Raises:
+        UserError: no finite row.
+    """
+    rows = np.asarray(actions, np.float64)
+    rows = rows[np.isfinite(rows).all(1)]
+    if len(rows) == 0:
+        raise UserError("there is no action to take the mean and spread of: all are missing (NaN)")
+    std = rows.std(0)
+    std[std < 1e-6 * np.maximum(1, np.abs(rows).max(0))] = 1
+    return {"action_mean": tuple(rows.mean(0).tolist()), "action_std": tuple(std.tolist())}
+
+
+def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device)

@@ -1,0 +1,133 @@
+"""Recording episodes of a world, many at a time, onto disk."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import ArrayLike, NDArray
+
+from openjepa.errors import UserError
+from openjepa.worlds.base import World, make
+from openjepa.worlds.episodes import Episode, Episodes
+from openjepa.worlds.factors import unknown
+from openjepa.worlds.policies import Random, RandomWalk, Scripted
+from openjepa.worlds.reading import open_episodes
+from openjepa.worlds.records import Progress
+from openjepa.worlds.state import State
+from openjepa.worlds.store import Store
+
+Acting = Callable[[State, Generator], ArrayLike]
+"""`[n, A]` actions, or `[n]` integers where they are discrete, from the worlds' states and a generator."""
+
+POLICIES: dict[str, Callable[[World], Acting]] = {
+    "random": Random,
+    "random-walk": RandomWalk,
+    "scripted": Scripted,
+}
+
+
+def collect(
+    world: World | str,
+    policy: Acting | str = "random-walk",
+    episodes: int = 1000,
+    seed: int = 0,
+    out: str | Path = "episodes",
+    progress: Progress | None = None,
+    steps: int | None = None,
+    worlds: int = 32,
+) -> Episodes:
+    """Record episodes into a folder, or go on with a folder where this was interrupted.
+
+    What is recorded is a function of the arguments alone, wherever it was interrupted, and the first episodes of a
+    larger collection are those of a smaller one: so asking for more of them extends a folder.
+
+    Args:
+        world: or its name.
+        policy: a name of `POLICIES`, or anything that is called as `Acting`, e.g. a trained policy that looks at
+            `world.render(state)`. If it remembers an episode, it begins anew when `state.factors` is another object.
+        episodes: how many the folder is to hold at least.
+        seed: of worlds and policy.
+        out: the folder, in Minari's layout.
+        progress: `progress("collecting episodes", done, total)`.
+        steps: T; by default the world's `max_steps`.
+        worlds: how many run at once.
+
+    Returns:
+        The first `episodes` of the folder. A world that raised has ended the episodes that ran beside it early, and
+        their `info["error"]` says so.
+
+    Raises:
+        UserError: an unknown world or policy, a number below 1, a folder with other episodes in it or one that cannot
+            be written, or actions that the world does not take.
+    """
+    world = make(world) if isinstance(world, str) else world
+    steps = world.max_steps if steps is None else steps
+    for name, value in (("episodes", episodes), ("steps", steps), ("worlds", worlds)):
+        if value < 1:
+            raise UserError(f"{name}={value}: at least 1 is collected")
+    about = {"world": world.name, "options": world.options, "policy": _name(policy), "seed": seed}
+    store = Store(
+        out, world.frame, world.actions, world.variables, {**about, "steps": steps, "worlds": worlds}
+    )
+    act = _policy(policy, world)
+    while len(store) < episodes:
+        if progress is not None:
+            progress("collecting episodes", len(store), episodes)
+        batch, done = divmod(len(store), worlds)
+        rng = np.random.default_rng([seed, batch])
+        together = list(_run(world, act, worlds, steps, seed, rng))
+        store.add(together[done : done + episodes - len(store)])
+    store.finish()
+    if progress is not None:
+        progress("collecting episodes", episodes, episodes)
+    return open_episodes(out, progress=progress).subset(range(episodes))
+
+
+def _run(world: World, act: Acting, n: int, steps: int, seed: int, rng: Generator) -> Iterator[Episode]:
+    """n episodes side by side."""
+    state = world.reset(n, rng)
+    states, actions, error = [state], [], None
+    frames = np.empty((n, steps + 1, *world.frame), np.uint8)
+    frames[:, 0] = world.render(state)
+    for t in range(steps):
+        try:
+            chosen = np.asarray(act(states[-1], rng))
+            states.append(world.step(states[-1], chosen, rng))
+            frames[:, t + 1] = world.render(states[-1])
+        except UserError:
+            raise
+        except Exception as raised:
+            if t == 0:
+                raise
+            error = f"step {t}: {raised!r}"
+            break
+        actions.append(_rows(chosen, world.actions))
+    length = len(actions)
+    done, seen = np.stack(actions, 1), np.stack([world.observe(s) for s in states[: length + 1]], 1)
+    danger = np.stack([world.danger(s) for s in states[: length + 1]], 1)
+    dangerous = type(world).danger is not World.danger
+    for i in range(n):
+        info: dict[str, Any] = {"seed": seed}
+        info["factors"] = {name: values[i] for name, values in state.factors.items()}
+        info |= {"danger": danger[i]} if dangerous else {}
+        info |= {"error": error} if error else {}
+        yield Episode(frames[i, : length + 1], done[i], seen[i], info)
+
+
+def _rows(actions: NDArray, space: Any) -> NDArray[np.float32]:
+    """`[n, A]`, one-hot where actions are discrete."""
+    return np.eye(space, dtype=np.float32)[actions] if isinstance(space, int) else actions.astype(np.float32)
+
+
+def _policy(policy: Acting | str, world: World) -> Acting:
+    if not isinstance(policy, str):
+        return policy
+    if policy not in POLICIES:
+        raise unknown("policy", policy, POLICIES)
+    return POLICIES[policy](world)
+
+
+def _name(policy: Acting | str) -> str:
+    return policy if isinstance(policy, str) else getattr(policy, "__name__", type(policy).__name__)

@@ -1,0 +1,185 @@
+"""LeRobot's folders, versions 2.0 to 3 (extra `parquet`): `meta/info.json` and `data/*/*.parquet`.
+
+A row is a time step: `action`, `observation.state` and one PNG or JPEG a camera. Frames that are stored as videos are
+not decoded.
+"""
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openjepa.errors import UserError
+from openjepa.signals.images import Skipped
+from openjepa.signals.images.decode import BROKEN
+from openjepa.worlds.fields import Fields, find_fields
+from openjepa.worlds.pictures import Pixels, from_encoded
+from openjepa.worlds.records import Progress, Raw, Recording, settle
+
+INFO = "meta/info.json"
+_HELD = 4  # row groups of encoded images that a process keeps
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where an episode lies: rows from `first` on of a file."""
+
+    file: Path
+    first: int
+
+
+class ParquetFrames:
+    """Encoded images in parquet files, as `FrameSource`."""
+
+    def __init__(self, root: Path, places: Sequence[Rows], column: str) -> None:
+        self._root, self._places, self._column = root, list(places), column
+        self._groups: OrderedDict[tuple[int, Path, int], Any] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_groups": OrderedDict()}
+
+    def frames(self, number: int, first: int, stop: int) -> Pixels:
+        place = self._places[number]
+        images = self._images(place.file, place.first + first, place.first + stop)
+        return from_encoded([self._bytes(image) for image in images])
+
+    def _images(self, path: Path, first: int, stop: int) -> Iterator[Any]:
+        """Rows `first` to `stop - 1` of a file."""
+        with _parquet(path).ParquetFile(path, memory_map=True) as file:
+            begin = 0
+            for group in range(file.num_row_groups):
+                end = begin + file.metadata.row_group(group).num_rows
+                if first < end and begin < stop:
+                    column = self._group(file, path, group)
+                    yield from column.slice(
+                        max(first - begin, 0), min(stop, end) - max(first, begin)
+                    ).to_pylist()
+                begin = end
+
+    def _group(self, file: Any, path: Path, group: int) -> Any:
+        key = os.getpid(), path, group
+        if key not in self._groups:
+            self._groups[key] = file.read_row_group(group, columns=[self._column]).column(0)
+            if len(self._groups) > _HELD:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(key)
+        return self._groups[key]
+
+    def _bytes(self, image: Any) -> bytes:
+        """Of the image itself, or of the file that it names."""
+        if isinstance(image, Mapping):
+            return image["bytes"] or (self._root / image["path"]).read_bytes()
+        return image
+
+
+def open_lerobot(folder: Path, names: Mapping[str, str], progress: Progress | None) -> Recording:
+    """Episodes of a folder that holds `meta/info.json`.
+
+    Raises:
+        UserError: pyarrow is missing, frames are videos, there are several cameras and none is named, or nothing can
+            be read.
+    """
+    info = _info(folder)
+    files = sorted((folder / "data").glob("**/*.parquet"))
+    _parquet(folder)
+    fields = _fields(folder, info["features"], names)
+    found: list[Raw] = []
+    places: list[Rows] = []
+    skipped: list[Skipped] = []
+    seen: set[int] = set()
+    for i, path in enumerate(files):
+        try:
+            for number, raw, place in _read(path, fields):
+                seen.add(number)
+                found.append(raw)
+                places.append(place)
+        except BROKEN as error:
+            skipped.append(Skipped(path.relative_to(folder).as_posix(), str(error).splitlines()[0]))
+        if progress is not None:
+            progress("opening episodes", i + 1, len(files))
+    missing = set(range(int(info.get("total_episodes", 0)))) - seen
+    skipped += [
+        Skipped(f"episode {number}", "it is in none of the readable files") for number in sorted(missing)
+    ]
+    state = info["features"].get(fields.state, {}).get("names")
+    return settle(
+        str(folder),
+        found,
+        ParquetFrames(folder, places, fields.frames),
+        skipped,
+        variables=tuple(_flat(state)),
+        about={key: info[key] for key in ("robot_type", "fps", "codebase_version") if key in info},
+    )
+
+
+def _info(folder: Path) -> dict[str, Any]:
+    path = folder / INFO
+    try:
+        info = json.loads(path.read_text())
+        info["features"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is truncated or not LeRobot's ({error!r}): restore it") from None
+    return info
+
+
+def _fields(folder: Path, features: Mapping[str, Any], names: Mapping[str, str]) -> Fields:
+    kinds = {key: feature.get("dtype") for key, feature in features.items()}
+    pictures = [key for key, kind in kinds.items() if kind == "image"]
+    videos = [key for key, kind in kinds.items() if kind == "video"]
+    if names.get("frames") in videos or (videos and not pictures and "frames" not in names):
+        raise UserError(
+            f"{folder} keeps its frames as videos ({', '.join(videos)}), which are not decoded here: record it with "
+            "use_videos=False, or write its frames as images"
+        )
+    return find_fields(str(folder), set(kinds) - set(videos), pictures, names)
+
+
+def _read(path: Path, fields: Fields) -> Iterator[tuple[int, Raw, Rows]]:
+    """Number, contents and place of every episode in a file.
+
+    Raises:
+        One of `BROKEN`: the file is damaged.
+    """
+    wanted = [fields.actions, "episode_index", "frame_index", *([fields.state] if fields.state else [])]
+    table = _parquet(path).read_table(path, columns=wanted)
+    columns = {name: _array(table.column(name)) for name in wanted}
+    episode, frame = columns["episode_index"].ravel(), columns["frame_index"].ravel()
+    ends = [*(np.flatnonzero(np.diff(episode)) + 1).tolist(), len(episode)]
+    for first, stop in zip([0, *ends], ends, strict=False):
+        number = int(episode[first])
+        if (np.diff(frame[first:stop]) != 1).any():
+            raise ValueError(f"episode {number} lacks frames, or they are not in order")
+        state = None if fields.state is None else columns[fields.state][first:stop]
+        actions = columns[fields.actions][first:stop]
+        yield number, Raw(f"episode {number}", stop - first, actions, state), Rows(path, first)
+
+
+def _array(column: Any) -> NDArray:
+    """`[N]` of numbers, `[N, ...]` of lists of one length."""
+    values = column.combine_chunks().to_numpy(zero_copy_only=False)
+    return np.stack(values) if values.dtype == object else values
+
+
+def _flat(names: Any) -> Iterator[str]:
+    """LeRobot names what a vector holds by a list, or by a dict of lists, or not at all."""
+    if isinstance(names, str):
+        yield names
+    elif names is not None:
+        for part in names.values() if isinstance(names, Mapping) else names:
+            yield from _flat(part)
+
+
+def _parquet(path: Path) -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError(
+            f"{path} holds parquet files, which need pyarrow: pip install 'openjepa[parquet]'"
+        ) from None
+    return pyarrow.parquet
