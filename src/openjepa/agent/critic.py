@@ -87,12 +87,12 @@ class Critic(nn.Module):
         self.scale.copy_(returns.square().mean().sqrt().clamp(min=1e-6))
         left = self.discount ** futures.known.sum(1) * ~futures.over
         slow = copy.deepcopy(self).requires_grad_(False)
+        kept, new = list(slow.parameters()), list(self.parameters())
 
         def loss() -> Tensor:
             index = torch.randint(len(returns), (batch,), generator=generator).to(returns.device)
             with torch.no_grad():
-                for kept, new in zip(slow.parameters(), self.parameters(), strict=True):
-                    kept.lerp_(new, follow)
+                torch._foreach_lerp_(kept, new, follow)
                 rest = slow(*_seen(futures.last, futures.last_goals, index))
             target = returns[index] + left[index] * rest
             guess = self(*_seen(futures.states, futures.goals, index))

@@ -51,7 +51,8 @@ def descend(
     module: nn.Module, loss: Callable[[], Tensor], *, updates: int, lr: float, clip: float = 1.0
 ) -> list[float]:
     """AdamW with a cosine to 0 on `loss()`, a fresh batch at each call; the losses."""
-    optimiser = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=1e-4)
+    parameters = list(module.parameters())
+    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-4, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
     losses = []
     module.train()
@@ -60,7 +61,7 @@ def descend(
             value = loss()
             optimiser.zero_grad()
             value.backward()
-            nn.utils.clip_grad_norm_(module.parameters(), clip)
+            nn.utils.clip_grad_norm_(parameters, clip)
             optimiser.step()
             schedule.step()
             losses.append(value.detach())
