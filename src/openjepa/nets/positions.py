@@ -82,7 +82,9 @@ def rotary(positions: Tensor, width: int, style: RotaryStyle = "interleaved") ->
     axes = positions.shape[-1]
     pairs = width // axes // 2
     if pairs == 0:
-        raise UserError(f"heads of width {width} have no room for {axes}-D rotary positions: at least {2 * axes}")
+        raise UserError(
+            f"heads of width {width} have no room for {axes}-D rotary positions: at least {2 * axes}"
+        )
     frequency = 10000.0 ** -(torch.arange(pairs, device=positions.device, dtype=torch.float64) / pairs)
     angle = positions.double().unsqueeze(-1) * frequency
     angle = angle.repeat_interleave(2, -1) if style == "interleaved" else torch.cat([angle, angle], -1)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from openjepa.config import Choice
 from openjepa.jepa import View, gather
 from openjepa.nets.positions import require_room, rescale, sincos
-from openjepa.nets.transformer import Block, TransformerConfig, initialise
+from openjepa.nets.transformer import Block, Placed, initialise
 
 
-class Narrow(TransformerConfig):
+class Narrow(Placed):
     """A narrow transformer over context tokens and one mask token per hidden token (I-JEPA, V-JEPA)."""
 
     kind: Literal["transformer"] = "transformer"

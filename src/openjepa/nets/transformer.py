@@ -28,7 +28,9 @@ class KeysValues:
         if len(self.parts) == 1:
             return keys, values
         rows = len(keys)
-        k, v = (torch.cat([spread(part, rows) for part in parts], 2) for parts in zip(*self.parts, strict=True))
+        k, v = (
+            torch.cat([spread(part, rows) for part in parts], 2) for parts in zip(*self.parts, strict=True)
+        )
         return k, v
 
     def __len__(self) -> int:
@@ -120,7 +122,7 @@ def initialise(module: nn.Module, how: Literal["trunc", "xavier"]) -> None:
 
 
 class TransformerConfig(Choice):
-    """Sizes that encoder and predictor share."""
+    """Sizes that all transformers share."""
 
     width: int = Field(768, ge=8)
     depth: int = Field(12, ge=1)
@@ -130,8 +132,6 @@ class TransformerConfig(Choice):
     norm_eps: float = Field(1e-6, gt=0)
     """Of the layer norms."""
     init: Literal["trunc", "xavier"] = "trunc"
-    position_scale: float = Field(1.0, ge=0)
-    """Factor on the fixed positions. At 1 and small widths they outweigh the content, as `power/content` shows."""
 
     @model_validator(mode="after")
     def _divisible(self) -> "TransformerConfig":
@@ -140,7 +140,14 @@ class TransformerConfig(Choice):
         return self
 
 
-class ViT(TransformerConfig):
+class Placed(TransformerConfig):
+    """A transformer whose tokens carry fixed positions."""
+
+    position_scale: float = Field(1.0, ge=0)
+    """Factor on the fixed positions. At 1 and small widths they outweigh the content, as `power/content` shows."""
+
+
+class ViT(Placed):
     """Our token transformer (I-JEPA's: no class token, no registers)."""
 
     kind: Literal["vit"] = "vit"

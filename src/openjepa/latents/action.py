@@ -1,0 +1,61 @@
+"""Latent actions: what happened between two frames, inferred from both, through a narrow channel."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from openjepa.config import Choice
+from openjepa.latents.base import Inferred, Latent, Predict
+from openjepa.latents.capacity import KL, Capacity, Codes
+from openjepa.nets.perceptron import Inverse
+from openjepa.rng import Rng
+
+
+class LatentAction(Choice):
+    """An inverse model q(z | s_t, s_{t+1}) whose z the predictor is told, as if it were an action (arXiv:2601.05230).
+
+    It sees the frame to be predicted, so its capacity must be limited, or z is that frame.
+    """
+
+    kind: Literal["action"] = "action"
+    width: int = Field(128, ge=1)
+    """Z, numbers of z."""
+    hidden: int = Field(512, ge=1)
+    """Of the inverse model's two hidden layers."""
+    capacity: Capacity = KL()
+
+    def build(self, shape: tuple[int, ...]) -> "LatentActions":
+        """For states of this shape: a vector, or a map or tokens small enough to be flattened."""
+        return LatentActions(self, shape)
+
+
+class LatentActions(Latent):
+    """What is expected of z does not depend on the state."""
+
+    def __init__(self, config: LatentAction, shape: tuple[int, ...]) -> None:
+        super().__init__(shape, config.width)
+        self.limit = config.capacity.build(config.width)
+        self.inverse = Inverse(shape, config.hidden, self.limit.inputs)
+
+    @property
+    def finite(self) -> bool:
+        return self.limit.finite
+
+    def infer(
+        self, s: Tensor, s_next: Tensor, predict: Predict | None = None, rng: Rng | None = None
+    ) -> Inferred:
+        return self.limit(self.inverse(s, s_next), rng)
+
+    def sample(self, n: int, s: Tensor, generator: torch.Generator) -> Tensor:
+        return self.limit.sample((*self.before(s), n), generator).to(s.device)
+
+    def penalty(self, s: Tensor, z: Tensor) -> Tensor:
+        return self.limit.penalty(z)
+
+    def enumerate(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        if not isinstance(self.limit, Codes):
+            return super().enumerate(s)
+        before, codes = self.before(s), self.limit.codes.detach()
+        return codes.expand(*before, -1, -1), self.limit.log_probability().expand(*before, -1)

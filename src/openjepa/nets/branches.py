@@ -1,0 +1,53 @@
+"""Several predictors side by side."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from openjepa.nets.dynamics import Dynamics, Memory
+
+
+class Branches(Dynamics):
+    """K predictors of one kind, followed by weights that sum to 1: the last K numbers of an action.
+
+    One-hot for a mixture (`openjepa.latents.Mixture`), 1/K each for the mean of an ensemble; `every` gives its spread.
+
+    Args:
+        members: predictors for actions of A' numbers, with their heads; this one takes A' + K.
+    """
+
+    def __init__(self, members: Sequence[Dynamics]) -> None:
+        super().__init__(members[0].told + len(members), members[0].history)
+        self.members = nn.ModuleList(members)
+
+    def memory(self) -> Memory:
+        return Memory([member.memory() for member in self._members])
+
+    def every(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Teacher-forced: `[B, T, *L]` and `[B, T, A']`, without weights, give `[B, T, K, *L]`."""
+        return torch.stack([member(states, actions) for member in self._members], 2)
+
+    def forward(self, states: Tensor, actions: Tensor) -> Tensor:
+        self._check(states, actions, states.shape[1] == actions.shape[1], "as many as states")
+        told, weights = self._split(actions)
+        return _mix(self.every(states, told), weights)
+
+    def predict(self, states: Tensor, actions: Tensor, memory: Memory) -> Tensor:
+        told, weights = self._split(actions)
+        pairs = zip(self._members, memory.parts, strict=True)
+        return _mix(torch.stack([member.extend(states, told, own) for member, own in pairs], 2), weights)
+
+    @property
+    def _members(self) -> list[Dynamics]:
+        return [cast(Dynamics, member) for member in self.members]
+
+    def _split(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        told, weights = actions.tensor_split([-len(self.members)], -1)
+        return told, weights
+
+
+def _mix(options: Tensor, weights: Tensor) -> Tensor:
+    """`[B, T, K, *L]` and `[B, T, K]` give `[B, T, *L]`."""
+    return torch.einsum("btk...,btk->bt...", options, weights)

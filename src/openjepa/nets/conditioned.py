@@ -1,0 +1,99 @@
+"""LeWM's predictor: a causal transformer over frames, every block steered by the actions (AdaLN-zero)."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from openjepa.config import Choice
+from openjepa.nets.actions import ActionEncoder, Smoothed
+from openjepa.nets.dynamics import Dynamics, Grid, Memory, causal_mask
+from openjepa.nets.transformer import Attention, KeysValues
+
+
+class Conditioned(Choice):
+    """A causal transformer at the latent's own width, on one vector a frame (LeWM) or on a frame's patch tokens.
+
+    Maes et al., arXiv:2603.19312; sizes of the released `lewm.yaml`. Every frame has learned positions, and the action
+    that follows it shifts, scales and gates its tokens in every block; the gates begin at 0, the block as the identity.
+    """
+
+    kind: Literal["conditioned"] = "conditioned"
+    history: int = Field(3, ge=1)
+    """Frames that it looks back on, the newest included."""
+    depth: int = Field(6, ge=1)
+    heads: int = Field(16, ge=1)
+    head_width: int = Field(64, ge=1)
+    """Of each head, whatever the latent's width."""
+    hidden: int = Field(2048, ge=1)
+    """Of the MLP in every block."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Of attention weights, attention outputs and in the MLP; 0.1 matters (the paper: 96 % against 78 % without)."""
+    actions: ActionEncoder = Smoothed()
+
+    def build(
+        self, width: int, actions: int, grid: Grid | None = None, head: nn.Module | None = None
+    ) -> "ConditionedDynamics":
+        return ConditionedDynamics(self, width, actions, grid, head)
+
+
+class ConditionedBlock(nn.Module):
+    """`x + gate * attention(steered norm(x))`, then the same with the MLP.
+
+    The norm that is steered is followed by another with parameters, as in the released code.
+    """
+
+    def __init__(self, config: Conditioned, width: int, told: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, 1e-6, elementwise_affine=False)
+        self.steer = nn.Linear(told, 6 * width)
+        nn.init.zeros_(self.steer.weight)
+        nn.init.zeros_(self.steer.bias)
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, config.heads, config.head_width, False, config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, config.hidden),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, width),
+            nn.Dropout(config.dropout),
+        )
+
+    def forward(self, x: Tensor, told: Tensor, memory: KeysValues, mask: Tensor | None) -> Tensor:
+        """Tokens `[N, k * n, D]` and what their k steps are told `[N, k, C]`."""
+        steering = self.steer(F.silu(told)).repeat_interleave(x.shape[1] // told.shape[1], 1)
+        shift1, scale1, gate1, shift2, scale2, gate2 = steering.chunk(6, -1)
+        steered = self.attention_norm(self.norm(x) * (1 + scale1) + shift1)
+        x = x + gate1 * self.dropout(self.attention(steered, memory=memory, mask=mask))
+        return x + gate2 * self.mlp(self.norm(x) * (1 + scale2) + shift2)
+
+
+class ConditionedDynamics(Dynamics):
+    """States `[N, k, D]`, or tokens `[N, k, n, D]` where there is a grid."""
+
+    def __init__(
+        self, config: Conditioned, width: int, actions: int, grid: Grid | None, head: nn.Module | None
+    ) -> None:
+        super().__init__(actions, config.history, head)
+        self.tokens = 1 if grid is None else grid[0] * grid[1]
+        self.positions = nn.Parameter(torch.randn(config.history, self.tokens, width))
+        self.actions = config.actions.build(actions, width)
+        told = config.actions.out(actions, width)
+        self.blocks = nn.ModuleList(ConditionedBlock(config, width, told) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width)
+
+    def memory(self) -> Memory:
+        return Memory([KeysValues() for _ in self.blocks])
+
+    def predict(self, states: Tensor, actions: Tensor, memory: Memory) -> Tensor:
+        past, steps = memory.steps, states.shape[1]
+        tokens = states.view(*states.shape[:2], self.tokens, -1)
+        x = (tokens + self.positions[past : past + steps]).flatten(1, 2)
+        told, mask = self.actions(actions), causal_mask(past, steps, self.tokens, x.device)
+        for block, remembered in zip(self.blocks, memory.parts, strict=True):
+            x = block(x, told, remembered, mask)
+        return self.norm(x).view_as(states)

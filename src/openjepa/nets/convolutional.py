@@ -1,0 +1,96 @@
+"""Convolutional encoders of frames."""
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from openjepa.config import Choice
+from openjepa.nets.dynamics import Grid
+
+
+class Conv(Choice):
+    """Impala's residual network (arXiv:1802.01561) as EB-JEPA and PLDM have it, to one vector or one map a frame.
+
+    Each stack is a convolution, a max pool that halves the map, and residual blocks.
+    """
+
+    kind: Literal["conv"] = "conv"
+    channels: tuple[int, ...] = (16, 32, 32)
+    """Of each stack."""
+    blocks: int = Field(2, ge=0)
+    """Residual blocks a stack."""
+    width: int = Field(512, ge=1)
+    """D, numbers of the vector, or of each place of the map."""
+    output: Literal["vector", "map"] = "vector"
+    norm: bool = True
+    """Whether it ends in a layer norm over D."""
+
+    def build(self, frame: tuple[int, int, int]) -> "ConvEncoder":
+        """For frames `(C, H, W)`."""
+        return ConvEncoder(self, frame)
+
+
+class ConvEncoder(nn.Module):
+    """Frames `[..., C, H, W]`, uint8 in 0..255 or float in 0..1, give `[..., D]` or `[..., D, h, w]`.
+
+    Attributes:
+        width: D.
+        grid: `(h, w)` of a map, `None` for a vector.
+        norm: the last layer, for a predictor to end in as well.
+    """
+
+    def __init__(self, config: Conv, frame: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.config, self.width = config, config.width
+        self.stacks = nn.Sequential(
+            *(Stack(a, b, config.blocks) for a, b in pairwise([frame[0], *config.channels]))
+        )
+        grid: Grid = (frame[1], frame[2])
+        for _ in config.channels:
+            grid = ((grid[0] + 1) // 2, (grid[1] + 1) // 2)
+        last = config.channels[-1] if config.channels else frame[0]
+        if config.output == "map":
+            self.grid, self.leave = grid, nn.Conv2d(last, config.width, 1)
+        else:
+            self.grid = None
+            self.leave = nn.Sequential(nn.Flatten(), nn.Linear(last * grid[0] * grid[1], config.width))
+        self.norm = ChannelNorm(config.width) if config.norm else nn.Identity()
+
+    def forward(self, frames: Tensor) -> Tensor:
+        pixels = frames.flatten(0, -4) if frames.dim() > 4 else frames
+        x = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+        return self.norm(self.leave(self.stacks(x))).unflatten(0, frames.shape[:-3])
+
+
+class Stack(nn.Module):
+    """`[N, C, H, W]` to `[N, channels, ceil(H / 2), ceil(W / 2)]`."""
+
+    def __init__(self, given: int, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(given, channels, 3, padding=1)
+        self.pool = nn.MaxPool2d(3, 2, padding=1)
+        self.blocks = nn.Sequential(*(Residual(channels) for _ in range(blocks)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(self.pool(self.conv(x)))
+
+
+class Residual(nn.Module):
+    """`relu(x + conv(relu(conv(x))))`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.conv2(torch.relu(self.conv1(x))))
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the features of vectors `[N, D]` or of every place of maps `[N, D, h, w]`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)

@@ -1,0 +1,166 @@
+"""What all predictors of world models share: from states and actions to the next states.
+
+A state is what an encoder makes of one frame, of any shape `*L`: a vector `[D]`, a map `[D, h, w]`, tokens `[N, D]`.
+An action is `[A']` numbers, everything the predictor is told about one step: the (block of) actions, and where a recipe
+has them the robot's own state or a latent variable, one after the other.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from openjepa.errors import UserError
+from openjepa.nets.transformer import spread
+
+Grid = tuple[int, int]
+
+
+class Memory:
+    """What a predictor keeps of the steps it has seen.
+
+    Attributes:
+        steps: how many.
+        parts: keys and values per attention layer (or, of several predictors, one memory each).
+    """
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.steps, self.parts = 0, parts
+
+
+class Borrowed(nn.Module):
+    """A module that belongs to another: called here, trained and saved there."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._owner = (module,)  # a tuple, so that its parameters are not registered twice
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._owner[0](x)
+
+
+class Dynamics(nn.Module, ABC):
+    """Next states from states and actions.
+
+    Args:
+        told: A', the numbers of an action.
+        history: the most states it looks back on, the newest included.
+        head: what every prediction ends in, `[N, *L] -> [N, *L]` (the encoder's last norm, a projector); `None` for
+            nothing. Give `Borrowed(encoder.norm)` for a module that the encoder owns.
+    """
+
+    def __init__(self, told: int, history: int, head: nn.Module | None = None) -> None:
+        super().__init__()
+        self.told, self.history = told, history
+        self.head = nn.Identity() if head is None else head
+
+    @abstractmethod
+    def predict(self, states: Tensor, actions: Tensor, memory: Memory) -> Tensor:
+        """Before the head: `[N, k, *L]` and `[N, k, A']`, k steps that follow those in `memory`, give `[N, k, *L]`.
+
+        Adds the steps' keys and values to `memory`, which may have fewer rows than N (see `KeysValues`).
+        """
+
+    def memory(self) -> Memory:
+        """An empty one."""
+        return Memory([])
+
+    def forward(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Teacher-forced: `[B, T, *L]` and `[B, T, A']` give `[B, T, *L]`, where number t predicts state t + 1 from
+        states and actions up to t.
+
+        Raises:
+            UserError: shapes that do not fit, or more steps than the history.
+        """
+        self._check(states, actions, states.shape[1] == actions.shape[1], "as many as states")
+        return self.extend(states, actions, self.memory())
+
+    def unroll(self, states: Tensor, actions: Tensor) -> Tensor:
+        """On its own predictions, with gradients: `[B, T, *L]` observed states and `[B, T - 1 + H, A']` actions, the
+        T - 1 past ones first, give the H states that follow, `[B, H, *L]`.
+
+        For S candidates a problem: actions `[B, S, T - 1 + H, A']` give `[B, S, H, *L]`. The past, equal for all
+        candidates, is read from the first of them and computed once a problem. Steps are remembered while they fit in
+        the history; from then on the window slides, and its steps, whose place and context change, are computed anew.
+        So the result is that of `forward` on the last `history` states, repeated.
+
+        Raises:
+            UserError: shapes that do not fit.
+        """
+        observed = states.shape[1]
+        self._check(states, actions, actions.shape[-2] >= observed, "at least as many as states")
+        past = actions if actions.dim() == 3 else actions[:, 0]
+        told = actions if actions.dim() == 3 else actions.flatten(0, 1)
+        memory, begin = self.memory(), max(0, observed - self.history)
+        if begin < observed - 1:
+            self.advance(states[:, begin:-1], past[:, begin : observed - 1], memory)
+        known = list(states.unbind(1))
+        for now in range(observed - 1, told.shape[1]):
+            if memory.steps == self.history:
+                memory = self.memory()
+            begin = now if memory.steps else max(0, now + 1 - self.history)
+            window = torch.stack([spread(state, len(told)) for state in known[begin:]], 1)
+            known.append(self.extend(window, told[:, begin : now + 1], memory)[:, -1])
+        future = torch.stack(known[observed:], 1)
+        return future if actions.dim() == 3 else future.unflatten(0, actions.shape[:2])
+
+    def extend(self, states: Tensor, actions: Tensor, memory: Memory) -> Tensor:
+        """Predictions `[N, k, *L]` of k steps that follow those in `memory`, which is added to."""
+        raw = self.advance(states, actions, memory)
+        return self.head(raw.flatten(0, 1)).unflatten(0, raw.shape[:2])
+
+    def advance(self, states: Tensor, actions: Tensor, memory: Memory) -> Tensor:
+        """`predict`, counting the steps."""
+        steps = memory.steps + states.shape[1]
+        if steps > self.history:
+            raise UserError(
+                f"{steps} steps at once, but the predictor looks back on {self.history}: "
+                f"train on windows of {self.history + 1} frames, or raise its history"
+            )
+        prediction = self.predict(states, actions, memory)
+        memory.steps = steps
+        return prediction
+
+    def _check(self, states: Tensor, actions: Tensor, enough: bool, wanted: str) -> None:
+        if actions.shape[-1] != self.told:
+            raise UserError(
+                f"the predictor was built for actions of {self.told} numbers a step, these have {actions.shape[-1]}"
+            )
+        if len(states) != len(actions) or not enough:
+            raise UserError(
+                f"states {list(states.shape)} and actions {list(actions.shape)} do not fit: "
+                f"give {wanted}, for equally many samples"
+            )
+
+
+class Markov(Dynamics):
+    """A predictor to which the last state is all there is."""
+
+    def __init__(self, told: int, head: nn.Module | None = None) -> None:
+        super().__init__(told, 1, head)
+
+    @abstractmethod
+    def step(self, state: Tensor, action: Tensor) -> Tensor:
+        """`[N, *L]` and `[N, A']` give `[N, *L]`, before the head."""
+
+    def forward(self, states: Tensor, actions: Tensor) -> Tensor:
+        self._check(states, actions, states.shape[1] == actions.shape[1], "as many as states")
+        alone = self.extend(
+            states.flatten(0, 1).unsqueeze(1), actions.flatten(0, 1).unsqueeze(1), self.memory()
+        )
+        return alone.reshape(states.shape)
+
+    def predict(self, states: Tensor, actions: Tensor, memory: Memory) -> Tensor:
+        return self.step(states[:, 0], actions[:, 0]).unsqueeze(1)
+
+
+def causal_mask(past: int, steps: int, tokens: int, device: torch.device) -> Tensor | None:
+    """Block-causal: a token sees all of its own and of earlier steps.
+
+    `[steps * tokens, (past + steps) * tokens]`, True where it may look; `None` when all may look everywhere.
+    """
+    if steps == 1:
+        return None
+    when = torch.arange(past + steps, device=device).repeat_interleave(tokens)
+    return when[past * tokens :, None] >= when[None]

@@ -1,0 +1,105 @@
+"""Encoders of frames, whichever network is inside: a view of whole frames gives each frame's tokens."""
+
+from typing import Annotated, cast
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from openjepa.errors import UserError
+from openjepa.jepa import View
+from openjepa.nets.convolutional import Conv, ConvEncoder
+from openjepa.nets.dynamics import Grid
+from openjepa.nets.timm import Timm
+from openjepa.nets.transformer import ViT
+from openjepa.signals.images.signal import ImageSignal
+
+Frame = tuple[int, int, int]
+
+
+class PatchViT(ViT):
+    """Our token transformer on a frame's square patches."""
+
+    patch: int = Field(14, ge=1)
+    """Side in pixels."""
+
+
+FrameNet = Annotated[Conv | PatchViT | Timm, Field(discriminator="kind")]
+
+
+class FrameEncoder(nn.Module):
+    """A `View` of frames as single tokens (see `hiding.future`) to `[N, n, D]`: a vector is one token, a map h * w.
+
+    Attributes:
+        width: D.
+        places: `(h, w)` of the tokens in row order; (1, 1) of a vector.
+        net: the network.
+    """
+
+    net: nn.Module
+
+    def __init__(self, frame: Frame, width: int, places: Grid) -> None:
+        super().__init__()
+        self.frame, self.width, self.places = frame, width, places
+
+    def forward(self, view: View) -> Tensor:
+        return self.layers(view, 1)[-1]
+
+    def layers(self, view: View, count: int) -> list[Tensor]:
+        """The last `count` layers' outputs, as far as the network has them, last layer last."""
+        raise NotImplementedError
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        """The encoder's last norm, `[N, n, D] -> [N, n, D]`, which predictions may end in as well."""
+        return tokens
+
+    def grid(self, grid: Grid) -> Grid:
+        """Rows and columns of the output."""
+        return self.places
+
+    def pixels(self, view: View) -> Tensor:
+        """`[N, C, H, W]`."""
+        return view.tokens.values.view(-1, *self.frame)
+
+
+class ConvFrames(FrameEncoder):
+    """`Conv`'s vector or map."""
+
+    def __init__(self, config: Conv, frame: Frame) -> None:
+        net = config.build(frame)
+        super().__init__(frame, net.width, net.grid or (1, 1))
+        self.net = net
+
+    def layers(self, view: View, count: int) -> list[Tensor]:
+        x = self.net(self.pixels(view))
+        return [x.unsqueeze(1) if x.dim() == 2 else x.flatten(2).transpose(1, 2)]
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        return cast(ConvEncoder, self.net).norm(tokens.transpose(1, 2)).transpose(1, 2)
+
+
+class PatchFrames(FrameEncoder):
+    """A frame's patches through a transformer, or a backbone of timm."""
+
+    def __init__(self, config: PatchViT | Timm, frame: Frame) -> None:
+        channels, size, _ = frame
+        patch = config.patch if isinstance(config, PatchViT) else size
+        if size % patch:
+            raise UserError(
+                f"frames of {size} px do not divide into patches of {patch} px: set encoder.patch to a divisor"
+            )
+        signal = ImageSignal(size=size, channels=channels, patch=patch, mean=(0.0,), std=(1.0,))
+        net = config.build(signal)
+        super().__init__(frame, net.width, net.grid(signal.grid))
+        self.net, self.signal = net, signal
+
+    def layers(self, view: View, count: int) -> list[Tensor]:
+        return self.net.layers(View(self.signal.tokenize(self.pixels(view))), count)  # ty: ignore[not-callable]
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        norm = getattr(self.net, "norm", None)
+        return tokens if norm is None else norm(tokens)
+
+
+def frame_encoder(config: Conv | PatchViT | Timm, frame: Frame) -> FrameEncoder:
+    """The encoder for frames `(C, H, W)`; UserError where the sizes do not fit."""
+    return ConvFrames(config, frame) if isinstance(config, Conv) else PatchFrames(config, frame)
