@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from openjepa.health.metrics import effective_rank
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
 from openjepa.rng import Rng
+from openjepa.signals.frames import Window
 from openjepa.targets import EMATarget
 
 STEPS = 8
@@ -24,7 +26,7 @@ class ContractError(AssertionError):
     """One sentence: the rule that the model breaks, and what was seen."""
 
 
-def check_jepa(model: JEPA, batch: Tensor, *, seed: int = 0) -> None:
+def check_jepa(model: JEPA, batch: Tensor | Window, *, seed: int = 0) -> None:
     """Check that a model keeps the contract on which trainer, health monitor and probes rely.
 
     It hides by the step's random numbers alone; gives a finite loss, with predictions shaped like their targets; its
@@ -36,7 +38,8 @@ def check_jepa(model: JEPA, batch: Tensor, *, seed: int = 0) -> None:
     The model is copied first and not changed, nor is torch's random state.
 
     Args:
-        batch: `[B, C, H, W]`, at least 4 different samples, on the model's device; uint8 or float in 0..1.
+        batch: `[B, C, H, W]`, at least 4 different samples, on the model's device; uint8 or float in 0..1. For a world
+            model a `Window` of at least 4.
         seed: of the masks or views and of all else that is drawn.
 
     Raises:
@@ -45,7 +48,8 @@ def check_jepa(model: JEPA, batch: Tensor, *, seed: int = 0) -> None:
     """
     if len(batch) < LEAST_SAMPLES:
         raise UserError(f"check_jepa was given {len(batch)} samples and needs at least {LEAST_SAMPLES}")
-    devices = [batch.device] if batch.is_cuda else []
+    device = _device(batch)
+    devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         for check in (_hiding, _output, _gradients, _independence, _embed, _rank, _state, _target, _learning):
             torch.manual_seed(seed)
@@ -57,18 +61,23 @@ def _require(holds: bool | Tensor, sentence: str) -> None:
         raise ContractError(sentence)
 
 
-def _hiding(model: JEPA, batch: Tensor, seed: int) -> None:
+def _hiding(model: JEPA, batch: Tensor | Window, seed: int) -> None:
     first = model.views(batch, Rng(seed, 0))
     torch.rand(7)  # moves torch's own random state, which hiding must not read
     again = model.views(batch, Rng(seed, 0))
     for a, b in zip([*first.context, *first.target], [*again.context, *again.target], strict=True):
         same = torch.equal(a.tokens.values, b.tokens.values)
-        for one, two in ((a.keep, b.keep), (a.select, b.select)):
-            same &= (one is None) == (two is None) and (one is None or two is None or torch.equal(one, two))
+        same &= (
+            _equal(a.keep, b.keep) and _equal(a.select, b.select) and _equal(first.condition, again.condition)
+        )
         _require(same, "hiding must be a function of the batch and of Rng: the same step gave other views")
 
 
-def _output(model: JEPA, batch: Tensor, seed: int) -> None:
+def _equal(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b if a is None or b is None else torch.equal(a, b)
+
+
+def _output(model: JEPA, batch: Tensor | Window, seed: int) -> None:
     views = model.views(batch, Rng(seed, 0))
     s_x = model.represent(views.context)
     s_y, predictions = model.targets(views, s_x), model.predict(s_x, views)
@@ -84,7 +93,7 @@ def _output(model: JEPA, batch: Tensor, seed: int) -> None:
     _require(not attached, f"terms must be detached, {attached[:1]} still hold the graph")
 
 
-def _gradients(model: JEPA, batch: Tensor, seed: int) -> None:
+def _gradients(model: JEPA, batch: Tensor | Window, seed: int) -> None:
     model.train()
     _own_parameters_fixed(model)
     model(batch, Rng(seed, 0)).loss.backward()
@@ -109,8 +118,8 @@ def _own_parameters_fixed(model: JEPA) -> None:
     _require(not trainable, "a target of its own must not require gradients, or the optimiser would train it")
 
 
-def _independence(model: JEPA, batch: Tensor, seed: int) -> None:
-    others = torch.cat([batch[:1], batch[1:].flip(-1).roll(1, 0)])  # sample 0 with other neighbours
+def _independence(model: JEPA, batch: Tensor | Window, seed: int) -> None:
+    others = _other_neighbours(batch)
     embedded = model.embed(batch)
     changed = _changed(embedded, model.embed(others)) or _changed(embedded, model.embed(batch[:1]))
     _require(not changed, "embed must treat each sample alone: other neighbours changed a sample's embedding")
@@ -122,13 +131,28 @@ def _independence(model: JEPA, batch: Tensor, seed: int) -> None:
     _require(not changed, "the encoder must treat each sample alone: other neighbours changed a sample's s_x")
 
 
+def _other_neighbours(batch: Tensor | Window) -> Tensor | Window:
+    """Sample 0 as it is; the others mirrored and in another order."""
+    if isinstance(batch, Window):
+        return replace(batch, frames=_mirrored(batch.frames), actions=_mirrored(batch.actions))
+    return _mirrored(batch)
+
+
+def _mirrored(values: Tensor) -> Tensor:
+    return torch.cat([values[:1], values[1:].flip(-1).roll(1, 0)])
+
+
+def _device(batch: Tensor | Window) -> torch.device:
+    return batch.frames.device if isinstance(batch, Window) else batch.device
+
+
 def _changed(before: Tensor, after: Tensor) -> bool:
     """Whether sample 0 differs by more than arithmetic makes it, against how much samples differ."""
     scale = 1e-3 * before.std(0).mean() + 1e-5 * before.abs().max()
     return bool((before[0] - after[0]).abs().max() > scale)
 
 
-def _embed(model: JEPA, batch: Tensor, seed: int) -> None:
+def _embed(model: JEPA, batch: Tensor | Window, seed: int) -> None:
     model.train()
     model.encoder.eval()  # a mixture of modes must come back as it was
     modes = [module.training for module in model.modules()]
@@ -143,7 +167,7 @@ def _embed(model: JEPA, batch: Tensor, seed: int) -> None:
     _require(not first.requires_grad, "embed must give features without gradients")
 
 
-def _rank(model: JEPA, batch: Tensor, seed: int) -> None:
+def _rank(model: JEPA, batch: Tensor | Window, seed: int) -> None:
     rank = effective_rank(model.embed(batch))
     _require(
         rank >= LEAST_RANK,
@@ -151,11 +175,11 @@ def _rank(model: JEPA, batch: Tensor, seed: int) -> None:
     )
 
 
-def _state(model: JEPA, batch: Tensor, seed: int) -> None:
+def _state(model: JEPA, batch: Tensor | Window, seed: int) -> None:
     if not isinstance(model.config, Recipe):
         fresh = copy.deepcopy(model)
     else:
-        fresh = build(model.config, seed + 1).to(batch.device)
+        fresh = build(model.config, seed + 1).to(_device(batch))
     _scramble(fresh.state_dict().values())
     try:
         fresh.load_state_dict(model.state_dict())
@@ -174,7 +198,7 @@ def _scramble(tensors: Iterable[Tensor]) -> None:
             tensor.normal_()
 
 
-def _target(model: JEPA, batch: Tensor, seed: int) -> None:
+def _target(model: JEPA, batch: Tensor | Window, seed: int) -> None:
     own = [p.detach().clone() for p in _own(model)]
     if not own:
         return
@@ -203,7 +227,7 @@ def _distance(model: JEPA) -> float:
         return sum(float((a - b).square().sum()) for a, b in zip(_own(model), online, strict=True))
 
 
-def _learning(model: JEPA, batch: Tensor, seed: int) -> None:
+def _learning(model: JEPA, batch: Tensor | Window, seed: int) -> None:
     model.train()
     optimiser, losses = _optimiser(model), []
     for step in range(STEPS + 1):

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from openjepa.recipes import Recipe
 
 TRAIN_HELP = """\
-Every choice swaps from here, by its dotted name:
+World models (pldm, lewm) learn from episodes, all others from images. Every choice swaps from here, by its dotted name:
 
   openjepa train i-jepa --guard sigreg --target shared
   openjepa train lejepa --encoder timm --encoder.name resnet18
   openjepa train i-jepa --preset tiny --train.steps 500 --train.lr 2e-3
+  openjepa train pldm --data episodes --hiding.rollout 4 --terms.inverse 2
 
 `openjepa train RECIPE --help` lists the recipe's options with their values.
 """
@@ -87,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     train = command(
         "train",
         _train,
-        "train a recipe on images",
+        "train a recipe on images or episodes",
         epilog=TRAIN_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
@@ -96,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("-h", "--help", action="store_true", help="show this, or a recipe's options")
     train.add_argument("--preset", help="a named size, e.g. tiny (two CPU cores, minutes) or vit-b16")
     train.add_argument(
-        "--data", help="a folder of images, tar shards, a .npy file, or fashion-mnist (the default)"
+        "--data",
+        help="a folder of images, tar shards, a .npy file, or fashion-mnist (the default); for a world model a folder "
+        "of episodes, as `openjepa collect` writes it, or an .hdf5 file",
     )
     train.add_argument("--out", help="the run's directory (default: runs/RECIPE-PRESET-SEED)")
     train.add_argument("--config", help="a saved config.json or a YAML file, with options on top")
@@ -107,6 +110,18 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", help="short for --train.seed")
     train.add_argument("--on-collapse", help="warn, stop or rollback; short for --train.on_collapse")
     train.add_argument("--json", action="store_true", help="print the result as JSON and no progress")
+
+    collect = command(
+        "collect", _collect, "record episodes of a world, to train a world model on; goes on where it was interrupted"
+    )
+    collect.add_argument("world", help="e.g. two-rooms, maze or cart-pole")
+    collect.add_argument("--episodes", type=int, default=1000, help="how many the folder is to hold")
+    collect.add_argument("--policy", default="random-walk", help="random, random-walk or scripted")
+    collect.add_argument("--steps", type=int, help="environment steps of an episode (default: the world's)")
+    collect.add_argument("--size", type=int, default=64, help="side of a frame in pixels")
+    collect.add_argument("--seed", type=int, default=0)
+    collect.add_argument("--out", required=True, help="the folder")
+    collect.add_argument("--json", action="store_true")
 
     probe = command("probe", _probe, "score frozen features beside a random encoder and raw pixels")
     probe.add_argument(
@@ -234,6 +249,19 @@ def _train_help(recipe: str | None) -> None:
         print(describe(cls))
 
 
+def _collect(args: argparse.Namespace) -> None:
+    from openjepa.waiting import Waiting
+    from openjepa.worlds import make
+    from openjepa.worlds.collect import collect
+
+    world = make(args.world, size=args.size)
+    with Waiting() as waiting:
+        found = collect(
+            world, args.policy, args.episodes, args.seed, args.out, progress=waiting, steps=args.steps
+        )
+    _show(args, {"episodes": len(found), "steps": int(found.lengths.sum()), "folder": args.out})
+
+
 def _probe(args: argparse.Namespace) -> None:
     from openjepa.evals import probe_runs
     from openjepa.waiting import Waiting
@@ -253,11 +281,13 @@ def _probe(args: argparse.Namespace) -> None:
 
 def _embed(args: argparse.Namespace) -> None:
     from openjepa.evals import embed_to_file
+    from openjepa.recipes.images import require_images
     from openjepa.signals.images import open_images
     from openjepa.training import load
     from openjepa.waiting import Waiting
 
     model = load(args.run_dir)
+    require_images(args.run_dir, model.config)
     signal = model.config.signal
     data = args.data or model.config.data
     images = open_images(data, split=args.split, size=signal.size, channels=signal.channels)

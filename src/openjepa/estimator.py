@@ -14,11 +14,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from openjepa.errors import UserError
-from openjepa.recipes import Recipe, configure
+from openjepa.recipes import configure
+from openjepa.recipes.images import ImageRecipe, require_images
+from openjepa.samples import LEAST_HELD_OUT, hold_out
 from openjepa.signals.images import ImageSet
 from openjepa.signals.images.image_set import Held
 from openjepa.training import fit
-from openjepa.training.data import LEAST_HELD_OUT, hold_out
 from openjepa.training.progress import Console
 
 LEAST_SAMPLES = 2 * LEAST_HELD_OUT
@@ -145,10 +146,10 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             self.image_shape[2] if len(self.image_shape) == 3 else 1,
         )
 
-    def _config(self, images: Tensor, most: int) -> Recipe:
+    def _config(self, images: Tensor, most: int) -> ImageRecipe:
         """The recipe with what follows from the data (batches of `most` at most), and the caller's options on top."""
         options = {key: _text(value) for key, value in (self.options or {}).items()}
-        preset = configure(self.recipe, self.preset)
+        preset = require_images("JEPATransformer", configure(self.recipe, self.preset))
         side = min(images.shape[2:])
         patch = int(options.get("signal.patch", _patch(side, preset.signal.patch)))
         size = max(patch, side // patch * patch)
@@ -170,9 +171,8 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             derived["hiding.local_augment.size"] = max(patch, local)
         if preset.hiding.kind == "blocks" and self._is_padded():
             derived |= {"hiding.augment.scale": [1.0, 1.0], "hiding.augment.ratio": [1.0, 1.0]}
-        return configure(
-            self.recipe, self.preset, {key: _text(value) for key, value in derived.items()} | options
-        )
+        changes = {key: _text(value) for key, value in derived.items()} | options
+        return require_images("JEPATransformer", configure(self.recipe, self.preset, changes))
 
     def _is_padded(self) -> bool:
         return len(self._shape_in) == 1 and math.prod(self._image_shape()) != self._shape_in[0]

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -54,10 +53,15 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """What hiding makes of a batch: every context predicts the (mean of the) targets."""
+    """What hiding makes of a batch: every context predicts the (mean of the) targets.
+
+    Attributes:
+        condition: what the predictor is told beside the places of the targets, first dimension B; `None` for nothing.
+    """
 
     context: list[View]
     target: list[View]
+    condition: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +117,8 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
 class JEPA(nn.Module):
     """Six choices wired together; see `openjepa.recipes` for the papers' rows of the table.
 
-    A batch is `[B, C, H, W]`, uint8 in 0..255 or float in 0..1. Everything is a function of the batch and of `Rng`.
+    A batch is `[B, C, H, W]`, uint8 in 0..255 or float in 0..1, as tensor or array; a kind of model may take another
+    (`WorldJEPA`: windows of episodes). Everything is a function of the batch and of `Rng`.
     """
 
     def __init__(self, config: Any, parts: Parts) -> None:
@@ -130,7 +135,7 @@ class JEPA(nn.Module):
         self.target = parts.target
         self.target.follow(self.encoder, self.head)
 
-    def forward(self, batch: Tensor, rng: Rng) -> Output:
+    def forward(self, batch: Any, rng: Rng) -> Output:
         """One training pass.
 
         Raises:
@@ -141,13 +146,13 @@ class JEPA(nn.Module):
         raw = self.raw_targets(views, s_x)
         s_y = self.finish_targets(raw, views)
         prediction = self.predict(s_x, views)
-        energy = torch.stack([self.energy(guess, s_y) for guess in prediction]).mean()
+        energy = self.compare(prediction, s_y)
         penalty, logged = self.guard(self.guard_on(s_x, raw, rng), rng)
         loss = self.guard.combine(energy, penalty)
         terms = {"energy": energy.detach(), **logged}
         return Output(loss, terms, s_x, s_y, prediction)
 
-    def views(self, batch: Tensor, rng: Rng) -> Views:
+    def views(self, batch: Any, rng: Rng) -> Views:
         """What the context sees and what it must predict."""
         return self.hiding(batch, rng)
 
@@ -181,6 +186,10 @@ class JEPA(nn.Module):
         """`ŝ_y`: `[B, M, T, D]` per context view."""
         return [self.predictor(s, view, views.target[0]) for s, view in zip(s_x, views.context, strict=True)]
 
+    def compare(self, prediction: Sequence[Tensor], s_y: Tensor) -> Tensor:
+        """The energy, a scalar: mean over context views."""
+        return torch.stack([self.energy(guess, s_y) for guess in prediction]).mean()
+
     def after_step(self, step: int, total_steps: int) -> None:
         """What follows an optimiser step (counted from 0): the target moves towards the encoder."""
         self.target.update(self.encoder, self.head, step, total_steps)
@@ -195,17 +204,17 @@ class JEPA(nn.Module):
         """Rows and columns of `tokens()`."""
         return self.evaluated.grid(self.signal.grid)  # ty: ignore[not-callable]
 
-    def layers(self, batch: Tensor | np.ndarray, count: int) -> list[Tensor]:
+    def layers(self, batch: Any, count: int) -> list[Tensor]:
         """The last `count` layers' outputs, `[B, N, D]` each, last layer last; in eval mode, without gradients."""
         batch = torch.as_tensor(batch).to(next(self.parameters()).device)
         with evaluating(self), torch.no_grad():
             return self.evaluated.layers(View(self.signal.tokenize(batch)), count)  # ty: ignore[not-callable]
 
-    def tokens(self, batch: Tensor | np.ndarray) -> Tensor:
+    def tokens(self, batch: Any) -> Tensor:
         """Features of every token, `[B, N, D]`."""
         return self.layers(batch, 1)[-1]
 
-    def embed(self, batch: Tensor | np.ndarray) -> Tensor:
+    def embed(self, batch: Any) -> Tensor:
         """One feature vector a sample, `[B, D]`: the mean over tokens."""
         return self.tokens(batch).mean(1)
 

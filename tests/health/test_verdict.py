@@ -178,3 +178,24 @@ def test_targets_without_content_change_the_advice():
     content = judge(run(START, *[blind] * 5), STEPS)
     assert "centre the target per position" in positions.advice and "10%" in positions.advice
     assert "centre" not in content.advice
+
+
+WORLD = {"energy/persistence": 0.35, "energy/permuted_actions": 0.45}
+
+
+def test_a_world_model_must_beat_the_last_state_too():
+    still = {**WORLD, "energy/persistence": 0.25}
+    assert judge(run({**START, **WORLD}, WORLD), STEPS).word == "learning"
+    verdict = judge(run({**START, **still}, still, still, still), STEPS)
+    assert verdict.word == "warming up"
+    assert "does not beat all" in verdict.reason and "the last state copied 0.25" in verdict.reason
+
+
+def test_a_world_model_that_ignores_the_actions_is_told_after_half_of_its_run():
+    ignores = {**WORLD, "energy/permuted_actions": 0.301}
+    assert judge(run(*[ignores] * 5), STEPS).word == "warming up"
+    verdict = judge(run(*[ignores] * 6), STEPS)
+    assert (verdict.word, verdict.step, verdict.healthy) == ("not using the actions", 500, False)
+    assert "--terms.inverse" in verdict.advice
+    rising = [{**WORLD, "energy/permuted_actions": 0.3 + 0.001 * i**2 / 8} for i in range(6)]
+    assert judge(run(*rising), STEPS).word == "warming up"

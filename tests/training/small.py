@@ -9,9 +9,10 @@ from torch import Tensor
 
 from openjepa.parallel import rank, world_size
 from openjepa.recipes import Recipe, build, configure
+from openjepa.samples import hold_out
 from openjepa.signals.images import ImageSet, open_images
 from openjepa.training import Run
-from openjepa.training.data import Batches, hold_out
+from openjepa.training.data import Batches
 from openjepa.training.optim import adamw
 from openjepa.training.step import Stepper
 

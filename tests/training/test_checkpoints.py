@@ -11,8 +11,9 @@ import torch
 from openjepa.errors import UserError
 from openjepa.hub import store
 from openjepa.recipes import build
+from openjepa.samples import hold_out
 from openjepa.training.checkpoints import Checkpoints, State
-from openjepa.training.data import Batches, hold_out
+from openjepa.training.data import Batches
 from openjepa.training.optim import adamw
 from openjepa.training.step import Stepper
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from openjepa.errors import UserError
 from openjepa.recipes.base import Training
+from openjepa.samples import hold_out
 from openjepa.signals.images import image_set, open_images
-from openjepa.training.data import Batches, hold_out
+from openjepa.training.data import Batches
 
 from . import small
 

@@ -12,9 +12,9 @@ from openjepa.health import Verdict
 from openjepa.jepa import JEPA
 from openjepa.recipes import build
 from openjepa.rng import Rng
+from openjepa.samples import hold_out
 from openjepa.signals.images import ImageSet
 from openjepa.training import Collapsed, fit, loop
-from openjepa.training.data import hold_out
 from openjepa.training.run import Run
 
 from . import small

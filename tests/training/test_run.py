@@ -9,7 +9,7 @@ import pytest
 from openjepa.errors import UserError
 from openjepa.signals.images import open_images
 from openjepa.training import Run
-from openjepa.training.run import describe, read_config
+from openjepa.training.run import read_config
 
 from . import small
 
@@ -83,7 +83,7 @@ def test_other_data_are_noticed(tmp_path: Path) -> None:
     changed[0, 5, 5] += 1
     with pytest.raises(UserError, match="give the same data"):
         run.check_data(open_images(changed))
-    assert describe(small.images(59))["fingerprint"] != describe(small.images(60))["fingerprint"]
+    assert small.images(59).describe()["fingerprint"] != small.images(60).describe()["fingerprint"]
 
 
 def test_config_files(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from openjepa.evals.table import ProbeTable, combine
 from openjepa.hub import store
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
+from openjepa.recipes.images import ImageRecipe, require_images
 from openjepa.signals.images import ImageSet, open_images
 from openjepa.training import load
 
@@ -42,7 +43,7 @@ def probe_runs(
             run that cannot be written to; and see `probe`.
     """
     models = [load(run) for run in runs]
-    configs = [model.config for model in models]
+    configs = [require_images(run, model.config) for run, model in zip(runs, models, strict=True)]
     _check_alike(runs, configs)
     source = data or configs[0].data
     train_set = _open(source, "train", configs[0])
@@ -68,14 +69,10 @@ def probe_runs(
 
 def untrained(config: Recipe, seed: int) -> JEPA:
     """The config's model at random initialisation, also where its encoder would start from published weights."""
-    if getattr(config.encoder, "pretrained", False):
-        config = config.model_copy(
-            update={"encoder": config.encoder.model_copy(update={"pretrained": False})}
-        )
-    return build(config, seed).eval()
+    return build(config.from_scratch(), seed).eval()
 
 
-def _check_alike(runs: Sequence[str | Path], configs: Sequence[Recipe]) -> None:
+def _check_alike(runs: Sequence[str | Path], configs: Sequence[ImageRecipe]) -> None:
     if not configs:
         raise UserError("no run to probe: name at least one directory that `openjepa train` has written")
     for run, config in zip(runs, configs, strict=True):
@@ -87,11 +84,11 @@ def _check_alike(runs: Sequence[str | Path], configs: Sequence[Recipe]) -> None:
                 )
 
 
-def _open(data: str, split: str, config: Recipe) -> ImageSet:
+def _open(data: str, split: str, config: ImageRecipe) -> ImageSet:
     return open_images(data, split=split, size=config.signal.size, channels=config.signal.channels)
 
 
-def _open_whole(data: str, config: Recipe) -> ImageSet:
+def _open_whole(data: str, config: ImageRecipe) -> ImageSet:
     """A set that was named to be tested on: its test split, or all of it where it has none."""
     try:
         return _open(data, "test", config)

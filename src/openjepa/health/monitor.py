@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ class Monitor:
 
     def __init__(
         self,
-        held_out_batch: Tensor,
+        held_out_batch: Any,
         seed: int = 0,
         lidar_views: int = 4,
         delta: float = 1e-4,
@@ -77,12 +78,12 @@ class Monitor:
                 "step": step,
                 **self._ranks(pooled[:, 0], embedding, grid),
                 **_shares_and_lidar(pooled, embedding, self.delta),
-                **_energies_and_stds(model, views, s_x, grid),
+                **self._energies_and_stds(model, views, s_x, grid),
                 **{
                     f"power/{name}": value for name, value in asdict(metrics.target_power_split(grid)).items()
                 },
                 "sigreg/null": self._sigreg_over_null(pooled[:, 0]),
-                "input/std": _input_std(batch),
+                "input/std": self._input_std(batch),
             }
 
     def _targets_everywhere(self, model: JEPA, views: Views, s_x: Sequence[Tensor]) -> Tensor:
@@ -90,7 +91,7 @@ class Monitor:
         whole = [view if view.select is None else replace(view, select=None) for view in views.target]
         return model.targets(Views(views.context, whole), s_x).flatten(1, 2)
 
-    def _pooled_contexts(self, model: JEPA, batch: Tensor, first: Tensor) -> Tensor:
+    def _pooled_contexts(self, model: JEPA, batch: Any, first: Tensor) -> Tensor:
         """`[B, q, D]`: mean over tokens of the first context view under q independent draws of what is hidden."""
         pooled = [first.mean(1)]
         for draw in range(1, self.lidar_views):
@@ -108,6 +109,27 @@ class Monitor:
             "rank/target": metrics.effective_rank(tokens[chosen.to(tokens.device)]),
             "rank/limit": float(min(len(context) - 1, context.shape[1])),
         }
+
+    def _energies_and_stds(
+        self, model: JEPA, views: Views, s_x: list[Tensor], grid: Tensor
+    ) -> dict[str, float]:
+        select = views.target[0].select
+        s_y = grid.unsqueeze(1) if select is None else gather(grid, select)
+        mean = grid.mean(0, keepdim=True).expand_as(grid)
+        if len(views.target[0].tokens.positions) > 1:  # samples do not share positions: one mean for all
+            mean = mean.mean(1, keepdim=True).expand_as(grid)
+        mean = mean.unsqueeze(1) if select is None else gather(mean, select)
+        prediction = model.predict(s_x, views)
+        swapped = Views([_roll_view(view) for view in views.context], views.target)
+        permuted = model.predict([s.roll(1, 0) for s in s_x], swapped)
+        return stds(s_x[0].mean(1), s_y, prediction[0]) | {
+            "energy/model": float(model.compare(prediction, s_y)),
+            "energy/mean": float(model.compare([mean], s_y)),
+            "energy/permuted": float(model.compare(permuted, s_y)),
+        }
+
+    def _input_std(self, batch: Any) -> float:
+        return mean_std(batch)
 
     def _sigreg_over_null(self, context: Tensor) -> float:
         directions = torch.randn(context.shape[1], SLICES, generator=Rng(self.seed, 0).generator())
@@ -129,31 +151,14 @@ def _shares_and_lidar(pooled: Tensor, embedding: Tensor, delta: float) -> dict[s
     }
 
 
-def _energies_and_stds(model: JEPA, views: Views, s_x: list[Tensor], grid: Tensor) -> dict[str, float]:
-    select = views.target[0].select
-    s_y = grid.unsqueeze(1) if select is None else gather(grid, select)
-    mean = grid.mean(0, keepdim=True).expand_as(grid)
-    if len(views.target[0].tokens.positions) > 1:  # samples do not share positions: one mean for all
-        mean = mean.mean(1, keepdim=True).expand_as(grid)
-    mean = mean.unsqueeze(1) if select is None else gather(mean, select)
-    prediction = model.predict(s_x, views)
-    swapped = Views([_roll_view(view) for view in views.context], views.target)
-    permuted = model.predict([s.roll(1, 0) for s in s_x], swapped)
-    readings = {"context": s_x[0].mean(1), "target": s_y, "prediction": prediction[0]}
-    stds = {}
-    for name, features in readings.items():
+def stds(context: Tensor, s_y: Tensor, prediction: Tensor) -> dict[str, float]:
+    """Spreads of features `[..., D]` by name."""
+    found = {}
+    for name, features in {"context": context, "target": s_y, "prediction": prediction}.items():
         spread = metrics.spread(features)
-        stds[f"std/{name}"] = spread.mean
-        stds |= {f"std/{name}_{part}": getattr(spread, part) for part in ("min", "max", "dead")}
-    return stds | {
-        "energy/model": _mean_energy(model, prediction, s_y),
-        "energy/mean": _mean_energy(model, [mean], s_y),
-        "energy/permuted": _mean_energy(model, permuted, s_y),
-    }
-
-
-def _mean_energy(model: JEPA, predictions: Sequence[Tensor], s_y: Tensor) -> float:
-    return float(torch.stack([model.energy(guess, s_y) for guess in predictions]).mean())
+        found[f"std/{name}"] = spread.mean
+        found |= {f"std/{name}_{part}": getattr(spread, part) for part in ("min", "max", "dead")}
+    return found
 
 
 def _roll_view(view: View) -> View:
@@ -164,6 +169,7 @@ def _roll_view(view: View) -> View:
     return View(Tokens(tokens.values.roll(1, 0), positions, tokens.grid), keep, view.select)
 
 
-def _input_std(batch: Tensor) -> float:
+def mean_std(batch: Tensor) -> float:
+    """Mean std over samples of raw pixels `[B, ...]`, in units of their range."""
     pixels = batch.double() / (255 if batch.dtype == torch.uint8 else 1)
     return float(pixels.std(0, correction=0).mean())

@@ -13,7 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Word = Literal["warming up", "learning", "not using the context", "dimensions dying", "collapsed"]
+Word = Literal[
+    "warming up",
+    "learning",
+    "not using the context",
+    "not using the actions",
+    "dimensions dying",
+    "collapsed",
+]
 Reading = Mapping[str, float]
 
 GONE = 0.1
@@ -79,7 +86,9 @@ def judge(history: Sequence[Reading], total_steps: int) -> Verdict:
         for symptom in SYMPTOMS:
             if verdict := symptom(history[:end]):
                 return verdict
-    return _context_unused(history, total_steps) or _progress(history)
+    return (
+        _context_unused(history, total_steps) or _actions_unused(history, total_steps) or _progress(history)
+    )
 
 
 def _diverged(history: Sequence[Reading]) -> Verdict | None:
@@ -174,11 +183,17 @@ SYMPTOMS = (
 """Gravest first."""
 
 
-def _context_unused(history: Sequence[Reading], total_steps: int) -> Verdict | None:
-    now, gaps = history[-1], [_swap_gap(reading) for reading in history[-IN_A_ROW:]]
+def _unused(history: Sequence[Reading], total_steps: int, swapped: str) -> bool:
+    """Whether `energy/<swapped>`, of a predictor that was given another sample's, has long been no higher."""
+    now, gaps = history[-1], [_gap(reading, swapped) for reading in history[-IN_A_ROW:]]
     if now["step"] < PATIENCE * total_steps or len(history) <= IN_A_ROW or max(gaps) >= SWAP_MATTERS:
-        return None
-    if gaps[-1] > max(SWAP_MATTERS / 4, *gaps[:-1]):  # small, but on its way up
+        return False
+    return gaps[-1] <= max(SWAP_MATTERS / 4, *gaps[:-1])  # else it is small, but on its way up
+
+
+def _context_unused(history: Sequence[Reading], total_steps: int) -> Verdict | None:
+    now = history[-1]
+    if not _unused(history, total_steps, "permuted"):
         return None
     reason = (
         f"the energy is {now['energy/model']:.3g} with the right context, {now['energy/permuted']:.3g} with another "
@@ -194,26 +209,54 @@ def _context_unused(history: Sequence[Reading], total_steps: int) -> Verdict | N
     return _verdict("not using the context", reason, advice, now)
 
 
+def _actions_unused(history: Sequence[Reading], total_steps: int) -> Verdict | None:
+    """Of a world model, which alone measures `energy/permuted_actions`."""
+    now = history[-1]
+    if "energy/permuted_actions" not in now or not _unused(history, total_steps, "permuted_actions"):
+        return None
+    reason = (
+        f"the energy is {now['energy/model']:.3g} with the right actions, {now['energy/permuted_actions']:.3g} with "
+        f"another window's and {now['energy/persistence']:.3g} for the last state copied"
+    )
+    advice = (
+        "check that actions and frames belong together, let the state tell them (--terms.inverse 1), take longer steps "
+        "(--signal.block) or a longer rollout, or train longer"
+    )
+    return _verdict("not using the actions", reason, advice, now)
+
+
+TRIVIAL = {
+    "mean": "mean target",
+    "permuted": "another sample's context",
+    "persistence": "the last state copied",
+    "permuted_actions": "another sample's actions",
+}
+"""Predictions that know less, of which the last two are a world model's."""
+
+
 def _progress(history: Sequence[Reading]) -> Verdict:
     now = history[-1]
-    energy, mean, permuted = (now[f"energy/{name}"] for name in ("model", "mean", "permuted"))
-    numbers = f"energy {energy:.3g}, mean target {mean:.3g}, another sample's context {permuted:.3g}"
-    if any(_beats_both(reading) for reading in history[-IN_A_ROW:]):
-        reason = (
-            f"the prediction beats both trivial ones ({numbers}), effective rank {now['rank/embedding']:.1f}"
-        )
+    trivial = [
+        f"{text} {now[f'energy/{name}']:.3g}" for name, text in TRIVIAL.items() if f"energy/{name}" in now
+    ]
+    numbers = ", ".join([f"energy {now['energy/model']:.3g}", *trivial])
+    which = "both" if len(trivial) == 2 else "all"
+    if any(_beats_trivial(reading) for reading in history[-IN_A_ROW:]):
+        reason = f"the prediction beats {which} trivial ones ({numbers}), effective rank {now['rank/embedding']:.1f}"
         return _verdict("learning", reason, "nothing to change", now)
-    reason = f"the features are alive, but the prediction does not beat both trivial ones yet ({numbers})"
+    reason = f"the features are alive, but the prediction does not beat {which} trivial ones yet ({numbers})"
     return _verdict("warming up", reason, "wait; if the run ends like this, train longer or faster", now)
 
 
-def _beats_both(reading: Reading) -> bool:
-    return reading["energy/model"] < reading["energy/mean"] and _swap_gap(reading) >= SWAP_MATTERS
+def _beats_trivial(reading: Reading) -> bool:
+    means = [reading[f"energy/{name}"] for name in ("mean", "persistence") if f"energy/{name}" in reading]
+    swaps = [name for name in ("permuted", "permuted_actions") if f"energy/{name}" in reading]
+    return reading["energy/model"] < min(means) and all(_gap(reading, name) >= SWAP_MATTERS for name in swaps)
 
 
-def _swap_gap(reading: Reading) -> float:
-    """How much the energy rises, relatively, when the context is another sample's."""
-    energy, permuted = reading["energy/model"], reading["energy/permuted"]
+def _gap(reading: Reading, swapped: str) -> float:
+    """How much the energy rises, relatively, when something of the input is another sample's."""
+    energy, permuted = reading["energy/model"], reading[f"energy/{swapped}"]
     return (permuted - energy) / energy if energy > 0 else math.inf * (permuted > 0)
 
 

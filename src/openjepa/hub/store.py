@@ -49,12 +49,9 @@ def load_model(directory: str | Path) -> JEPA:
 
 def rebuild(config: Recipe) -> JEPA:
     """The config's model, to be filled with saved weights: published ones are not fetched for it."""
-    if getattr(config.encoder, "pretrained", False):
-        encoder = config.encoder.model_copy(update={"pretrained": False})
-        model = build(config.model_copy(update={"encoder": encoder}))
-        model.config = config
-        return model
-    return build(config)
+    model = build(config.from_scratch())
+    model.config = config
+    return model
 
 
 def read_config(path: str | Path) -> Recipe:

@@ -9,10 +9,22 @@ import torch
 from openjepa.config import override
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
-from openjepa.recipes import ijepa, lejepa
+from openjepa.recipes import ijepa, lejepa, lewm, pldm
 from openjepa.recipes.base import Recipe, Training, register, registered
 
-__all__ = ["Recipe", "Training", "build", "configure", "find", "ijepa", "lejepa", "register", "registered"]
+__all__ = [
+    "Recipe",
+    "Training",
+    "build",
+    "configure",
+    "find",
+    "ijepa",
+    "lejepa",
+    "lewm",
+    "pldm",
+    "register",
+    "registered",
+]
 
 
 def find(name: str) -> type[Recipe]:

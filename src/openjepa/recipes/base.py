@@ -1,42 +1,15 @@
-"""A recipe: one row of the table of choices, with its training, as one typed config."""
+"""A recipe: one row of the table of choices with its training, as one typed config, and what the trainer asks of it."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, Self
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from openjepa.config import Choice, Config
-from openjepa.energies import Energy
-from openjepa.errors import UserError
-from openjepa.guards import Guard
-from openjepa.hiding import Hiding
-from openjepa.jepa import JEPA, Parts
-from openjepa.nets.heads import Head
-from openjepa.nets.predictor import Predictor
-from openjepa.nets.timm import Timm
-from openjepa.nets.transformer import ViT
-from openjepa.rng import Rng
-from openjepa.signals.images.signal import ImageSignal
-from openjepa.targets import Target
-
-Encoder = Annotated[ViT | Timm, Field(discriminator="kind")]
-
-
-class Positions(Choice):
-    """The predictor is told where the hidden tokens lie."""
-
-    kind: Literal["positions"] = "positions"
-
-
-class Nothing(Choice):
-    """The predictor is told nothing."""
-
-    kind: Literal["none"] = "none"
-
-
-Condition = Annotated[Positions | Nothing, Field(discriminator="kind")]
+from openjepa.config import Config
+from openjepa.jepa import JEPA
+from openjepa.samples import Batch, Samples, hold_out
 
 
 class Training(Config):
@@ -82,97 +55,70 @@ class Training(Config):
     on_collapse: Literal["warn", "stop", "rollback"] = "warn"
 
 
+class Measures(Protocol):
+    """Reads a model's health off a held-out batch (`openjepa.health.Monitor`)."""
+
+    def measure(self, model: Any, step: int) -> dict[str, float]: ...
+
+
 class Recipe(Config):
-    """The six choices, the sizes, the training."""
+    """What all recipes are: a name, a size, data and training; the choices are their kinds' (`images`, `worlds`).
+
+    The trainer knows nothing of signals: it opens the data, fits the config to them, holds some out and measures health
+    through these methods.
+    """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     paper: ClassVar[str] = ""
 
     recipe: str
     preset: str
-    data: str = "fashion-mnist"
-    """A name, a folder of images, tar shards, or a numpy file."""
-    signal: ImageSignal = ImageSignal()
-    hiding: Hiding
-    condition: Condition
-    encoder: Encoder = ViT()
-    head: Head
-    predictor: Predictor
-    target: Target
-    energy: Energy
-    guard: Guard
+    data: str
     train: Training = Training()
 
+    @abstractmethod
+    def open(self, data: Any, adapt: bool) -> Samples:
+        """The samples that `data` names or holds; with `adapt` as they are, else converted to what the config says.
+
+        Raises:
+            UserError: data that cannot be read, or not be used.
+        """
+
+    @abstractmethod
+    def adapt(self, samples: Any) -> Self:
+        """The config with what is to be taken from the samples: channels, statistics."""
+
+    def adapted(self, before: Any) -> str:
+        """What `adapt` has changed, in a sentence for the run's log; empty where that says nothing new."""
+        return ""
+
+    @abstractmethod
     def build(self) -> JEPA:
         """The model, initialised from torch's current random state (see `recipes.build` for a seeded one).
 
         Raises:
-            UserError: choices that cannot go together, masks that can never hold.
+            UserError: choices that cannot go together.
         """
-        _check_fit(self)
-        encoder = self.encoder.build(self.signal)
-        _check_map(self, encoder.grid(self.signal.grid))
-        width = self.head.out(encoder.width)
-        head = self.head.build(encoder.width)
-        return JEPA(
-            self,
-            Parts(
-                signal=self.signal,
-                hiding=self.hiding.build(self.signal),
-                encoder=encoder,
-                head=head,
-                predictor=self.predictor.build(width, self.signal.grid, self.condition.kind),
-                target=self.target.build(),
-                energy=self.energy,
-                guard=self.guard,
-                guard_on=guarded_embeddings,
-            ),
-        )
 
+    def from_scratch(self) -> Self:
+        """The config with a random encoder, also where it would start from published weights."""
+        encoder: Any = getattr(self, "encoder", None)
+        if not getattr(encoder, "pretrained", False):
+            return self
+        return self.model_copy(update={"encoder": encoder.model_copy(update={"pretrained": False})})
 
-GUARDED_TOKENS = 4
-"""Tokens per sample that a guard sees where the energy compares tokens."""
+    @abstractmethod
+    def monitor(self, held_out: Any) -> Measures:
+        """What measures health on a held-out batch."""
 
+    def hold_out(self, samples: Any) -> tuple[Tensor, Batch]:
+        """Which samples to train on, ascending, and a batch of others that health is measured on.
 
-def guarded_embeddings(s_x: list[Tensor], s_y: Tensor, rng: Rng) -> list[Tensor]:
-    """`[B, D]` embeddings for a guard: one per view, or a few tokens drawn at random where a view has many.
-
-    Tokens come from the target branch if gradients reach it, else from the context.
-    """
-    if s_x[0].shape[1] == 1:
-        return [s[:, 0] for s in s_x]
-    tokens = s_y if s_y.requires_grad else s_x[0]
-    order = torch.randperm(tokens.shape[1], generator=rng.generator())
-    return [tokens[:, i] for i in order[:GUARDED_TOKENS].tolist()]
-
-
-def _check_fit(recipe: Recipe) -> None:
-    hiding, views, tokens = recipe.hiding.kind, recipe.hiding.kind == "crops", recipe.head.kind == "none"
-    if not views and recipe.predictor.kind == "none":
-        raise UserError(
-            f"--hiding {hiding} hides tokens that only a predictor can fill in: add --predictor transformer"
-        )
-    if not views and not tokens:
-        raise UserError(
-            f"--hiding {hiding} predicts tokens, which --head projector pools away: use --head none"
-        )
-    if views and tokens:
-        raise UserError("--hiding crops compares whole views: use --head projector")
-    if views and recipe.predictor.kind != "none":
-        raise UserError(
-            "--hiding crops compares whole views, whose tokens do not correspond: use --predictor none"
-        )
-
-
-def _check_map(recipe: Recipe, features: tuple[int, int]) -> None:
-    """Hidden tokens are compared one by one, so the encoder must give one feature a token."""
-    grid, size = recipe.signal.grid, recipe.signal.size
-    if recipe.hiding.kind != "crops" and features != grid:
-        raise UserError(
-            f"this encoder gives {features[0]}x{features[1]} features, --hiding {recipe.hiding.kind} hides "
-            f"{grid[0]}x{grid[1]} patches: set signal.patch to {max(1, size // features[0])}, or hide whole views with "
-            f"--hiding crops"
-        )
+        Raises:
+            UserError: too few of them.
+        """
+        rows, held_out = hold_out(samples)
+        return rows, samples.read(held_out)
 
 
 _REGISTRY: dict[str, type[Recipe]] = {}

@@ -48,7 +48,8 @@ from openjepa.hiding import Blocks, Hiding
 from openjepa.nets.heads import Head, NoHead
 from openjepa.nets.predictor import Narrow, Predictor
 from openjepa.nets.transformer import ViT
-from openjepa.recipes.base import Condition, Encoder, Positions, Recipe, Training, register
+from openjepa.recipes.base import Training, register
+from openjepa.recipes.images import Condition, Encoder, ImageRecipe, Positions
 from openjepa.signals.images.signal import CIFAR10, ImageSignal
 from openjepa.targets import EMA, Target
 
@@ -80,7 +81,7 @@ TINY: dict[str, Any] = {
 
 
 @register("i-jepa")
-class IJEPA(Recipe):
+class IJEPA(ImageRecipe):
     """I-JEPA's six choices; the defaults are the paper's ViT-H/14."""
 
     paper: ClassVar[str] = "Assran et al., CVPR 2023, arXiv:2301.08243"
@@ -129,6 +130,6 @@ class IJEPA(Recipe):
         "tiny-cifar10": {
             **TINY,
             "signal": {"size": 32, "channels": 3, "patch": 4, **CIFAR10},
-            "train": {**TINY["train"], "steps": 2500},
+            "train": {**TINY["train"], "steps": 1600},
         },
     }

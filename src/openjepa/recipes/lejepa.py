@@ -34,7 +34,8 @@ from openjepa.hiding import Crops, Hiding
 from openjepa.nets.heads import Head, Projector
 from openjepa.nets.predictor import Identity, Predictor
 from openjepa.nets.transformer import ViT
-from openjepa.recipes.base import Condition, Encoder, Nothing, Recipe, Training, register
+from openjepa.recipes.base import Training, register
+from openjepa.recipes.images import Condition, Encoder, ImageRecipe, Nothing
 from openjepa.signals.images.augment import Augment
 from openjepa.signals.images.signal import CIFAR10, ImageSignal
 from openjepa.targets import Shared, Target
@@ -56,7 +57,7 @@ TINY: dict[str, Any] = {
 
 
 @register("lejepa")
-class LeJEPA(Recipe):
+class LeJEPA(ImageRecipe):
     """LeJEPA's six choices; the defaults are the paper's ViT-L/14."""
 
     paper: ClassVar[str] = "Balestriero & LeCun, 2025, arXiv:2511.08544"

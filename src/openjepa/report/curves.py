@@ -49,12 +49,14 @@ def _training(record: Record) -> Iterator[Chart]:
         _lines(record, "train", {"loss": "loss"} if alone else {"loss": "loss", "energy": "energy"}),
     )
     terms = _guard_terms(record)
+    others = record.config.get("terms") or {}
     for name, keys in terms.items():
-        yield Chart(
-            f"Guard: {name}",
-            "What keeps the features from collapsing, unweighted. The lower, the closer to what the guard asks for.",
-            _lines(record, "train", keys),
-        )
+        if name in others:
+            title, caption = f"Term: {name}", "Of the loss, unweighted."
+        else:
+            title = f"Guard: {name}"
+            caption = "What keeps the features from collapsing, unweighted. The lower, the closer to what it asks for."
+        yield Chart(title, caption, _lines(record, "train", keys))
     yield Chart(
         "Learning rate",
         "Of AdamW at each step.",
@@ -87,12 +89,20 @@ def _health(record: Record) -> Iterator[Chart]:
     last = record.last("health")
     yield Chart(
         "Energy beside trivial predictors",
-        "On held-out images. The prediction should lie below the mean target of each position (what one knows without "
-        "looking) and below the same predictor given another sample's context (what one knows without this sample).",
+        "On held-out samples. The prediction should lie below the mean target of each position (what one knows without "
+        "looking) and below the same predictor given another sample's context (what one knows without this sample)"
+        + (_WORLD if is_number(last.get("energy/persistence")) else "")
+        + ".",
         _lines(
             record,
             "health",
-            {"energy/model": "prediction", "energy/mean": "mean target", "energy/permuted": "wrong context"},
+            {
+                "energy/model": "prediction",
+                "energy/mean": "mean target",
+                "energy/permuted": "wrong context",
+                "energy/persistence": "last state",
+                "energy/permuted_actions": "wrong actions",
+            },
         ),
     )
     yield Chart(
@@ -162,6 +172,7 @@ def _health(record: Record) -> Iterator[Chart]:
     )
 
 
+_WORLD = "; below the last state copied, and below the predictor given another window's actions"
 _LIDAR = (("n", "lidar/n"), ("q", "lidar/q"), ("δ", "lidar/delta"))
 
 

@@ -50,7 +50,9 @@ def write_report(
     reasons = []
     if model is None:
         model = _found(lambda: _load(record), reasons)
-    if images is None and model is not None:
+    if not sections.of_images(record):
+        reasons.append("pictures of images are not those of a world model")
+    elif images is None and model is not None:
         if data is not None:
             images = _open(data, model)
         else:
@@ -81,6 +83,7 @@ def render(record: Record, looks: gallery.Looks, images: ImageSet | None, model:
         verdict=sections.verdict(record),
         scores=scores(record.probe) if record.probe else None,
         choices=sections.choices(record.config),
+        of_images=sections.of_images(record),
         figures=curves.figures(record),
         events=record.kind("event"),
         looks=looks,

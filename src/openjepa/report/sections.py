@@ -49,7 +49,7 @@ def facts(record: Record, model: JEPA | None) -> list[str]:
     done = record.last("train").get("step", -1) + 1  # a step is numbered from 0
     said = [f"{done:,} of {total:,} steps" if is_number(total) else f"{done:,} steps"]
     if is_number(size):
-        said[0] += f" of {size:,} images"
+        said[0] += f" of {size:,} {noun(record)}"
     seconds = [line["seconds"] for line in record.kind("train") if is_number(line.get("seconds"))]
     if seconds:
         said.append(f"{duration(sum(seconds))} of training")
@@ -103,11 +103,24 @@ def data(record: Record, images: ImageSet | None) -> dict[str, Any]:
         shown = {"name": images.name, "count": len(images), "shape": _shape(images.shape), "counts": counts}
     return {
         "name": trained.get("name", record.config.get("data", "")),
-        "count": trained.get("images"),
+        "noun": noun(record),
+        "count": trained.get(noun(record)),
+        "episodes": trained.get("episodes"),
         "shape": _shape(trained["shape"]) if "shape" in trained else "",
         "shown": shown,
         "skipped": skipped,
     }
+
+
+def of_images(record: Record) -> bool:
+    """Whether the run's samples are images, and not windows of episodes."""
+    signal = record.config.get("signal")
+    return not isinstance(signal, Mapping) or signal.get("kind") != "frames"
+
+
+def noun(record: Record) -> str:
+    """What the run's samples are called."""
+    return "images" if of_images(record) else "windows"
 
 
 def _shape(shape: Sequence[int]) -> str:

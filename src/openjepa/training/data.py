@@ -1,10 +1,11 @@
-"""Batches by step: which images a step sees depends on the seed and the step alone.
+"""Batches by step: which samples a step sees depends on the seed and the step alone.
 
 So a run continues in mid-epoch from its step number, and any number of processes or workers sees the same batches.
 """
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,29 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from openjepa.errors import UserError
 from openjepa.recipes.base import Training
-from openjepa.signals.images import ImageSet
+from openjepa.samples import Samples
 
-HELD_OUT, HELD_OUT_SHARE, LEAST_HELD_OUT = 256, 0.02, 8
 PREFETCH = 4
-
-
-def hold_out(images: ImageSet) -> tuple[Tensor, Tensor]:
-    """Indices to train on, ascending, and indices of the held-out images that health is measured on.
-
-    At most 256 and at most 2 %, but at least 8; drawn at random, the same ones whatever the run's seed (a folder
-    lists its images class by class, so its end would be one class).
-
-    Raises:
-        UserError: fewer than 16 images.
-    """
-    if len(images) < 2 * LEAST_HELD_OUT:
-        raise UserError(
-            f"{images.name} has {len(images)} images: give at least {2 * LEAST_HELD_OUT}, "
-            f"of which {LEAST_HELD_OUT} are held out"
-        )
-    count = max(LEAST_HELD_OUT, min(HELD_OUT, int(len(images) * HELD_OUT_SHARE)))
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    return order[count:].sort().values, order[:count]
 
 
 class Batches:
@@ -43,51 +24,51 @@ class Batches:
     An epoch is a seeded permutation; what is left at its end is dropped.
 
     Args:
-        images: the set.
-        rows: the images of it to train on, `[N]`.
+        samples: the set.
+        rows: those of it to train on, `[N]`.
         training: sizes, seed and workers.
         rank, world: this process, and how many share a batch.
 
     Raises:
-        UserError: fewer images than a batch, or a batch that does not divide among processes and micro-batches.
+        UserError: fewer samples than a batch, or a batch that does not divide among processes and micro-batches.
     """
 
     def __init__(
-        self, images: ImageSet, rows: Tensor, training: Training, rank: int = 0, world: int = 1
+        self, samples: Samples, rows: Tensor, training: Training, rank: int = 0, world: int = 1
     ) -> None:
         size, parts = training.batch_size, world * training.accumulate
         if len(rows) < size:
             raise UserError(
-                f"{images.name} has {len(rows)} images to train on (and {len(images) - len(rows)} held out), fewer "
-                f"than train.batch_size {size}: use at most {len(rows)}"
+                f"{samples.name} has {len(rows)} {samples.noun} to train on (and {len(samples) - len(rows)} held out), "
+                f"fewer than train.batch_size {size}: use at most {len(rows)}"
             )
         if size % parts:
             raise UserError(
                 f"train.batch_size {size} does not divide among {world} processes with {training.accumulate} "
                 f"micro-batches each: use a multiple of {parts}"
             )
-        self.images, self.training_rows, self.training = images, rows, training
+        self.samples, self.training_rows, self.training = samples, rows, training
         self.share = size // world
         self.start = rank * self.share
         self._epoch: tuple[int, Tensor] | None = None
 
     def rows(self, step: int) -> Tensor:
-        """Images of the global batch of `step`, as numbers in the whole set, `[batch_size]`."""
+        """Samples of the global batch of `step`, as numbers in the whole set, `[batch_size]`."""
         size = self.training.batch_size
         epoch, place = divmod(step, len(self.training_rows) // size)
         return self.training_rows[self._order(epoch)[place * size : (place + 1) * size]]
 
-    def stream(self, first: int) -> Iterator[Tensor]:
-        """This process's part of the batches of steps `first` to the last, `[batch_size / world, C, H, W]`.
+    def stream(self, first: int) -> Iterator[Any]:
+        """This process's part of the batches of steps `first` to the last: `batch_size / world` samples each.
 
         Sets in memory are read in place, others by worker processes ahead of time.
         """
         wanted = (self._mine(step) for step in range(first, self.training.steps))
-        if self.images.in_memory or self.training.workers == 0:
-            yield from map(self.images.read, wanted)
+        if self.samples.in_memory or self.training.workers == 0:
+            yield from map(self.samples.read, wanted)
             return
         loader = DataLoader(
-            _Reader(self.images),
+            _Reader(self.samples),
             batch_size=None,
             sampler=wanted,
             num_workers=self.training.workers,
@@ -118,11 +99,11 @@ class Batches:
 class _Reader(Dataset):
     """Reads whole batches in a worker; a mistake of the user's travels as its sentence, not as a traceback."""
 
-    def __init__(self, images: ImageSet) -> None:
-        self.images = images
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
 
-    def __getitem__(self, index: Tensor) -> Tensor | str:
+    def __getitem__(self, index: Tensor) -> Any:
         try:
-            return self.images.read(index)
+            return self.samples.read(index)
         except UserError as error:
             return str(error)

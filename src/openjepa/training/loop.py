@@ -5,16 +5,15 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from openjepa.errors import UserError
-from openjepa.health import Monitor, Verdict, judge
+from openjepa.health import Verdict, judge
 from openjepa.jepa import JEPA
 from openjepa.parallel import rank, world_size
 from openjepa.recipes import Recipe, build
-from openjepa.signals.images import ImageSet
+from openjepa.samples import Batch, Samples, finite
 from openjepa.training.checkpoints import State
-from openjepa.training.data import Batches, hold_out
+from openjepa.training.data import Batches
 from openjepa.training.distributed import barrier, mean_over_processes, process_group
 from openjepa.training.optim import adamw
 from openjepa.training.run import Run
@@ -45,17 +44,17 @@ class Collapsed(UserError):
 
 def fit(
     config: Recipe,
-    images: ImageSet,
+    samples: Samples,
     *,
     run: Run | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> JEPA:
-    """Train a recipe's model on images.
+    """Train a recipe's model.
 
     Args:
         config: the recipe; `config.train` says how.
-        images: the training set; some of it is held out for health (see `hold_out`).
+        samples: the training set; some of it is held out for health (see `Recipe.hold_out`).
         run: the directory for metrics, checkpoints and the final model; `None` keeps nothing.
         resume: continue from the run's latest readable checkpoint, bit for bit.
         progress: told about every step.
@@ -70,7 +69,7 @@ def fit(
     with process_group() as device, torch.random.fork_rng([device] if device.type == "cuda" else []):
         told = progress if rank() == 0 else None
         try:
-            return Trainer(config, images, device, run, told).run_to_end(resume)
+            return Trainer(config, samples, device, run, told).run_to_end(resume)
         finally:
             if told:
                 told.finished()
@@ -82,7 +81,7 @@ class Trainer:
     def __init__(
         self,
         config: Recipe,
-        images: ImageSet,
+        samples: Samples,
         device: torch.device,
         run: Run | None,
         progress: Progress | None,
@@ -92,12 +91,12 @@ class Trainer:
             raise UserError(
                 "train.on_collapse rollback goes back to a checkpoint: name a run directory (out)"
             )
-        rows, held_out = hold_out(images)
-        self.batches = Batches(images, rows, self.training, rank(), world_size())
+        rows, held_out = config.hold_out(samples)
+        self.batches = Batches(samples, rows, self.training, rank(), world_size())
         model = build(config).to(device)
         self.state = State(model, adamw(model, self.training))
         self.stepper = Stepper(model, self.state.optimiser, self.training, self.batches.start)
-        self.monitor = Monitor(images.read(held_out))
+        self.monitor = config.monitor(held_out)
         self.readings: list[dict[str, float]] = []
         self.verdict: Verdict | None = None
         self.seconds = 0.0
@@ -122,7 +121,7 @@ class Trainer:
             if self.due(training.save_every):
                 self.save()
         if self.run:
-            self.run.finish(state.model, self.batches.images)
+            self.run.finish(state.model, self.batches.samples)
         return state.model.eval()
 
     def due(self, share: float) -> bool:
@@ -130,7 +129,7 @@ class Trainer:
         every = max(1, round(share * self.training.steps))
         return self.state.step % every == 0 or self.state.step == self.training.steps
 
-    def step(self, stream: Iterator[Tensor]) -> None:
+    def step(self, stream: Iterator[Batch]) -> None:
         """One optimiser step."""
         step, begun = self.state.step, time.perf_counter()
         batch = next(stream)
@@ -227,19 +226,20 @@ class Trainer:
         if self.progress:
             self.progress.event(text)
 
-    def not_finite(self, batch: Tensor) -> UserError:
+    def not_finite(self, batch: Batch) -> UserError:
         """The error for the batch of the current step: is it the input or the loss?"""
         rows, start = self.batches.rows(self.state.step), self.batches.start
+        noun = self.batches.samples.noun
         flags = torch.zeros(len(rows), device=self.stepper.device)
-        flags[start : start + len(batch)] = (~batch.flatten(1).isfinite().all(1)).to(flags)
+        flags[start : start + len(batch)] = (~finite(batch)).to(flags)
         bad = rows[(mean_over_processes(flags) > 0).cpu()]
         if len(bad):
-            what, advice = "the input is not finite", "mend or remove these images"
+            what, advice = "the input is not finite", f"mend or remove these {noun}"
         else:
             bad, what = rows, "the loss is not finite although its input is"
             advice = "lower train.lr, lengthen train.warmup or set train.clip"
         shown = ", ".join(map(str, bad[:8].tolist())) + (f", ... ({len(bad)})" if len(bad) > 8 else "")
-        return UserError(f"step {self.state.step}, images {shown}: {what}: {advice}; {self.kept()}")
+        return UserError(f"step {self.state.step}, {noun} {shown}: {what}: {advice}; {self.kept()}")
 
     def kept(self) -> str:
         """Where the run could be taken up again."""

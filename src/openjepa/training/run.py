@@ -5,7 +5,6 @@ run.json       command, versions, data                     model/        the tra
 metrics.jsonl  one JSON object a line, with "step" and "kind": train, health, verdict or event
 """
 
-import hashlib
 import json
 import math
 import os
@@ -25,12 +24,10 @@ from openjepa.hub import store
 from openjepa.jepa import JEPA
 from openjepa.parallel import rank
 from openjepa.recipes import Recipe
-from openjepa.signals.images import ImageSet
+from openjepa.samples import Samples
 from openjepa.training.checkpoints import Checkpoints
 
 ABOUT = "run.json"
-FINGERPRINTED = 64
-"""Images whose pixels enter the data's fingerprint."""
 
 
 class Run:
@@ -44,7 +41,7 @@ class Run:
         )
 
     @classmethod
-    def create(cls, path: str | Path, config: Recipe, images: ImageSet, command: str | None = None) -> "Run":
+    def create(cls, path: str | Path, config: Recipe, samples: Samples, command: str | None = None) -> "Run":
         """Start a directory.
 
         Raises:
@@ -59,7 +56,7 @@ class Run:
             )
         if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
             raise UserError(f"{path} exists and is not an empty directory: name another --out")
-        about = {"command": command, "versions": _versions(), "data": describe(images)}
+        about = {"command": command, "versions": _versions(), "data": samples.describe()}
         try:
             run.checkpoints.root.mkdir(parents=True, exist_ok=True)
             store.write_json(run.path / ABOUT, about)
@@ -82,15 +79,15 @@ class Run:
 
     @property
     def about(self) -> dict[str, Any]:
-        """`command`, `versions` and `data` (name, images, shape, fingerprint, skipped files)."""
+        """`command`, `versions` and `data` (see `Samples.describe`)."""
         return store.read_json(self.path / ABOUT)
 
-    def check_data(self, images: ImageSet) -> None:
-        """Raises UserError when the run was started with other images."""
-        then, now = self.about["data"], describe(images)
+    def check_data(self, samples: Samples) -> None:
+        """Raises UserError when the run was started with other data."""
+        then, now, noun = self.about["data"], samples.describe(), samples.noun
         if then["fingerprint"] != now["fingerprint"]:
             raise UserError(
-                f"{self.path} was started with {then['images']} images of {then['name']}, these are {now['images']} of "
+                f"{self.path} was started with {then.get(noun, 0)} {noun} of {then['name']}, these are {now[noun]} of "
                 f"{now['name']} with other contents: give the same data"
             )
 
@@ -152,12 +149,12 @@ class Run:
         if self.writes and self.checkpoints.newest() is None:
             shutil.rmtree(self.path, ignore_errors=True)
 
-    def finish(self, model: JEPA, images: ImageSet) -> None:
+    def finish(self, model: JEPA, samples: Samples) -> None:
         """Write `model/`, and the files that proved unreadable on the way."""
         if self.writes:
             store.save_model(model, self.path / "model")
             about = self.about
-            about["data"]["skipped"] = _skipped(images)
+            about["data"]["skipped"] = samples.describe()["skipped"]
             store.replace_json(self.path / ABOUT, about)
 
     @property
@@ -177,26 +174,6 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UserError(f"config {path} holds no options: write `name: value` lines")
     return data
-
-
-def describe(images: ImageSet) -> dict[str, Any]:
-    """Name, number, shape, a SHA-256 over shape, labels and the pixels of some images, and what was skipped."""
-    some = np.unique(np.linspace(0, len(images) - 1, FINGERPRINTED).astype(np.int64))
-    digest = hashlib.sha256(repr((len(images), images.shape)).encode())
-    digest.update(images.read(some).numpy().tobytes())
-    if images.labels is not None:
-        digest.update(images.labels.astype("<i8").tobytes())
-    return {
-        "name": images.name,
-        "images": len(images),
-        "shape": list(images.shape),
-        "fingerprint": digest.hexdigest(),
-        "skipped": _skipped(images),
-    }
-
-
-def _skipped(images: ImageSet) -> list[list[str]]:
-    return [[skipped.name, skipped.reason] for skipped in images.skipped]
 
 
 def _versions() -> dict[str, str]:

@@ -5,21 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from openjepa.errors import UserError
 from openjepa.hub import store
 from openjepa.jepa import JEPA
 from openjepa.parallel import rank
 from openjepa.recipes import Recipe, configure
-from openjepa.signals.images import ImageSet, open_images
-from openjepa.training.data import hold_out
+from openjepa.samples import Samples
 from openjepa.training.distributed import barrier, process_group
 from openjepa.training.loop import Progress, fit
 from openjepa.training.run import Run
-
-MEASURED = 2000
-"""Images from which a channel's mean and std are measured."""
 
 
 def train(
@@ -32,13 +26,13 @@ def train(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> JEPA:
-    """Train a recipe on images.
+    """Train a recipe.
 
     Args:
         recipe: a name (`openjepa.recipes.registered()` lists them) or a config.
         preset: a named size; `None`: `tiny`, as on the command line.
-        data: what `open_images` takes: a name, a path, an array, a pair (images, labels), a torch data set; `None`:
-            what the config names.
+        data: what `open_images` takes: a name, a path, an array, a pair (images, labels), a torch data set; for a world
+            model episodes, or a path to them; `None`: what the config names.
         out: the run's directory; `None` keeps nothing on disk.
         options: dotted options on top, as on the command line: `{"train.steps": 500, "guard": "sigreg"}`.
         resume: continue the run in `out` (its config must be the same), or start it where there is none yet.
@@ -58,12 +52,12 @@ def train(
         adapt = not isinstance(recipe, Recipe) and "signal.channels" not in (options or {})
         if run is None and out is not None:
             return _begin(config, out, data, adapt, progress, None)[1]
-        config, images = open_data(config, data, adapt)
+        config, samples = open_data(config, data, adapt)
         if run is None:
-            return fit(config, images, progress=progress)
+            return fit(config, samples, progress=progress)
         if config != run.config:
             raise UserError(f"{out} was started with other options: give the same, or name another directory")
-        return _continue(run, images, progress)[1]
+        return _continue(run, samples, progress)[1]
 
 
 def _configure(recipe: str | Recipe, preset: str | None, options: Mapping[str, object]) -> Recipe:
@@ -91,8 +85,8 @@ def start(
     Args:
         config: the recipe.
         out: the run's directory.
-        data: images; `None`: what the config names.
-        adapt: take the number of channels from the data; False: convert the data to the config's.
+        data: as `train`'s.
+        adapt: take the number of channels from the images; False: convert them to the config's.
         progress: told about every step.
         command: what to write down as the command that was run.
     """
@@ -104,8 +98,8 @@ def resume(path: str | Path, *, data: Any = None, progress: Progress | None = No
     """Continue the run in `path` to its end; `data` as at its start, needed where no name or path was given."""
     with process_group():
         run = Run.open(path)
-        _, images = open_data(run.config, data, adapt=False)
-        return _continue(run, images, progress)[0]
+        _, samples = open_data(run.config, data, adapt=False)
+        return _continue(run, samples, progress)[0]
 
 
 def load(path: str | Path) -> JEPA:
@@ -136,68 +130,40 @@ def load(path: str | Path) -> JEPA:
     return model.eval()
 
 
-def open_data(config: Recipe, data: Any, adapt: bool) -> tuple[Recipe, ImageSet]:
-    """The images, at the config's size, and the config with the data's name and (if `adapt`) channels.
-
-    Where the channels change, the mean and std of each are measured on the images that are trained on.
-    """
+def open_data(config: Recipe, data: Any, adapt: bool) -> tuple[Recipe, Samples]:
+    """The samples, and the config with the data's name and what `adapt` takes from them."""
     name = str(data) if isinstance(data, str | Path) else None
     source = config.data if data is None else data
     if rank() > 0:
         barrier()  # the first process downloads and unpacks, the others find it done
-    images = _open(source, config, None if adapt else config.signal.channels)
+    samples = config.open(source, adapt)
     if rank() == 0:
         barrier()
-    named: dict[str, Any] = config.model_dump(mode="json") | {
-        "data": name or (config.data if data is None else images.name)
-    }
-    if images.shape[0] != config.signal.channels:
-        mean, std = channel_statistics(images)
-        named["signal"] |= {"channels": images.shape[0], "mean": mean, "std": std}
-    return type(config).parse(named), images
-
-
-def _open(data: Any, config: Recipe, channels: int | None) -> ImageSet:
-    if isinstance(data, ImageSet):
-        return data
-    return open_images(data, size=config.signal.size, channels=channels)
-
-
-def channel_statistics(images: ImageSet) -> tuple[list[float], list[float]]:
-    """Mean and std of each channel, in 0..1, of up to 2,000 of the images that are trained on."""
-    rows, _ = hold_out(images)
-    some = rows[torch.linspace(0, len(rows) - 1, min(MEASURED, len(rows))).long()]
-    pixels = images.read(some).transpose(0, 1).flatten(1).double() / 255
-    mean, std = pixels.mean(1), pixels.std(1).clamp(min=0.01)
-    return [round(v, 4) for v in mean.tolist()], [round(v, 4) for v in std.tolist()]
+    named = config.model_copy(update={"data": name or (config.data if data is None else samples.name)})
+    return named.adapt(samples), samples
 
 
 def _begin(
     config: Recipe, out: str | Path, data: Any, adapt: bool, progress: Progress | None, command: str | None
 ) -> tuple[Run, JEPA]:
-    wanted = config.signal
-    config, images = open_data(config, data, adapt)
-    run = Run.create(out, config, images, command)
+    wanted = config
+    config, samples = open_data(config, data, adapt)
+    run = Run.create(out, config, samples, command)
     barrier()
-    if config.signal != wanted:
-        signal = config.signal
-        text = (
-            f"the data have {signal.channels} channels, not {wanted.channels}: "
-            f"normalising with their mean {list(signal.mean)} and std {list(signal.std)}"
-        )
+    if text := config.adapted(wanted):
         run.log("event", 0, text=text)
         if progress and run.writes:
             progress.event(text)
     try:
-        return run, fit(config, images, run=run, progress=progress)
+        return run, fit(config, samples, run=run, progress=progress)
     except UserError:
         run.discard_unbegun()
         raise
 
 
-def _continue(run: Run, images: ImageSet, progress: Progress | None) -> tuple[Run, JEPA]:
-    run.check_data(images)
+def _continue(run: Run, samples: Samples, progress: Progress | None) -> tuple[Run, JEPA]:
+    run.check_data(samples)
     begun = run.checkpoints.newest() is not None  # else it was killed before its first checkpoint
     if not begun:
         run.rewind(0)
-    return run, fit(run.config, images, run=run, resume=begun, progress=progress)
+    return run, fit(run.config, samples, run=run, resume=begun, progress=progress)

@@ -11,6 +11,7 @@ from openjepa.jepa import JEPA
 from openjepa.nets.transformer import Block
 from openjepa.recipes.base import Training
 from openjepa.rng import Rng
+from openjepa.samples import Batch, move, pieces
 from openjepa.training.distributed import mean_over_processes, replicate
 from openjepa.training.optim import set_rates
 
@@ -33,7 +34,7 @@ class Stepper:
                     module.compile()
         self.loss_of: nn.Module | None = None
 
-    def __call__(self, step: int, batch: Tensor, lr_scale: float = 1.0) -> dict[str, float]:
+    def __call__(self, step: int, batch: Batch, lr_scale: float = 1.0) -> dict[str, float]:
         """Train on this process's part of a global batch; what there is to log, means over all processes.
 
         Raises:
@@ -43,7 +44,7 @@ class Stepper:
         torch.manual_seed(((self.training.seed * 1_000_003 + step) * 65_537 + self.start) % 2**63)
         self.model.train()
         self.optimiser.zero_grad()
-        terms = self._backward(step, batch.to(self.device, non_blocking=True))
+        terms = self._backward(step, move(batch, self.device))
         logged = {"lr": set_rates(self.optimiser, self.training, step, lr_scale)}
         if self.training.clip is not None:
             logged["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.training.clip).item()
@@ -51,20 +52,20 @@ class Stepper:
         self.model.after_step(step, self.training.steps)
         return terms | logged
 
-    def _backward(self, step: int, batch: Tensor) -> dict[str, float]:
-        pieces = batch.chunk(self.training.accumulate)
+    def _backward(self, step: int, batch: Batch) -> dict[str, float]:
+        parts = pieces(batch, self.training.accumulate)
         sums: dict[str, Tensor] = {}
-        for i, piece in enumerate(pieces):
+        for i, piece in enumerate(parts):
             start = self.start + i * len(piece)
             rng = partial(Rng, self.training.seed, step, start=start, total=self.training.batch_size)
             if self.loss_of is None:
                 self.loss_of = replicate(self.model, piece, rng())
-            with synchronised(self.loss_of, last=i == len(pieces) - 1):
+            with synchronised(self.loss_of, last=i == len(parts) - 1):
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
                     loss, terms = self.loss_of(piece, rng())
-                (loss / len(pieces)).backward()
+                (loss / len(parts)).backward()
             for name, value in {"loss": loss.detach(), **terms}.items():
-                sums[name] = sums.get(name, 0) + value.float() / len(pieces)
+                sums[name] = sums.get(name, 0) + value.float() / len(parts)
         values = mean_over_processes(torch.stack(list(sums.values()))).tolist()
         logged = dict(zip(sums, values, strict=True))
         if not torch.isfinite(torch.tensor(logged["loss"])):

@@ -1,10 +1,11 @@
 """A set of images of one size, in memory or decoded as they are read."""
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from openjepa.signals.images.decode import BROKEN, Header
 IN_MEMORY_BYTES = 2**30
 """Sets whose decoded pixels need no more than this live in memory."""
 DEFAULT_SIZE = 224
+FINGERPRINTED = 64
+"""Images whose pixels enter a set's fingerprint."""
 
 Indices = Sequence[int] | np.ndarray | Tensor
 T = TypeVar("T")
@@ -74,6 +77,8 @@ class ImageSet:
         in_memory: whether `read` only copies; else it decodes files and is better called in worker processes.
     """
 
+    noun: ClassVar[str] = "images"
+
     def __init__(
         self,
         name: str,
@@ -124,6 +129,21 @@ class ImageSet:
             skipped=self._skipped,
             rows=self._rows.index_select(0, chosen),
         )
+
+    def describe(self) -> dict[str, Any]:
+        """Name, number, shape, a SHA-256 over shape, labels and the pixels of some images, and what was skipped."""
+        some = np.unique(np.linspace(0, len(self) - 1, FINGERPRINTED).astype(np.int64))
+        digest = hashlib.sha256(repr((len(self), self.shape)).encode())
+        digest.update(self.read(some).numpy().tobytes())
+        if self.labels is not None:
+            digest.update(self.labels.astype("<i8").tobytes())
+        return {
+            "name": self.name,
+            self.noun: len(self),
+            "shape": list(self.shape),
+            "fingerprint": digest.hexdigest(),
+            "skipped": [[skipped.name, skipped.reason] for skipped in self.skipped],
+        }
 
     def _one(self, index: int) -> Tensor:
         assert isinstance(self._pixels, Decoded)

@@ -1,0 +1,58 @@
+"""Measures a world model on held-out windows: what `Monitor` measures, and whether actions and motion are used."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from torch import Tensor
+
+from openjepa.health.monitor import Monitor, mean_std, stds
+from openjepa.jepa import JEPA, Views
+from openjepa.signals.frames import Window
+from openjepa.world_model import WorldJEPA
+
+
+class WorldMonitor(Monitor):
+    """As `Monitor`, on a `Window` of episodes that are never trained on.
+
+    A sample is a window; the views of it that LiDAR and `share/context` compare are its first frames, up to
+    `lidar_views` of them: what differs within them is motion, and nothing is hidden at random. `rank/embedding` and
+    `share/embedding` are of the last frames' states, `power/position` is the part of the targets that the time step
+    alone tells.
+    Besides `Monitor`'s keys:
+
+    - `energy/persistence`: of the last seen state, copied;
+    - `energy/permuted_actions`: of the predictor given another window's actions (`energy/permuted`: another window's
+      states, with the right actions).
+    """
+
+    batch: Window
+
+    def _targets_everywhere(self, model: JEPA, views: Views, s_x: Sequence[Tensor]) -> Tensor:
+        world = cast(WorldJEPA, model)
+        return world.everywhere(world.raw_targets(views, s_x)).flatten(1, 2)
+
+    def _pooled_contexts(self, model: JEPA, batch: Window, first: Tensor) -> Tensor:
+        frames = batch.frames.shape[1]
+        return first.mean(1).unflatten(0, (-1, frames))[:, : min(self.lidar_views, frames)]
+
+    def _energies_and_stds(
+        self, model: JEPA, views: Views, s_x: list[Tensor], grid: Tensor
+    ) -> dict[str, float]:
+        world, actions = cast(WorldJEPA, model), views.condition
+        assert actions is not None
+        future = world.future
+        states, known = grid.unflatten(1, (future.frames, -1)), s_x[0].unflatten(0, (-1, future.frames))
+        s_y = states[:, future.predicted]
+        others = Views(views.context, views.target, actions.roll(1, 0))
+        guesses = {
+            "model": world.predict(s_x, views)[0],
+            "mean": s_y.mean(0, keepdim=True).expand_as(s_y),
+            "persistence": states[:, future.known],
+            "permuted": world.predict([known.roll(1, 0).flatten(0, 1)], views)[0],
+            "permuted_actions": world.predict(s_x, others)[0],
+        }
+        energies = {f"energy/{name}": float(world.compare([guess], s_y)) for name, guess in guesses.items()}
+        return stds(known[:, 0].mean(1), s_y, guesses["model"]) | energies
+
+    def _input_std(self, batch: Window) -> float:
+        return mean_std(batch.frames[:, -1])

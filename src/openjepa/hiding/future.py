@@ -1,0 +1,82 @@
+"""The future of an episode: what comes after the frames that were seen (world models)."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from openjepa.config import Choice
+from openjepa.errors import UserError
+from openjepa.jepa import Tokens, View, Views
+from openjepa.rng import Rng
+from openjepa.signals.frames import FrameSignal, Window
+
+
+class Future(Choice):
+    """Every frame of a window is encoded; from earlier states and the actions the predictor tells later states.
+
+    Two ways, which add up: teacher-forced, each state from the true ones before it (LeWM, DINO-WM), and as a rollout on
+    its own predictions (PLDM), as in planning. V-JEPA 2-AC has both.
+    """
+
+    kind: Literal["future"] = "future"
+    frames: int = Field(4, ge=2)
+    """T, of a window; those that nothing predicts still enter guard and terms."""
+    forced: bool = True
+    """Predict frames 2 to T, teacher-forced."""
+    rollout: int = Field(0, ge=0)
+    """H: steps predicted on own predictions; 0 for none."""
+    seen: int = Field(1, ge=1)
+    """Frames that a rollout begins with."""
+
+    @model_validator(mode="after")
+    def _something(self) -> "Future":
+        if not self.forced and not self.rollout:
+            raise ValueError("nothing would be predicted: set forced to true, or rollout to some steps")
+        if self.rollout and self.seen + self.rollout > self.frames:
+            raise ValueError(
+                f"seen {self.seen} + rollout {self.rollout} are more than the window's {self.frames} frames"
+            )
+        return self
+
+    @property
+    def predicted(self) -> list[int]:
+        """The frames that are predicted, from 0: teacher-forced, then of the rollout."""
+        forced = list(range(1, self.frames)) if self.forced else []
+        return forced + list(range(self.seen, self.seen + self.rollout))
+
+    @property
+    def known(self) -> list[int]:
+        """For each predicted frame the last one that was seen."""
+        forced = list(range(self.frames - 1)) if self.forced else []
+        return forced + [self.seen - 1] * self.rollout
+
+    @property
+    def horizon(self) -> int:
+        """Steps ahead that are trained for."""
+        return max(self.rollout, 1)
+
+    def build(self, signal: FrameSignal) -> "FutureHiding":
+        return FutureHiding(self, signal)
+
+
+class FutureHiding:
+    """Windows to `Views`: their B * T frames in a row, each one raw token, and the actions as condition."""
+
+    def __init__(self, config: Future, signal: FrameSignal) -> None:
+        self.config, self.signal = config, signal
+
+    def __call__(self, window: Window, rng: Rng) -> Views:
+        """Raises UserError where windows have another length or frames another shape than those trained on."""
+        if window.frames.dim() != 5 or window.frames.shape[1] != self.config.frames:
+            raise UserError(
+                f"windows of frames {list(window.frames.shape)} are not [B, {self.config.frames}, C, H, W]: cut the "
+                "episodes into windows of hiding.frames"
+            )
+        view = self.view(window.frames.flatten(0, 1))
+        return Views([view], [view], self.signal.normalise_actions(window.actions))
+
+    def view(self, frames: Tensor) -> View:
+        """`[N, C, H, W]`, uint8 or float in 0..1: a frame is one token, whose raw values are all its pixels."""
+        pixels = self.signal.normalise(frames).flatten(1).unsqueeze(1)
+        return View(Tokens(pixels, pixels.new_zeros(1, 1, 2), (1, 1)))

@@ -1,0 +1,84 @@
+"""PLDM: predict the states that follow from actions; variance, covariance and inverse dynamics keep them informative.
+
+Sobal et al., 2025, arXiv:2502.14819. Preset `eb-jepa`: Terver et al., 2026, arXiv:2602.03604, `ac_video_jepa`.
+
+signal     frames and actions                 target   the encoder itself, with gradients
+hiding     the future: a rollout from the     energy   L2, mean over the rollout
+           first frame                        guard    VICReg's hinge and covariance, of states
+condition  actions                            terms    temporal similarity, inverse dynamics, motion
+
+    openjepa collect two-rooms --episodes 1000 --out episodes
+    openjepa train pldm --data episodes   # preset tiny, not measured yet
+    openjepa train pldm --preset eb-jepa --data episodes
+
+`loss = energy + std hinge + covariance + similarity + inverse + motion`, each by its weight. The paper's code takes
+variance and covariance of the first state over the batch, EB-JEPA of all states of all windows (`guard_over`). Both
+divide the covariance by D (D - 1), our VICReg by D, so `guard.covariance` is their weight over D - 1: with another
+`encoder.width`, rescale it.
+
+Departures: actions are z-scored; biases and norms are not decayed; gradients are clipped by their norm as a whole
+(EB-JEPA: encoder and predictor each); AdamW in the place of PLDM's Adam. Frames are of 64 px in colour (theirs: 65 px,
+a channel for the dot and one for the wall). With latent maps (`--encoder.output map --predictor maps`) the guard counts
+the places of a map as samples (theirs: as features), and there is no ensemble.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from openjepa.energies import L2, Energy
+from openjepa.guards import Guard, VICReg
+from openjepa.hiding.future import Future
+from openjepa.nets.convolutional import Conv
+from openjepa.nets.frames import FrameNet
+from openjepa.nets.heads import Head, NoHead
+from openjepa.nets.recurrent import GRU
+from openjepa.nets.world import WorldPredictor
+from openjepa.recipes.base import Training, register
+from openjepa.recipes.worlds import Over, WorldRecipe
+from openjepa.targets import Shared, Target
+from openjepa.terms import Terms
+
+EB_JEPA: dict[str, Any] = {
+    "hiding": {"frames": 17, "rollout": 8},
+    "encoder": {"kind": "conv", "channels": [16, 32, 32], "width": 512},
+    "guard": {"kind": "vicreg", "std": 16.0, "covariance": 8 / 511},
+    "guard_over": "window",
+    "terms": {"similarity": 12.0, "inverse": 1.0, "inverse_hidden": 256, "motion": 0.0},
+    "train": {"steps": 3_125, "batch_size": 384, "lr": 1e-3, "weight_decay": 1e-5, "clip": 2.0},
+}
+
+
+@register("pldm")
+class PLDM(WorldRecipe):
+    """PLDM's six choices; the defaults are the paper's for Two-Rooms."""
+
+    paper: ClassVar[str] = "Sobal et al., 2025, arXiv:2502.14819"
+
+    recipe: Literal["pldm"] = "pldm"
+    preset: str = "two-rooms"
+    hiding: Future = Future(frames=16, forced=False, rollout=15)
+    encoder: FrameNet = Conv(channels=(32, 64, 64), width=512)
+    head: Head = NoHead()
+    predictor: WorldPredictor = GRU()
+    target: Target = Shared()
+    energy: Energy = L2()
+    guard: Guard = VICReg(std=3.98, covariance=6.92 / 511)
+    guard_over: Over = "first"
+    terms: Terms = Terms(similarity=0.742, inverse=1.07, inverse_hidden=512, motion=0.245)
+    train: Training = Training(steps=31_200, batch_size=64, lr=7e-4, weight_decay=1e-6)
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "two-rooms": {},
+        "eb-jepa": EB_JEPA,
+        "tiny": {
+            **EB_JEPA,
+            "hiding": {"frames": 9, "rollout": 8},
+            "encoder": {"kind": "conv", "channels": [8, 16, 32], "blocks": 1, "width": 128},
+            "guard": {"kind": "vicreg", "std": 16.0, "covariance": 8 / 127},
+            "train": {
+                **EB_JEPA["train"],
+                "steps": 1000,
+                "batch_size": 64,
+                "precision": "fp32",
+            },
+        },
+    }

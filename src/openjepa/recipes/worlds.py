@@ -1,0 +1,246 @@
+"""World models: their six choices, and how episodes are opened, fitted and held out."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from openjepa.config import Choice
+from openjepa.energies import Energy
+from openjepa.errors import UserError
+from openjepa.guards import Guard
+from openjepa.health.world_monitor import WorldMonitor
+from openjepa.hiding.future import Future
+from openjepa.jepa import Parts
+from openjepa.nets.dynamics import Dynamics
+from openjepa.nets.frames import FrameNet, frame_encoder
+from openjepa.nets.heads import Head
+from openjepa.nets.world import WorldPredictor
+from openjepa.recipes.base import Recipe
+from openjepa.rng import Rng
+from openjepa.samples import HELD_OUT, HELD_OUT_SHARE, LEAST_HELD_OUT
+from openjepa.signals.frames import FrameSignal, Window
+from openjepa.targets import Target
+from openjepa.terms import Terms
+from openjepa.world_model import Ending, Form, WorldJEPA
+
+if TYPE_CHECKING:
+    from openjepa.worlds.episodes import Episodes
+
+LEAST_EPISODES, MOST_EPISODES = 4, 64
+"""Episodes held out."""
+HELD_OUT_FRAMES = 1024
+"""Frames of held-out windows that health is measured on; not more, since it looks at them all at once."""
+
+Over = Literal["first", "steps", "window"]
+
+
+class Actions(Choice):
+    """The predictor is told the actions between frames; their space is taken from the episodes."""
+
+    kind: Literal["actions"] = "actions"
+    low: tuple[float, ...] = ()
+    """Least of each number of one environment action."""
+    high: tuple[float, ...] = ()
+    count: int = Field(0, ge=0)
+    """Discrete actions, in the place of bounds."""
+
+    @property
+    def space(self) -> Any:
+        """A `worlds.Box`, or the count of discrete actions."""
+        if self.count:
+            return self.count
+        from openjepa.worlds.actions import Box
+
+        return Box(*(torch.tensor(side, dtype=torch.float32).numpy() for side in (self.low, self.high)))
+
+
+class WorldRecipe(Recipe):
+    """The six choices, the sizes, the training; what the episodes decide is filled in when they are opened."""
+
+    data: str = ""
+    """A folder of episodes, or an HDF5 file."""
+    signal: FrameSignal = FrameSignal()
+    hiding: Future
+    condition: Actions = Actions()
+    encoder: FrameNet
+    head: Head
+    predictor: WorldPredictor
+    target: Target
+    energy: Energy
+    guard: Guard
+    guard_over: Over = "steps"
+    """What the guard takes for one set of samples: the states of a time step, one set a step or the first alone; or
+    those of all steps together."""
+    terms: Terms = Terms()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.terms.motion and self.hiding.frames < 3:
+            raise ValueError("terms.motion needs windows of at least three frames: raise hiding.frames")
+        return self
+
+    def open(self, data: Any, adapt: bool) -> "EpisodeWindows":
+        """Windows of episodes, given as a path, as `Episodes` or opened already; frames of the config's size."""
+        from openjepa.worlds.episodes import Episodes
+        from openjepa.worlds.reading import open_episodes
+
+        if isinstance(data, EpisodeWindows):
+            return data
+        if not data and not isinstance(data, Episodes):
+            raise UserError(
+                f"{self.recipe} learns from episodes: name them with --data, or collect some: "
+                "openjepa collect two-rooms --out episodes"
+            )
+        episodes = data if isinstance(data, Episodes) else open_episodes(data, size=self.signal.size)
+        return EpisodeWindows(episodes, self.hiding.frames, self.signal.block)
+
+    def adapt(self, samples: "EpisodeWindows") -> Self:
+        """Frames' shape, the space of actions and their statistics; a config that has them must fit."""
+        fitted = samples.fit(self.signal)
+        if self.condition.count or self.condition.low:
+            for name in ("size", "channels", "action_dim"):
+                has, given = getattr(self.signal, name), getattr(fitted, name)
+                if has != given:
+                    raise UserError(
+                        f"{samples.name} has {name} {given}, the config's signal.{name} is {has}: give the episodes "
+                        "that it was made for"
+                    )
+            return self
+        space = samples.episodes.actions
+        known = (
+            {"count": space}
+            if isinstance(space, int)
+            else {"low": space.low.tolist(), "high": space.high.tolist()}
+        )
+        condition = Actions.model_validate(known)
+        return self.model_copy(update={"signal": fitted, "condition": condition})
+
+    def hold_out(self, samples: "EpisodeWindows") -> tuple[Tensor, Window]:
+        """Whole episodes are held out, never windows: one in fifty, at least 4, at most 64."""
+        return samples.hold_out()
+
+    def monitor(self, held_out: Window) -> WorldMonitor:
+        return WorldMonitor(held_out)
+
+    def build(self) -> WorldJEPA:
+        """Raises UserError for networks that do not fit one another or the windows."""
+        encoder = frame_encoder(self.encoder, self.signal.frame)
+        width, head = self.head.out(encoder.width), self.head.build(encoder.width)
+        own = self.head.kind != "none"
+        places = (1, 1) if own else encoder.places
+        form = Form(places, width, maps=self.predictor.kind == "maps")
+        ending = Ending(form, self.head.build(width) if own else None, encoder.finish)
+        grid = None if form.kind == "vector" else places
+        predictor = self.predictor.build(width, self.signal.action_width, grid, ending)
+        _check_history(self, predictor)
+        parts = Parts(
+            signal=self.signal,
+            hiding=self.hiding.build(self.signal),
+            encoder=encoder,
+            head=head,
+            predictor=predictor,
+            target=self.target.build(),
+            energy=self.energy,
+            guard=self.guard,
+            guard_on=guarded_states(self.hiding.frames, self.guard_over),
+        )
+        return WorldJEPA(self, parts, form, self.terms.build(form.shape, self.signal.action_width))
+
+
+def guarded_states(frames: int, over: Over) -> Callable[[list[Tensor], Tensor, Rng], list[Tensor]]:
+    """From the states of all frames, `[B * T, n, D]`, to the guard's embeddings; places count as samples."""
+
+    def select(s_x: list[Tensor], s_y: Tensor, rng: Rng) -> list[Tensor]:
+        states = s_x[0].unflatten(0, (-1, frames))
+        if over == "window":
+            return [states.flatten(0, 2)]
+        return [states[:, t].flatten(0, 1) for t in range(1 if over == "first" else frames)]
+
+    return select
+
+
+class EpisodeWindows:
+    """Windows of `frames` frames, `block` environment steps apart, and the episodes that they are of.
+
+    Raises:
+        UserError: no episode is long enough.
+    """
+
+    noun = "windows"
+
+    def __init__(self, episodes: "Episodes", frames: int, block: int) -> None:
+        self.episodes, self.windows = episodes, episodes.windows(frames, block)
+        self.name, self.in_memory = episodes.name, episodes.in_memory
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def read(self, indices: Any) -> Window:
+        return self.windows.read(indices)
+
+    def fit(self, signal: FrameSignal) -> FrameSignal:
+        """The signal with the frames' shape and the statistics of the actions that are trained on."""
+        train, _ = self.split()
+        kept = {"mean": signal.mean, "std": signal.std} if signal.channels == self.windows.frame[0] else {}
+        return self.windows.signal(**self.episodes.subset(train.tolist()).action_scale(), **kept)
+
+    def split(self) -> tuple[Tensor, Tensor]:
+        """Numbers of the episodes to train on and of those held out, the same ones whatever the run's seed.
+
+        Raises:
+            UserError: fewer than two episodes.
+        """
+        total = len(self.episodes)
+        if total < 2:
+            raise UserError(f"{self.name} has {total} episode: give at least two, of which one is held out")
+        count = min(max(LEAST_EPISODES, round(HELD_OUT_SHARE * total)), MOST_EPISODES, total // 2)
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
+        return order[count:].sort().values, order[:count].sort().values
+
+    def hold_out(self) -> tuple[Tensor, Window]:
+        """Windows to train on, ascending, and some of other episodes, mixed: up to 256, of up to 1,024 frames.
+
+        Raises:
+            UserError: too few held-out windows to measure health on.
+        """
+        _, held = self.split()
+        out = torch.isin(torch.from_numpy(self.windows.episode), held)
+        rows, mixed = (~out).nonzero()[:, 0], out.nonzero()[:, 0]
+        if len(mixed) < LEAST_HELD_OUT:
+            raise UserError(
+                f"{self.name}: its {len(held)} held-out episodes give {len(mixed)} windows, health needs "
+                f"{LEAST_HELD_OUT}: give more or longer episodes"
+            )
+        order = torch.randperm(len(mixed), generator=torch.Generator().manual_seed(0))
+        count = min(HELD_OUT, max(LEAST_HELD_OUT, HELD_OUT_FRAMES // self.windows.steps))
+        return rows, self.read(mixed[order[:count]])
+
+    def describe(self) -> dict[str, Any]:
+        """As `Samples` asks; `about` says how the episodes were recorded."""
+        episodes, windows = self.episodes, self.windows
+        return {
+            "name": self.name,
+            self.noun: len(self),
+            "episodes": len(episodes),
+            "frames": windows.steps,
+            "gaps": windows.gaps,
+            "shape": list(episodes.frame),
+            "variables": list(episodes.variables),
+            "fingerprint": episodes.fingerprint,
+            "skipped": [[one.name, one.reason] for one in (*episodes.skipped, *windows.skipped)],
+            "about": dict(episodes.about),
+        }
+
+
+def _check_history(recipe: WorldRecipe, predictor: Dynamics) -> None:
+    """A transformer has no place for more frames than its history; what only knows the last state has no limit."""
+    wanted = recipe.hiding.frames - 1
+    short = recipe.hiding.forced and 1 < predictor.history < wanted
+    if short or predictor.history < recipe.hiding.seen:
+        raise UserError(
+            f"the predictor looks back on {predictor.history} frames: use windows of hiding.frames "
+            f"{predictor.history + 1} and hiding.seen of at most that, or raise predictor.history"
+        )

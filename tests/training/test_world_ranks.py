@@ -1,0 +1,25 @@
+"""Two processes give a world model the loss and gradients of one process on the concatenated batch."""
+
+import pytest
+from torch import Tensor
+
+from .. import dots, ranks
+from . import small
+from .test_world_runs import first_gradients
+
+STEADY: dict[str, dict[str, object]] = {
+    "pldm": {},
+    "lewm": {"predictor__dropout": 0.0},  # each process drops others
+}
+
+
+def on_one_of_two(rank: int, recipe: str, changes: dict[str, object]) -> tuple[dict[str, Tensor], float]:
+    return first_gradients(recipe, **changes)
+
+
+@pytest.mark.parametrize("recipe", dots.RECIPES)
+def test_equal_to_one_process(recipe: str) -> None:
+    expected, loss = first_gradients(recipe, **STEADY[recipe])
+    for gradients, same in ranks.run(on_one_of_two, recipe, STEADY[recipe]):
+        assert same == pytest.approx(loss, rel=1e-5)
+        small.assert_equal_gradients(gradients, expected)
