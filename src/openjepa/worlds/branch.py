@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from openjepa.errors import UserError
 from openjepa.worlds.base import register
-from openjepa.worlds.factors import Factor, colour
+from openjepa.worlds.factors import DANGER, Factor, colour
 from openjepa.worlds.geometry import shortest
 from openjepa.worlds.planar import Planar
 from openjepa.worlds.raster import blend, boxes_mask, capsule_mask, paint
@@ -41,8 +41,6 @@ BEGIN = 7.0, 28.0
 CLEAR = 3.0
 """Between starts or goals and anything to the left or right."""
 WATER = [(170, 212, 242), (178, 226, 222)], [(196, 200, 240)]
-DANGER = np.array([225.0, 60.0, 50.0])
-"""Its colour, which no agent has."""
 
 
 @register("branch")
@@ -75,7 +73,7 @@ class Branch(Planar):
     def factors(self) -> Mapping[str, Factor]:
         every = np.arange(self.branches)
         risky = Factor("which branch leads through danger, counted from the top", 0, every, every[:0])
-        return {"risky": risky, "water": colour("colour of the rapids", WATER), **self.looks}
+        return {"risky": risky, "water_colour": colour("colour of the rapids", WATER), **self.looks}
 
     @cached_property
     def _branches(self) -> NDArray:
@@ -195,9 +193,11 @@ class Branch(Planar):
     def scene(self, state: State) -> NDArray[np.float32]:
         factors = state.factors
         canvas = paint(
-            boxes_mask(self.boxes(factors), self.size, self.arena), factors["ground"], factors["walls"]
+            boxes_mask(self.boxes(factors), self.size, self.arena),
+            factors["ground_colour"],
+            factors["wall_colour"],
         )
-        blend(canvas, self._rapids, factors["water"])
+        blend(canvas, self._rapids, factors["water_colour"])
         zone = boxes_mask(self._zones[factors["risky"]][:, None], self.size, self.arena)
         blend(canvas, zone, np.broadcast_to(DANGER, (len(state), 3)))
         return canvas

@@ -67,9 +67,9 @@ class CartPole(World):
     def factors(self) -> Mapping[str, Factor]:
         return {
             "length": numbers("half the pole's length, m", 0.5, [0.45, 0.5, 0.55], [0.35, 0.6]),
-            "ground": colour("colour of the ground", GROUNDS),
-            "cart": colour("colour of cart and rail", WALLS),
-            "pole": colour("colour of the pole", AGENTS),
+            "ground_colour": colour("colour of the ground", GROUNDS),
+            "cart_colour": colour("colour of cart and rail", WALLS),
+            "pole_colour": colour("colour of the pole", AGENTS),
         }
 
     def start(self, factors: Mapping[str, NDArray], n: int, rng: Generator) -> NDArray:
@@ -116,7 +116,7 @@ class CartPole(World):
         force = control.force(_wrapped(state.values - goal.values * [1, 1, 0, 1]), state.factors["length"])
         return force.clip(-FORCE, FORCE).astype(np.float32)[:, None]
 
-    def render(self, state: State) -> NDArray[np.uint8]:
+    def draw(self, state: State) -> NDArray[np.uint8]:
         factors, size = state.factors, self.size
         middle = ARENA / 2 - 0.5
         x, angle = middle + SCALE * state.values[:, 0], state.values[:, 2]
@@ -130,9 +130,11 @@ class CartPole(World):
         )
         cart = np.stack([x - 4, pivot[:, 1] - 2.5, x + 4, pivot[:, 1] + 2.5], 1)[:, None]
         boxes = np.concatenate([np.broadcast_to(rail, (len(x), 3, 4)), cart], 1)
-        canvas = raster.paint(raster.boxes_mask(boxes, size, ARENA), factors["ground"], factors["cart"])
+        canvas = raster.paint(
+            raster.boxes_mask(boxes, size, ARENA), factors["ground_colour"], factors["cart_colour"]
+        )
         pole = raster.capsule_mask(pivot, tip, np.full(len(x), 1.4), size, ARENA)
-        raster.blend(canvas, pole, factors["pole"])
+        raster.blend(canvas, pole, factors["pole_colour"])
         return raster.finish(canvas)
 
 

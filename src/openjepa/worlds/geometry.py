@@ -70,33 +70,49 @@ def inside(position: NDArray, boxes: NDArray) -> NDArray:
     return np.any(np.all(within, axis=-1), axis=-1)
 
 
-def shortest(nodes: NDArray, boxes: NDArray) -> tuple[NDArray, NDArray]:
+def clears(start: NDArray, end: NDArray, discs: NDArray) -> NDArray:
+    """Whether the straight way between two points `[n, 2]` stays out of a disc `[n, 3]` (x, y, radius), `[n]`."""
+    way, centre = end - start, discs[:, :2] - start
+    share = np.clip((way * centre).sum(1) / np.maximum((way**2).sum(1), 1e-12), 0, 1)
+    return np.linalg.norm(centre - share[:, None] * way, axis=1) >= discs[:, 2]
+
+
+def shortest(nodes: NDArray, boxes: NDArray, discs: NDArray | None = None) -> tuple[NDArray, NDArray]:
     """Shortest ways from the first node to the last, through nodes that see one another.
 
     Args:
-        nodes: `[n, V, 2]`.
+        nodes: `[n, V, 2]`; those inside a box are passed over.
         boxes: `[n, R, 4]`.
+        discs: `[n, 3]` as x, y, radius, to stay out of as well.
 
     Returns:
         Their lengths, `[n]` (infinite where there is none), and the first node to go to, `[n, 2]`.
     """
     ends = nodes[:, 0], nodes[:, -1]
     length, first = np.linalg.norm(ends[1] - ends[0], axis=1), ends[1].copy()
-    hidden = np.flatnonzero(~sees(*ends, boxes))
+    discs = np.zeros((len(nodes), 3)) if discs is None else discs
+    hidden = np.flatnonzero(~(sees(*ends, boxes) & clears(*ends, discs)))
     if len(hidden):
-        length[hidden], first[hidden] = _through(nodes[hidden], boxes[hidden])
+        length[hidden], first[hidden] = _through(nodes[hidden], boxes[hidden], discs[hidden])
     return length, first
 
 
-def _through(nodes: NDArray, boxes: NDArray) -> tuple[NDArray, NDArray]:
+def _through(nodes: NDArray, boxes: NDArray, discs: NDArray) -> tuple[NDArray, NDArray]:
     """`shortest` where the last node is not in sight of the first: all pairs, by Floyd and Warshall."""
     n, count = nodes.shape[:2]
     i, j = np.triu_indices(count, 1)
     a, b = nodes[:, i].reshape(-1, 2), nodes[:, j].reshape(-1, 2)
-    free = sees(a, b, np.repeat(boxes, len(i), axis=0)).reshape(n, -1)
+    walls = np.repeat(boxes, len(i), axis=0)
+    free = (
+        sees(a, b, walls)
+        & clears(a, b, np.repeat(discs, len(i), axis=0))
+        & ~inside(a, walls)
+        & ~inside(b, walls)
+    )
+    free = free.reshape(n, -1)
     length = np.full((n, count, count), np.inf)
     length[:, i, j] = length[:, j, i] = np.where(free, np.linalg.norm(a - b, axis=-1).reshape(n, -1), np.inf)
-    edge = length[:, 0].copy()
+    edge = np.where(length[:, 0] > 0, length[:, 0], np.inf)  # who stands on a node goes on to another
     for k in range(1, count - 1):
         length = np.minimum(length, length[:, :, k, None] + length[:, k, None, :])
     length[:, -1, -1] = 0

@@ -49,6 +49,7 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         """Raises UserError for an unknown option or factor, or a start or goal where nothing can be."""
         super().reset(seed=seed)
         self.state, self.goal = begin(self.world, 1, self.np_random, options or {})
+        self._goal_frames = self.world.render(self.goal)
         self.steps = 0
         return self.world.render(self.state)[0], self._info()
 
@@ -76,7 +77,7 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], Any]):
 
     def _info(self) -> dict[str, Any]:
         assert self.state is not None and self.goal is not None
-        info = describe(self.world, self.state, self.goal)
+        info = describe(self.world, self.state, self.goal, self._goal_frames)
         return {name: value[0] if value[0].ndim else value[0].item() for name, value in info.items()}
 
 
@@ -110,6 +111,7 @@ class WorldVectorEnv(VectorEnv[NDArray[np.uint8], Any, NDArray[Any]]):
         super().reset(seed=seed)
         self._options = options or {}
         self.state, self.goal = begin(self.world, self.num_envs, self.np_random, self._options)
+        self._goal_frames = self.world.render(self.goal)
         self.steps = np.zeros(self.num_envs, np.int64)
         self._done = np.zeros(self.num_envs, bool)
         return self.world.render(self.state), self._info()
@@ -123,6 +125,7 @@ class WorldVectorEnv(VectorEnv[NDArray[np.uint8], Any, NDArray[Any]]):
         if before.any():
             again = begin(self.world, int(before.sum()), self.np_random, self._options)
             self.state, self.goal = self.state.put(before, again[0]), self.goal.put(before, again[1])
+            self._goal_frames[before] = self.world.render(again[1])
             self.steps[before] = 0
         info = self._info()
         terminated = info["success"] & ~before
@@ -138,7 +141,7 @@ class WorldVectorEnv(VectorEnv[NDArray[np.uint8], Any, NDArray[Any]]):
 
     def _info(self) -> dict[str, Any]:
         assert self.state is not None and self.goal is not None
-        info = describe(self.world, self.state, self.goal)
+        info = describe(self.world, self.state, self.goal, self._goal_frames)
         return info | {f"_{name}": np.ones(self.num_envs, bool) for name in info}
 
 
@@ -156,11 +159,11 @@ def begin(world: World, n: int, rng: Generator, options: Mapping[str, Any]) -> t
     return state, world.goal(state, rng, **difficulty) if goal is None else world.place(state, goal)
 
 
-def describe(world: World, state: State, goal: State) -> dict[str, NDArray]:
+def describe(world: World, state: State, goal: State, goal_frames: NDArray) -> dict[str, NDArray]:
     """What `info` tells of n worlds, new arrays with leading dimension n."""
     return {
         "state": world.observe(state),
-        "goal_frame": world.render(goal),
+        "goal_frame": goal_frames.copy(),
         "goal_state": world.observe(goal),
         "success": world.solved(state, goal),
         "distance": world.distance(state, goal),

@@ -47,7 +47,7 @@ def layouts(rooms: int, count: int) -> Layouts:
         UserError: there are fewer.
     """
     found: dict[bytes, NDArray] = {}
-    for number in range(50 * count + 50):
+    for number in range(20 * count + 200):
         doors = _grow(rooms, np.random.default_rng([rooms, number]))
         found.setdefault(doors.tobytes(), doors)
         if len(found) == count:

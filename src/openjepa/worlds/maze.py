@@ -98,7 +98,7 @@ class Maze(Planar):
         return self._walls[factors["layout"]]
 
     def barriers(self, factors: Mapping[str, NDArray]) -> NDArray:
-        return self.boxes(factors) + factors["radius"][:, None, None] * np.array([-1, -1, 1, 1])
+        return self.boxes(factors) + factors["agent_radius"][:, None, None] * np.array([-1, -1, 1, 1])
 
     def start(self, factors: Mapping[str, NDArray], n: int, rng: Generator) -> NDArray:
         return self._somewhere(rng.integers(self.rooms**2, size=n), factors, rng)
@@ -143,5 +143,5 @@ class Maze(Planar):
 
     def _somewhere(self, room: NDArray, factors: Mapping[str, NDArray], rng: Generator) -> NDArray:
         """`[n, 2]` uniform in a room, clear of its walls."""
-        half = self.pitch / 2 - WALL / 2 - factors["radius"][:, None]
+        half = self.pitch / 2 - WALL / 2 - factors["agent_radius"][:, None]
         return self.middles[room] + (2 * rng.random((len(room), 2)) - 1) * half * 0.98

@@ -56,10 +56,10 @@ class Planar(World):
     def looks(self) -> dict[str, Factor]:
         """Factors of every planar world."""
         return {
-            "ground": colour("colour of the ground", GROUNDS),
-            "walls": colour("colour of the walls", WALLS),
-            "agent": colour("colour of the agent", AGENTS),
-            "radius": numbers("the agent's radius, units", 2.5, [2.25, 2.5, 2.75], [1.75, 3.25]),
+            "ground_colour": colour("colour of the ground", GROUNDS),
+            "wall_colour": colour("colour of the walls", WALLS),
+            "agent_colour": colour("colour of the agent", AGENTS),
+            "agent_radius": numbers("the agent's radius, units", 2.5, [2.25, 2.5, 2.75], [1.75, 3.25]),
         }
 
     def displacement(self, actions: NDArray) -> NDArray:
@@ -93,13 +93,13 @@ class Planar(World):
     def reached(self, state: State, goal: State) -> NDArray:
         return np.linalg.norm(state.values[:, :2] - goal.values[:, :2], axis=1) < self.near
 
-    def render(self, state: State) -> NDArray[np.uint8]:
+    def draw(self, state: State) -> NDArray[np.uint8]:
         canvas = self.scene(state)
         factors = state.factors
-        disc(canvas, state.values[:, :2], factors["radius"], factors["agent"], self.arena)
+        disc(canvas, state.values[:, :2], factors["agent_radius"], factors["agent_colour"], self.arena)
         return finish(canvas)
 
     def scene(self, state: State) -> NDArray[np.float32]:
         """A canvas with everything but the agent."""
         mask = boxes_mask(self.boxes(state.factors), self.size, self.arena)
-        return paint(mask, state.factors["ground"], state.factors["walls"])
+        return paint(mask, state.factors["ground_colour"], state.factors["wall_colour"])

@@ -40,12 +40,16 @@ def capsule_mask(
 def paint(mask: NDArray, under: NDArray, over: NDArray) -> NDArray[np.float32]:
     """A canvas of one colour `[n, 3]` with another where the mask `[n, size, size]` is 1."""
     under, over = under.astype(np.float32)[..., None, None], over.astype(np.float32)[..., None, None]
-    return under + (over - under) * mask[:, None]
+    canvas = (over - under) * mask[:, None]
+    canvas += under
+    return canvas
 
 
 def blend(canvas: NDArray, mask: NDArray, colour: NDArray) -> None:
     """Lay a colour `[n, 3]` on the canvas where the mask `[n, size, size]` is 1; in place."""
-    canvas += (colour.astype(np.float32)[..., None, None] - canvas) * mask[:, None]
+    change = colour.astype(np.float32)[..., None, None] - canvas
+    change *= mask[:, None]
+    canvas += change
 
 
 def disc(canvas: NDArray, centre: NDArray, radius: NDArray, colour: NDArray, arena: float) -> None:
@@ -71,8 +75,9 @@ def disc(canvas: NDArray, centre: NDArray, radius: NDArray, colour: NDArray, are
 
 
 def finish(canvas: NDArray) -> NDArray[np.uint8]:
-    """A canvas to a frame."""
-    return (canvas + np.float32(0.5)).astype(np.uint8)
+    """A canvas to a frame; the canvas is spent."""
+    canvas += 0.5
+    return canvas.astype(np.uint8)
 
 
 def _edge(away: NDArray, radius: NDArray, pixel: float) -> NDArray[np.float32]:

@@ -24,7 +24,9 @@ class State:
 
     def take(self, indices: ArrayLike | slice) -> "State":
         """Some of the worlds: an array of indices, a mask `[n]` or a slice."""
-        index = indices if isinstance(indices, slice) else np.atleast_1d(np.asarray(indices))
+        index = indices if isinstance(indices, slice) else np.atleast_1d(np.array(indices))
+        if isinstance(index, np.ndarray) and index.size == 0:
+            index = index.astype(np.int64)  # an empty list makes an array of floats
         return State(self.values[index], {name: array[index] for name, array in self.factors.items()})
 
     def repeat(self, times: int) -> "State":

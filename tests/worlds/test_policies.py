@@ -1,0 +1,110 @@
+"""Policies: bounds, smoothness, purpose, new episodes."""
+
+import numpy as np
+import pytest
+
+from openjepa.errors import UserError
+from openjepa.worlds import Policy, Random, RandomWalk, Scripted, World, make
+
+WORLDS = [make(name) for name in ("two-rooms", "maze", "cart-pole", "branch")] + [
+    make("two-rooms", headings=6)
+]
+POLICIES = [Random, RandomWalk, Scripted]
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def played(world: World, policy: Policy, n: int, steps: int, seed: int = 0) -> np.ndarray:
+    """Actions, `[steps, n, ...]`."""
+    generator = rng(seed)
+    state, actions = world.reset(n, generator), []
+    for _ in range(steps):
+        actions.append(policy(state, generator))
+        state = world.step(state, actions[-1], generator)
+    return np.stack(actions)
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda w: f"{w.name}-{w.actions}"[:14])
+@pytest.mark.parametrize("kind", POLICIES)
+def test_actions_fit_and_repeat_with_the_seed(world: World, kind: type[Policy]) -> None:
+    one, two, other = (played(world, kind(world), 7, 20, seed) for seed in (0, 0, 1))
+    assert np.array_equal(one, two) and not np.array_equal(one, other)
+    if isinstance(world.actions, int):
+        assert one.shape == (20, 7) and one.dtype == np.int64
+    else:
+        assert one.shape == (20, 7, world.actions.size) and one.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_new_episodes_owe_nothing_to_old_ones(kind: type[Policy]) -> None:
+    world = make("maze")
+    used = kind(world)
+    played(world, used, 5, 10, seed=3)
+    assert np.array_equal(played(world, used, 5, 10, seed=4), played(world, kind(world), 5, 10, seed=4))
+
+
+def test_random_actions_fill_their_bounds() -> None:
+    actions = played(make("two-rooms"), Random(make("two-rooms")), 200, 20)
+    assert np.abs(actions).max() > 2.4 and abs(actions.mean()) < 0.1
+    assert actions.std() == pytest.approx(2.45 / np.sqrt(3), rel=0.03)
+
+
+def test_a_walk_has_the_published_steps_and_a_smooth_heading() -> None:
+    world = make("two-rooms")
+    actions = played(world, RandomWalk(world, errands=0), 300, 60)
+    length = np.linalg.norm(actions, axis=-1)
+    assert length.min() >= 0.2 - 1e-6 and length.max() <= 1.8 + 1e-6
+    assert length.mean() == pytest.approx(1.0, abs=0.02) and length.std() == pytest.approx(0.352, abs=0.02)
+    heading = np.arctan2(actions[..., 1], actions[..., 0])
+    turn = np.cos(np.diff(heading, axis=0))
+    assert turn.mean() == pytest.approx(0.894, abs=0.01)  # I1(5) / I0(5), the von Mises mean cosine
+    assert abs(np.cos(heading[0]).mean()) < 0.1
+
+
+def test_a_walk_in_one_dimension_is_smooth_too() -> None:
+    world = make("cart-pole")
+    force = played(world, RandomWalk(world, errands=0), 200, 40)[..., 0]
+    lagged = np.corrcoef(force[:-1].ravel(), force[1:].ravel())[0, 1]
+    assert lagged > 0.6 and np.abs(force).max() <= 20 and abs(force.mean()) < 0.5
+
+
+def test_errands_come_first_and_end() -> None:
+    world, generator = make("branch"), rng()
+    policy, state = RandomWalk(world, errands=1.0), world.reset(100, generator)
+    came = np.zeros(100, bool)
+    for _ in range(100):
+        state = world.step(state, policy(state, generator), generator)
+        came |= world.solved(state, policy.goal)
+    assert came.mean() > 0.9 and policy.errand.mean() < 0.1
+
+
+@pytest.mark.parametrize("name", ["two-rooms", "maze", "branch"])
+def test_a_script_reaches_goal_after_goal(name: str) -> None:
+    world, generator = make(name), rng()
+    policy, state = Scripted(world, noise=0.2), world.reset(100, generator)
+    policy(state, generator)
+    first, reached = policy.goal, np.zeros(100, bool)
+    for _ in range(80):
+        state = world.step(state, policy(state, generator), generator)
+        reached |= world.solved(state, first)
+    assert reached.mean() >= 0.98
+    assert (policy.goal.values != first.values).any(1).mean() >= 0.98
+
+
+def test_half_of_the_scripts_shun_danger() -> None:
+    world, generator = make("branch", risk=1.0), rng()
+    policy, state = Scripted(world), world.reset(300, generator)
+    danger = np.zeros(300, bool)
+    for _ in range(30):
+        state = world.step(state, policy(state, generator), generator)
+        danger |= world.danger(state)
+    assert 0.35 < danger.mean() < 0.65
+
+
+def test_settings_that_do_not_fit_are_named() -> None:
+    with pytest.raises(UserError, match="errands is a share"):
+        RandomWalk(make("maze"), errands=2)
+    with pytest.raises(UserError, match="noise is at least 0"):
+        Scripted(make("maze"), noise=-1)
