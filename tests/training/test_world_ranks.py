@@ -1,10 +1,10 @@
 """Two processes give a world model the loss and gradients of one process on the concatenated batch."""
 
 import pytest
+import torch
 from torch import Tensor
 
 from .. import dots, ranks
-from . import small
 from .test_world_runs import first_gradients
 
 STEADY: dict[str, dict[str, object]] = {
@@ -22,4 +22,7 @@ def test_equal_to_one_process(recipe: str) -> None:
     expected, loss = first_gradients(recipe, **STEADY[recipe])
     for gradients, same in ranks.run(on_one_of_two, recipe, STEADY[recipe]):
         assert same == pytest.approx(loss, rel=1e-5)
-        small.assert_equal_gradients(gradients, expected)
+        assert gradients.keys() == expected.keys()
+        largest = max(float(gradient.abs().max()) for gradient in expected.values())
+        for name, gradient in expected.items():  # batch norm of what hardly varies yet amplifies rounding
+            torch.testing.assert_close(gradients[name], gradient, rtol=1e-3, atol=1e-5 * largest, msg=name)

@@ -9,9 +9,11 @@ share or to a rank below 1.5 within a fifth of their steps.
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from openjepa.health.trivial import IN_A_ROW, Reading, beats_trivial, trivial, unused
 
 Word = Literal[
     "warming up",
@@ -21,7 +23,6 @@ Word = Literal[
     "dimensions dying",
     "collapsed",
 ]
-Reading = Mapping[str, float]
 
 GONE = 0.1
 """A share of varying power below this part of its best value has collapsed ..."""
@@ -43,14 +44,8 @@ GREW = 2.0
 """A rank that falls because the varying power grew by this factor, along few directions first, is no death."""
 DEAD = 0.1
 """Dimensions that died since step 0, as a share of all."""
-SWAP_MATTERS = 0.02
-"""A predictor whose energy rises by less than this when it is given another sample's context ignores it."""
 VANISHED = 0.4
 """An energy below this part of its largest value vanished together with the features: the trivial solution."""
-IN_A_ROW = 3
-"""Measurements that must agree before a trend is called one."""
-PATIENCE = 0.5
-"""Share of the run before which a predictor is not blamed for ignoring the context: first it learns the means."""
 
 AGAINST_DYING = (
     "add a guard (--guard sigreg or vicreg), lengthen the target's half-life, or lower the learning rate"
@@ -183,17 +178,9 @@ SYMPTOMS = (
 """Gravest first."""
 
 
-def _unused(history: Sequence[Reading], total_steps: int, swapped: str) -> bool:
-    """Whether `energy/<swapped>`, of a predictor that was given another sample's, has long been no higher."""
-    now, gaps = history[-1], [_gap(reading, swapped) for reading in history[-IN_A_ROW:]]
-    if now["step"] < PATIENCE * total_steps or len(history) <= IN_A_ROW or max(gaps) >= SWAP_MATTERS:
-        return False
-    return gaps[-1] <= max(SWAP_MATTERS / 4, *gaps[:-1])  # else it is small, but on its way up
-
-
 def _context_unused(history: Sequence[Reading], total_steps: int) -> Verdict | None:
     now = history[-1]
-    if not _unused(history, total_steps, "permuted"):
+    if not unused(history, total_steps, "permuted"):
         return None
     reason = (
         f"the energy is {now['energy/model']:.3g} with the right context, {now['energy/permuted']:.3g} with another "
@@ -212,7 +199,7 @@ def _context_unused(history: Sequence[Reading], total_steps: int) -> Verdict | N
 def _actions_unused(history: Sequence[Reading], total_steps: int) -> Verdict | None:
     """Of a world model, which alone measures `energy/permuted_actions`."""
     now = history[-1]
-    if "energy/permuted_actions" not in now or not _unused(history, total_steps, "permuted_actions"):
+    if "energy/permuted_actions" not in now or not unused(history, total_steps, "permuted_actions"):
         return None
     reason = (
         f"the energy is {now['energy/model']:.3g} with the right actions, {now['energy/permuted_actions']:.3g} with "
@@ -225,39 +212,16 @@ def _actions_unused(history: Sequence[Reading], total_steps: int) -> Verdict | N
     return _verdict("not using the actions", reason, advice, now)
 
 
-TRIVIAL = {
-    "mean": "mean target",
-    "permuted": "another sample's context",
-    "persistence": "the last state copied",
-    "permuted_actions": "another sample's actions",
-}
-"""Predictions that know less, of which the last two are a world model's."""
-
-
 def _progress(history: Sequence[Reading]) -> Verdict:
     now = history[-1]
-    trivial = [
-        f"{text} {now[f'energy/{name}']:.3g}" for name, text in TRIVIAL.items() if f"energy/{name}" in now
-    ]
-    numbers = ", ".join([f"energy {now['energy/model']:.3g}", *trivial])
-    which = "both" if len(trivial) == 2 else "all"
-    if any(_beats_trivial(reading) for reading in history[-IN_A_ROW:]):
+    known = trivial(now)
+    numbers = ", ".join([f"energy {now['energy/model']:.3g}", *known])
+    which = "both" if len(known) == 2 else "all"
+    if any(beats_trivial(reading) for reading in history[-IN_A_ROW:]):
         reason = f"the prediction beats {which} trivial ones ({numbers}), effective rank {now['rank/embedding']:.1f}"
         return _verdict("learning", reason, "nothing to change", now)
     reason = f"the features are alive, but the prediction does not beat {which} trivial ones yet ({numbers})"
     return _verdict("warming up", reason, "wait; if the run ends like this, train longer or faster", now)
-
-
-def _beats_trivial(reading: Reading) -> bool:
-    means = [reading[f"energy/{name}"] for name in ("mean", "persistence") if f"energy/{name}" in reading]
-    swaps = [name for name in ("permuted", "permuted_actions") if f"energy/{name}" in reading]
-    return reading["energy/model"] < min(means) and all(_gap(reading, name) >= SWAP_MATTERS for name in swaps)
-
-
-def _gap(reading: Reading, swapped: str) -> float:
-    """How much the energy rises, relatively, when something of the input is another sample's."""
-    energy, permuted = reading["energy/model"], reading[f"energy/{swapped}"]
-    return (permuted - energy) / energy if energy > 0 else math.inf * (permuted > 0)
 
 
 def _left(history: Sequence[Reading], key: str) -> float:

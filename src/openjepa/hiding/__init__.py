@@ -6,7 +6,8 @@ from pydantic import Field
 
 from openjepa.hiding.blocks import Blocks
 from openjepa.hiding.crops import Crops
+from openjepa.hiding.future import Future
 
 Hiding = Annotated[Blocks | Crops, Field(discriminator="kind")]
 
-__all__ = ["Blocks", "Crops", "Hiding"]
+__all__ = ["Blocks", "Crops", "Future", "Hiding"]

@@ -1,5 +1,6 @@
 """Encoders of frames, whichever network is inside: a view of whole frames gives each frame's tokens."""
 
+from abc import ABC, abstractmethod
 from typing import Annotated, cast
 
 from pydantic import Field
@@ -26,7 +27,7 @@ class PatchViT(ViT):
 FrameNet = Annotated[Conv | PatchViT | Timm, Field(discriminator="kind")]
 
 
-class FrameEncoder(nn.Module):
+class FrameEncoder(nn.Module, ABC):
     """A `View` of frames as single tokens (see `hiding.future`) to `[N, n, D]`: a vector is one token, a map h * w.
 
     Attributes:
@@ -44,9 +45,9 @@ class FrameEncoder(nn.Module):
     def forward(self, view: View) -> Tensor:
         return self.layers(view, 1)[-1]
 
+    @abstractmethod
     def layers(self, view: View, count: int) -> list[Tensor]:
         """The last `count` layers' outputs, as far as the network has them, last layer last."""
-        raise NotImplementedError
 
     def finish(self, tokens: Tensor) -> Tensor:
         """The encoder's last norm, `[N, n, D] -> [N, n, D]`, which predictions may end in as well."""

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Literal
 
 from openjepa.energies import L2, Energy
 from openjepa.guards import Guard, SIGReg
-from openjepa.hiding.future import Future
+from openjepa.hiding import Future
 from openjepa.nets.conditioned import Conditioned
 from openjepa.nets.frames import FrameNet, PatchViT
 from openjepa.nets.heads import Head, Projector
@@ -68,6 +68,6 @@ class LeWM(WorldRecipe):
                 "hidden": 256,
             },
             "guard": {"kind": "sigreg", "slices": 256},
-            "train": {"steps": 1500, "batch_size": 128, "lr": 1e-3, "warmup": 0.1, "precision": "fp32"},
+            "train": {"steps": 900, "batch_size": 128, "lr": 1e-3, "warmup": 0.1, "precision": "fp32"},
         },
     }

@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Literal
 
 from openjepa.energies import L2, Energy
 from openjepa.guards import Guard, VICReg
-from openjepa.hiding.future import Future
+from openjepa.hiding import Future
 from openjepa.nets.convolutional import Conv
 from openjepa.nets.frames import FrameNet
 from openjepa.nets.heads import Head, NoHead
@@ -76,7 +76,7 @@ class PLDM(WorldRecipe):
             "guard": {"kind": "vicreg", "std": 16.0, "covariance": 8 / 127},
             "train": {
                 **EB_JEPA["train"],
-                "steps": 1000,
+                "steps": 800,
                 "batch_size": 64,
                 "precision": "fp32",
             },

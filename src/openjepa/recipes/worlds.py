@@ -131,9 +131,9 @@ class WorldRecipe(Recipe):
         width, head = self.head.out(encoder.width), self.head.build(encoder.width)
         own = self.head.kind != "none"
         places = (1, 1) if own else encoder.places
-        form = Form(places, width, maps=self.predictor.kind == "maps")
+        grid = None if places == (1, 1) else places
+        form = Form(places, width, maps=self.predictor.kind == "maps" and grid is not None)
         ending = Ending(form, self.head.build(width) if own else None, encoder.finish)
-        grid = None if form.kind == "vector" else places
         predictor = self.predictor.build(width, self.signal.action_width, grid, ending)
         _check_history(self, predictor)
         parts = Parts(

@@ -1,0 +1,47 @@
+"""A prediction beside those that know less: is what the predictor is given used?"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+Reading = Mapping[str, float]
+
+TRIVIAL = {
+    "mean": "mean target",
+    "permuted": "another sample's context",
+    "persistence": "the last state copied",
+    "permuted_actions": "another sample's actions",
+}
+"""What has an `energy/...` of its own; the last two are a world model's."""
+SWAP_MATTERS = 0.02
+"""A predictor whose energy rises by less than this when its context (or actions) is another sample's ignores it."""
+IN_A_ROW = 3
+"""Measurements that must agree before a trend is called one."""
+PATIENCE = 0.5
+"""Share of the run before which a predictor is not blamed for ignoring the context: first it learns the means."""
+
+
+def trivial(reading: Reading) -> list[str]:
+    """The energies of the trivial predictions that were measured, in words."""
+    return [f"{text} {reading[f'energy/{k}']:.3g}" for k, text in TRIVIAL.items() if f"energy/{k}" in reading]
+
+
+def beats_trivial(reading: Reading) -> bool:
+    """Whether the prediction is better than all of them; than those with something swapped, clearly so."""
+    means = [reading[f"energy/{k}"] for k in ("mean", "persistence") if f"energy/{k}" in reading]
+    swaps = [k for k in ("permuted", "permuted_actions") if f"energy/{k}" in reading]
+    return reading["energy/model"] < min(means) and all(gap(reading, k) >= SWAP_MATTERS for k in swaps)
+
+
+def unused(history: Sequence[Reading], total_steps: int, swapped: str) -> bool:
+    """Whether, late in the run, swapping this has long made no difference, and none is about to appear."""
+    gaps = [gap(reading, swapped) for reading in history[-IN_A_ROW:]]
+    early = history[-1]["step"] < PATIENCE * total_steps or len(history) <= IN_A_ROW
+    if early or max(gaps) >= SWAP_MATTERS:
+        return False
+    return gaps[-1] <= max(SWAP_MATTERS / 4, *gaps[:-1])  # else it is small, but on its way up
+
+
+def gap(reading: Reading, swapped: str) -> float:
+    """How much the energy rises, relatively, when something of the input is another sample's."""
+    energy, permuted = reading["energy/model"], reading[f"energy/{swapped}"]
+    return (permuted - energy) / energy if energy > 0 else math.inf * (permuted > 0)
