@@ -31,6 +31,8 @@ SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 """Of the steps, at which the curve is probed."""
 SAVE_EVERY = 0.05
 KINDS = ("linear", "knn")
+INITIALISATIONS = 3
+"""Random encoders beside every training seed: their scores scatter more than trained ones'."""
 CLOCK, RESULT = "clock.json", "learning.json"
 
 
@@ -135,7 +137,8 @@ def probes(path: Path, job: Job, elapsed: Sequence[tuple[float, float]]) -> dict
         for split in ("train", "test")
     )
     random_init = partial(untrained, opened.config)
-    table = probe(load(path), train, test, kinds=KINDS, random_init=random_init, seeds=[job.seed])
+    seeds = range(INITIALISATIONS * job.seed, INITIALISATIONS * (job.seed + 1))
+    table = probe(load(path), train, test, kinds=KINDS, random_init=random_init, seeds=seeds)
     few = [some(images, job.subset) for images in (train, test)]
     curve = []
     for step, model in checkpoints(opened):

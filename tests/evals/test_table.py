@@ -5,7 +5,7 @@ import json
 import pytest
 
 from openjepa.errors import UserError
-from openjepa.evals.table import ProbeTable, Score, combine, student, wilson
+from openjepa.evals.table import INITIALISATIONS, ProbeTable, Score, combine, student, wilson
 
 
 def test_wilson_equals_known_values():
@@ -83,3 +83,19 @@ def test_tables_of_another_shape_do_not_combine(table):
         combine([table, ProbeTable(table.scores[:1])])
     with pytest.raises(UserError, match="same rows and probes"):
         combine([])
+
+
+def test_random_initialisations_of_several_tables_count_one_by_one():
+    def of(*values: float) -> ProbeTable:
+        scores = [
+            Score("model", "knn", 1.0, values[:1], 1000),
+            Score("random init", "knn", 1.0, values[1:], 1000, INITIALISATIONS, ("mean",) * len(values[1:])),
+        ]
+        return ProbeTable(scores)
+
+    both = combine([of(0.9, 0.6, 0.7, 0.8), of(0.8, 0.5, 0.6, 0.7)])
+    assert both.score("model", "knn").values == (0.9, 0.8)
+    random = both.score("random init", "knn")
+    assert random.values == (0.6, 0.7, 0.8, 0.5, 0.6, 0.7)
+    assert random.interval == student(random.values)
+    assert random.over == INITIALISATIONS

@@ -21,7 +21,7 @@ from openjepa.evals.methods import Chosen, LinearProbe, Method, NeighbourProbe, 
 from openjepa.evals.plan import Plan, make_plan
 from openjepa.evals.probes import NEIGHBOURS, accuracy, standardise_
 from openjepa.evals.splits import Images, Rows
-from openjepa.evals.table import ProbeTable, Score
+from openjepa.evals.table import INITIALISATIONS, ProbeTable, Score
 
 Kind = Literal["linear", "knn", "attentive"]
 
@@ -202,4 +202,4 @@ def _score(row: str, cell: Cell, results: list[Result], tested: int) -> Score:
         over = "draws of the labels" if len(values[0]) > 1 else ""
         return Score(row, kind, share, tuple(values[0]), tested, over, choices)
     means = tuple(math.fsum(v) / len(v) for v in values)
-    return Score(row, kind, share, means, tested, "random initialisations", choices)
+    return Score(row, kind, share, means, tested, INITIALISATIONS, choices)

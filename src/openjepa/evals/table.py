@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from openjepa.errors import UserError
+
+INITIALISATIONS = "random initialisations"
+"""What a random encoder's scores are repeated over."""
 
 Z95 = 1.959964  # the normal distribution's 97.5 % quantile
 
@@ -130,7 +133,8 @@ class ProbeTable:
 def combine(tables: Sequence[ProbeTable], over: str = "training seeds") -> ProbeTable:
     """One table from several of the same shape, e.g. of models trained with different seeds.
 
-    Each table gives one value per cell (its mean); the interval is then Student's over the tables.
+    Each table gives one value per cell (its mean); the interval is then Student's over the tables. Random
+    initialisations, where a table has several, are repetitions of one another and count one by one.
     Rows that are the same in every table because nothing in them was trained (raw pixels) stay single.
 
     Raises:
@@ -146,9 +150,14 @@ def combine(tables: Sequence[ProbeTable], over: str = "training seeds") -> Probe
         if len(group) == 1 or all(score.values == group[0].values for score in group):
             merged.append(group[0])
             continue
+        first = group[0]
+        if first.over == INITIALISATIONS:
+            values = tuple(value for score in group for value in score.values)
+            choices = tuple(choice for score in group for choice in score.choices)
+            merged.append(replace(first, values=values, choices=choices))
+            continue
         choices = tuple(_common(score.choices) for score in group if score.choices)
         values = tuple(score.mean for score in group)
-        first = group[0]
         merged.append(Score(first.row, first.kind, first.labels, values, first.tested, over, choices))
     return ProbeTable(merged, list(dict.fromkeys(note for table in tables for note in table.notes)))
 
