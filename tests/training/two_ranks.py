@@ -1,9 +1,11 @@
 """What `test_two_ranks.py` starts under torchrun: the first gradients and a short run of each case."""
 
 import sys
+import weakref
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_file
 
 from openjepa.parallel import rank
@@ -32,6 +34,7 @@ def main(out: Path) -> None:
     """Rank 0 writes `case.safetensors` and the run `case` for each."""
     torch.set_num_threads(1)
     with process_group():
+        group = weakref.ref(dist.group.WORLD)
         for case in CASES:
             recipe, dotted = options(case)
             gradients, _ = small.first_gradients(recipe, dotted)
@@ -43,6 +46,7 @@ def main(out: Path) -> None:
                 k: v for k, v in dotted.items() if not (dotted.get("guard") == "none" and k[:6] == "guard.")
             }
             train(recipe, data=small.pixels(), out=out / case, options=dotted)
+    assert group() is None, "whoever holds the process group keeps its threads, which may abort the exit"
 
 
 if __name__ == "__main__":

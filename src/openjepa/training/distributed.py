@@ -6,9 +6,11 @@ With `--max-restarts`, set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun its
 agent's shared store find each other's old addresses there and fail to connect.
 """
 
+import importlib
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -29,6 +31,10 @@ def process_group() -> Generator[torch.device]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if ours:
+        # Imported first, since its functions bind the group that exists at import as a default argument. DDP would
+        # import it too late: the group, and with it gloo's threads, would outlive `destroy_process_group`, and a thread
+        # that gives back its last tensor only while the interpreter ends needs the GIL and aborts the process.
+        importlib.import_module("torch.distributed.nn.functional")
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
@@ -44,12 +50,12 @@ class LossOf(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Tensor, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Any, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         output = self.model(batch, rng)
         return output.loss, output.terms
 
 
-def replicate(model: JEPA, batch: Tensor, rng: Rng) -> nn.Module:
+def replicate(model: JEPA, batch: Any, rng: Rng) -> nn.Module:
     """The model's loss, whose gradients are averaged over processes.
 
     DDP waits for every parameter's gradient. Recipes may leave some without (a mask token where nothing is replaced):
