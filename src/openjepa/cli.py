@@ -27,6 +27,15 @@ World models (pldm, lewm) learn from episodes, all others from images. Every cho
 `openjepa train RECIPE --help` lists the recipe's options with their values.
 """
 
+PLAN_HELP = """\
+Every number of the protocol is set by its dotted name:
+
+  openjepa plan RUN --planner mppi --planner.horizon 20 --planner.samples 500
+  openjepa plan RUN-0 RUN-1 RUN-2 --episodes 100 --seed 1 --out result.json
+  openjepa plan RUN --cost.reduce last --difficulty "{distance: [0, 20]}" --baselines "[random, expert]"
+  openjepa plan --protocol result.json
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exits with 2 and one sentence on a mistake that the user can mend."""
@@ -47,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     own, changes = list(arguments), {}
-    if own[:1] == ["train"]:
-        own, changes = _split(own, _commands(parser)["train"]._option_string_actions)
+    if own[:1] in (["train"], ["plan"]):
+        own, changes = _split(own, _commands(parser)[own[0]]._option_string_actions)
     args, rest = parser.parse_known_args(own)
     if rest:
         nearest = _nearest(rest[0], _commands(parser)[args.command]._option_string_actions)
@@ -112,7 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--json", action="store_true", help="print the result as JSON and no progress")
 
     collect = command(
-        "collect", _collect, "record episodes of a world, to train a world model on; goes on where it was interrupted"
+        "collect",
+        _collect,
+        "record episodes of a world, to train a world model on; goes on where it was interrupted",
     )
     collect.add_argument("world", help="e.g. two-rooms, maze or cart-pole")
     collect.add_argument("--episodes", type=int, default=1000, help="how many the folder is to hold")
@@ -137,6 +148,29 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=0, help="of validation splits, label draws, random encoders"
     )
     probe.add_argument("--json", action="store_true", help="print the table as JSON")
+
+    plan = command(
+        "plan",
+        _plan,
+        "plan with world models in a world: success beside chance, imitation and the truth",
+        epilog=PLAN_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    plan.add_argument(
+        "runs", nargs="*", metavar="RUN", help="a world model; several of one recipe are combined"
+    )
+    plan.add_argument("--env", help="the world (default: that of the run's episodes)")
+    plan.add_argument(
+        "--protocol", metavar="FILE", help="play a saved protocol, or that of a saved result, again"
+    )
+    plan.add_argument("--surprise", action="store_true", help="also: is it surprised by what cannot be?")
+    plan.add_argument(
+        "--probes", type=int, metavar="FRAMES", help="also: physical state from latents of so many frames"
+    )
+    plan.add_argument(
+        "--out", metavar="FILE", help="the result as JSON (default, of one run: plan.json in it)"
+    )
+    plan.add_argument("--json", action="store_true", help="print the result as JSON")
 
     embed = command("embed", _embed, "write one feature vector per image, in bounded memory")
     embed.add_argument("run_dir", metavar="RUN")
@@ -277,6 +311,38 @@ def _probe(args: argparse.Namespace) -> None:
             progress=waiting,
         )
     print(json.dumps(table.to_dict()) if args.json else table)
+
+
+def _plan(args: argparse.Namespace) -> None:
+    import warnings
+
+    from openjepa.evals import planning
+    from openjepa.waiting import Waiting
+
+    if args.protocol and (args.runs or args.env or args.changes):
+        raise UserError(
+            "--protocol says everything that the numbers depend on: give no run or option beside it"
+        )
+    with Waiting() as waiting, warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"openjepa: {message}", file=sys.stderr)  # ty: ignore[invalid-assignment]
+        protocol = (
+            planning.Protocol.read(args.protocol)
+            if args.protocol
+            else planning.protocol_for(args.runs, args.env, args.changes)
+        )
+        result = planning.evaluate(protocol, waiting)
+        found: dict[str, Any] = result.to_dict()
+        tables: list[Any] = [result]
+        if args.surprise:
+            tables += (surprises := planning.surprises(protocol, progress=waiting))
+            found["surprise"] = [table.to_dict() for table in surprises]
+        if args.probes:
+            tables += (states := planning.states(protocol, args.probes, waiting))
+            found["state"] = [table.to_dict() for table in states]
+    out = args.out or (f"{args.runs[0]}/plan.json" if len(args.runs) == 1 else None)
+    if out:
+        planning.write(out, found)
+    print(json.dumps(found) if args.json else "\n\n".join(map(str, tables)))
 
 
 def _embed(args: argparse.Namespace) -> None:

@@ -1,0 +1,25 @@
+"""What a world model is worth: success of its plans, surprise at what cannot be, physical state in its latents."""
+
+from openjepa.evals.planning.evaluate import evaluate, states, surprises
+from openjepa.evals.planning.play import Outcome
+from openjepa.evals.planning.protocol import Protocol, fingerprint, protocol_for, write
+from openjepa.evals.planning.result import PlanningResult, Row
+from openjepa.evals.planning.state import StateTable, probe_state
+from openjepa.evals.planning.surprise import SurpriseTable, surprise
+
+__all__ = [
+    "Outcome",
+    "PlanningResult",
+    "Protocol",
+    "Row",
+    "StateTable",
+    "SurpriseTable",
+    "evaluate",
+    "fingerprint",
+    "probe_state",
+    "protocol_for",
+    "states",
+    "surprise",
+    "surprises",
+    "write",
+]

@@ -1,0 +1,133 @@
+"""Playing a protocol: every model, and beside it what chance, imitation and the truth achieve on the same problems."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from openjepa.evals.features import Progress
+from openjepa.evals.planning.clips import Violation
+from openjepa.evals.planning.cloning import clone, open_windows
+from openjepa.evals.planning.play import Outcome, Player, play, problems
+from openjepa.evals.planning.players import Chance, Cloned, Expert, Planned, Simulating
+from openjepa.evals.planning.protocol import Protocol
+from openjepa.evals.planning.result import PlanningResult, Row
+from openjepa.evals.planning.state import StateTable, probe_state
+from openjepa.evals.planning.surprise import SurpriseTable, surprise
+from openjepa.recipes.worlds import EpisodeWindows
+from openjepa.world_model import WorldJEPA
+from openjepa.worlds import World
+from openjepa.worlds.planar import Planar
+
+NAMES = {
+    "random": "random policy",
+    "cloning": "behaviour cloning",
+    "expert": "expert",
+    "oracle": "oracle planner",
+}
+
+
+def evaluate(protocol: Protocol, progress: Progress | None = None) -> PlanningResult:
+    """Play all episodes; a function of the protocol alone, but for the seconds.
+
+    Args:
+        progress: called as (what, done, total).
+
+    Raises:
+        UserError: see `Protocol.world`, `Protocol.load` and `clone`; a planner for the other kind of actions.
+
+    Warns:
+        UserWarning: a horizon beyond what a model was trained for.
+    """
+    world = protocol.world()
+    models = protocol.load(world)
+    planned = [Planned(model, protocol) for model in models]
+    samples = _samples(models, protocol)  # mistakes show before anything is played
+    table = _Table(protocol, world, progress)
+    rows = [table.row("planning", planned)]
+    for name in protocol.baselines:
+        players: Iterable[Player] = (_informed(name, protocol) for _ in models)
+        if name == "cloning":
+            players = (
+                Cloned(model, clone(model, windows, protocol.cloning, protocol.seed, progress))
+                for model, windows in zip(models, samples, strict=True)
+            )
+        rows.append(table.row(NAMES[name], players))
+    return PlanningResult(protocol, tuple(rows))
+
+
+def surprises(protocol: Protocol, clips: int = 100, progress: Progress | None = None) -> list[SurpriseTable]:
+    """Violation of expectation, for each model (see `surprise`): teleports, and walls where the world has some."""
+    world, found = protocol.world(), []
+    violations: tuple[Violation, ...] = ("teleport", "wall") if isinstance(world, Planar) else ("teleport",)
+    for trained, model in zip(protocol.models, protocol.load(world), strict=True):
+        if progress is not None:
+            progress("surprise", len(found), len(protocol.models))
+        table = surprise(
+            model, world, violations=violations, clips=clips, seed=protocol.seed, name=trained.run
+        )
+        found.append(table)
+    return found
+
+
+def states(protocol: Protocol, frames: int = 1, progress: Progress | None = None) -> list[StateTable]:
+    """Physical state from each model's latents of so many frames (see `probe_state`)."""
+    models = protocol.load(protocol.world())
+    return [
+        probe_state(
+            model, open_windows(model, protocol.data), frames=frames, seed=protocol.seed, progress=progress
+        )
+        for model in models
+    ]
+
+
+def _samples(models: Sequence[WorldJEPA], protocol: Protocol) -> list[EpisodeWindows]:
+    """What each model's behaviour cloning learns from; runs on the same data share it."""
+    if "cloning" not in protocol.baselines:
+        return []
+    opened: dict[str, EpisodeWindows] = {}
+    for model in models:
+        if model.config.data not in opened:
+            opened[model.config.data] = open_windows(model, protocol.data)
+    return [opened[model.config.data] for model in models]
+
+
+def _informed(name: str, protocol: Protocol) -> Player:
+    """The baselines that no model enters."""
+    if name == "random":
+        return Chance(protocol.seed)
+    return Expert() if name == "expert" else Simulating(protocol.oracle, protocol.seed)
+
+
+class _Table:
+    """What all rows share."""
+
+    def __init__(self, protocol: Protocol, world: World, progress: Progress | None) -> None:
+        self.protocol, self.world, self.progress = protocol, world, progress
+
+    def row(self, name: str, players: Iterable[Player]) -> Row:
+        """One player for each model's episodes."""
+        outcomes: list[Outcome] = []
+        seconds: list[float] = []
+        runs = 0
+        for runs, player in enumerate(players, 1):
+            first = (runs - 1) * self.protocol.episodes
+            for start in range(0, self.protocol.episodes, self.protocol.batch):
+                count = min(self.protocol.batch, self.protocol.episodes - start)
+                numbers = range(first + start, first + start + count)
+                found, taken = self._group(name, player, numbers, len(outcomes))
+                outcomes += found
+                seconds += taken
+        p50, p99 = np.percentile(seconds or [0.0], [50, 99]).tolist()
+        return Row(name, tuple(outcomes), runs, p50, p99)
+
+    def _group(
+        self, name: str, player: Player, numbers: range, before: int
+    ) -> tuple[list[Outcome], list[float]]:
+        protocol, total = self.protocol, self.protocol.episodes * len(self.protocol.models)
+
+        def tick(done: int) -> None:
+            if self.progress is not None:
+                self.progress(f"episodes of {name}", before + done, total)
+
+        given = problems(self.world, protocol.seed, numbers, protocol.factors, protocol.difficulty)
+        return play(player, given, protocol.budget or self.world.max_steps, protocol.seed, tick)

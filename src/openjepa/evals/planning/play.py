@@ -1,0 +1,196 @@
+"""Episodes of one who acts in n worlds at once, all in step; each ends at its goal, at an error or by its budget."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from openjepa.worlds import State, World
+
+TASKS, CHANCE = 1, 2
+"""Streams of random numbers: of starts and goals, of what a world leaves to chance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problems:
+    """n starts with their goals.
+
+    Attributes:
+        numbers: `[n]`, of the episodes.
+        start, goal: n worlds each, of the same layouts.
+    """
+
+    world: World
+    numbers: list[int]
+    start: State
+    goal: State
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one episode; equal where everything is but the seconds.
+
+    Attributes:
+        number: of the episode.
+        success: whether the goal was reached.
+        steps: environment steps taken.
+        distance: from start to goal, by the world's `distance`.
+        final: from where it ended to the goal.
+        danger: steps in a dangerous zone.
+        predictions: one-step predictions of the world model (of the oracle: simulated steps) that were asked for.
+        error: what the world raised; such an episode has failed.
+        p50, p99: seconds that it took to find an action, for all episodes side by side, over the episode's steps.
+    """
+
+    number: int
+    success: bool
+    steps: int
+    distance: float
+    final: float
+    danger: int = 0
+    predictions: int = 0
+    error: str = ""
+    p50: float = field(default=0.0, compare=False)
+    p99: float = field(default=0.0, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+class Player(Protocol):
+    """Acts in n worlds.
+
+    Attributes:
+        sees: whether it needs frames.
+        predictions: asked of a model so far, for each problem that still runs.
+    """
+
+    @property
+    def sees(self) -> bool: ...
+    @property
+    def predictions(self) -> int: ...
+    def begin(self, problems: Problems) -> None:
+        """New episodes."""
+        ...
+
+    def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
+        """Actions `[n, A]` (`[n]` integers where discrete); those of rows that are not `active` are ignored.
+
+        Args:
+            state: the truth, for those who may know it.
+            frames: `[n, C, H, W]`.
+            active: `[n]` bool.
+        """
+        ...
+
+
+def problems(
+    world: World, seed: int, numbers: Sequence[int], factors: dict[str, Any], difficulty: dict[str, Any]
+) -> Problems:
+    """Starts and goals, each a function of seed and number.
+
+    Raises:
+        UserError: an unknown factor or difficulty, or no goal of that difficulty.
+    """
+    found = [
+        world.task(1, np.random.default_rng([seed, TASKS, number]), factors, **difficulty)
+        for number in numbers
+    ]
+    starts, goals = (State.concatenate(side) for side in zip(*found, strict=True))
+    return Problems(world, list(numbers), starts, goals)
+
+
+def play(
+    player: Player, given: Problems, budget: int, seed: int, tick: Callable[[int], None] = lambda done: None
+) -> tuple[list[Outcome], list[float]]:
+    """One episode of each problem.
+
+    Args:
+        budget: environment steps.
+        seed: of what the world leaves to chance.
+        tick: told how many episodes are over.
+
+    Returns:
+        Their outcomes, and the seconds of every call of `act`.
+    """
+    episodes = _Episodes(player, given, np.random.default_rng([seed, CHANCE, given.numbers[0]]))
+    while episodes.active.any() and len(episodes.seconds) < budget:
+        episodes.step()
+        tick(int((~episodes.active).sum()))
+    return episodes.outcomes(), episodes.seconds
+
+
+@dataclass(frozen=True, eq=False)
+class _Arrival:
+    """Some worlds one step later."""
+
+    state: State
+    frames: NDArray[np.uint8] | None
+    solved: NDArray
+    danger: NDArray
+
+
+class _Episodes:
+    """Those under way; whose episode is over keeps the state in which it ended."""
+
+    def __init__(self, player: Player, given: Problems, rng: Generator) -> None:
+        self.player, self.given, self.rng = player, given, rng
+        self.state, n = given.start, len(given)
+        self.success = given.world.solved(given.start, given.goal)
+        self.active = ~self.success
+        self.steps, self.danger, self.predictions = (np.zeros(n, np.int64) for _ in range(3))
+        self.errors = [""] * n
+        self.seconds: list[float] = []
+        self.frames = given.world.render(given.start) if player.sees else None
+        player.begin(given)
+
+    def step(self) -> None:
+        before, began = self.player.predictions, time.perf_counter()
+        actions = np.asarray(self.player.act(self.state, self.frames, self.active.copy()))
+        self.seconds.append(time.perf_counter() - began)
+        rows = np.flatnonzero(self.active)
+        self.predictions[rows] += self.player.predictions - before
+        self.steps[rows] += 1
+        try:
+            self._take_in(rows, self._arrive(rows, actions[rows]))
+        except Exception:  # whatever it is; by themselves, the others go on
+            for row in rows:
+                try:
+                    self._take_in(row[None], self._arrive(row[None], actions[row[None]]))
+                except Exception as error:
+                    self.errors[row], self.active[row] = f"{type(error).__name__}: {error}", False
+
+    def outcomes(self) -> list[Outcome]:
+        world, given = self.given.world, self.given
+        before, after = world.distance(given.start, given.goal), world.distance(self.state, given.goal)
+        found = []
+        for i, number in enumerate(given.numbers):
+            taken = self.seconds[: self.steps[i]] or [0.0]
+            p50, p99 = np.percentile(taken, [50, 99]).tolist()
+            counts = [int(values[i]) for values in (self.steps, self.danger, self.predictions)]
+            success = bool(self.success[i]) and not self.errors[i]
+            ends = float(before[i]), float(after[i])
+            found.append(Outcome(number, success, counts[0], *ends, *counts[1:], self.errors[i], p50, p99))
+        return found
+
+    def _arrive(self, rows: NDArray, actions: NDArray) -> _Arrival:
+        world = self.given.world
+        state = world.step(self.state.take(rows), actions, self.rng)
+        frames = world.render(state) if self.player.sees else None
+        return _Arrival(state, frames, world.solved(state, self.given.goal.take(rows)), world.danger(state))
+
+    def _take_in(self, rows: NDArray, arrival: _Arrival) -> None:
+        self.state = self.state.put(rows, arrival.state)
+        if self.frames is not None and arrival.frames is not None:
+            self.frames[rows] = arrival.frames
+        self.danger[rows] += arrival.danger
+        self.success[rows] = arrival.solved
+        self.active[rows] = ~arrival.solved

@@ -1,0 +1,169 @@
+"""Who is evaluated: plans with a world model, and beside them chance, imitation and the truth."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from openjepa.agent import Agent, Policy, Task
+from openjepa.agent.actor import space_of
+from openjepa.agent.perception import Perception
+from openjepa.agent.planners import PlannerChoice, as_space, streams
+from openjepa.agent.protocols import WorldModel
+from openjepa.evals.planning.play import Problems
+from openjepa.evals.planning.protocol import Protocol
+from openjepa.worlds import Oracle, Random, State
+from openjepa.worlds.oracle import Simulated
+
+RANDOM = 3
+"""Stream of random numbers of the random policy."""
+
+
+class Planned:
+    """The agent, in mode 2 with a world model.
+
+    Raises:
+        UserError: a planner for the other kind of actions.
+
+    Warns:
+        UserWarning: a horizon beyond what the model was trained for.
+    """
+
+    sees = True
+
+    def __init__(self, model: WorldModel, protocol: Protocol) -> None:
+        self._model, cost = Counted(model), protocol.cost
+        self._agent = Agent(
+            self._model,
+            protocol.planner,
+            Task({"goal": cost.goal, "effort": cost.effort}),
+            seed=protocol.seed,
+            distance=cost.distance,
+            reduce=cost.reduce,
+            batch=protocol.candidates,
+        )
+
+    @property
+    def predictions(self) -> int:
+        return self._model.predictions
+
+    def begin(self, problems: Problems) -> None:
+        self._agent.memory.clear()
+        self._agent.begin(len(problems), problems.world.render(problems.goal), problems.numbers)
+
+    def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
+        return self._agent.step(frames, active.tolist())
+
+
+class Cloned:
+    """A policy on a world model's latents (see `cloning.clone`): a block of actions at a time, no look-ahead."""
+
+    sees = True
+    predictions = 0
+
+    def __init__(self, model: WorldModel, policy: Policy) -> None:
+        self._model, self._policy, self._space = model, policy, space_of(model)
+        self._perception = Perception(model)
+
+    def begin(self, problems: Problems) -> None:
+        self._goal = self._perception.look(torch.from_numpy(problems.world.render(problems.goal)))
+        self._queue: list[NDArray] = []
+
+    def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
+        if not self._queue:
+            assert frames is not None
+            latents = self._perception.look(torch.from_numpy(frames))
+            block = self._space.unfold(self._policy.act(latents, self._goal)[:, None])
+            self._queue = list(block.cpu().numpy().swapaxes(0, 1))
+        return self._queue.pop(0)
+
+
+class Chance:
+    """Uniformly random actions."""
+
+    sees = False
+    predictions = 0
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def begin(self, problems: Problems) -> None:
+        self._policy = Random(problems.world)
+        self._rng = np.random.default_rng([self._seed, RANDOM, problems.numbers[0]])
+
+    def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
+        return self._policy.act(state, self._rng)
+
+
+class Expert:
+    """The world's own controller, which knows state and layout."""
+
+    sees = False
+    predictions = 0
+
+    def begin(self, problems: Problems) -> None:
+        self._oracle, self._goal = Oracle(problems.world), problems.goal
+
+    def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
+        return self._oracle(state, self._goal)
+
+
+class Simulating:
+    """A planner whose world model is the world and whose cost is the true distance to the goal."""
+
+    sees = False
+
+    def __init__(self, planner: PlannerChoice, seed: int) -> None:
+        self._planner, self._seed, self.predictions = planner, seed, 0
+
+    def begin(self, problems: Problems) -> None:
+        self._problems, self._space = problems, as_space(problems.world.actions)
+        self._generators = streams(self._seed, problems.numbers)
+        self._start: Tensor | None = None
+        self._queue: list[NDArray] = []
+
+    def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
+        if not self._queue:
+            self._plan(state, np.flatnonzero(active))
+        return self._queue.pop(0)
+
+    def _plan(self, state: State, rows: NDArray) -> None:
+        goal, index = self._problems.goal, torch.from_numpy(rows)
+        cost = Simulated(self._problems.world, state.take(rows), goal.take(rows), self._seed)
+
+        def counted(actions: Tensor) -> Tensor:
+            self.predictions += actions.shape[1] * actions.shape[2]
+            return cost(actions)
+
+        start = None if self._start is None else self._start[index]
+        generators = [self._generators[row] for row in rows]
+        plan = self._planner.plan(counted, self._space, generators, start)
+        steps = self._planner.execute
+        actions = self._space.neutral.repeat(len(state), steps, 1)
+        actions[index] = plan.actions[:, :steps]
+        self._queue = list(actions.numpy().swapaxes(0, 1))
+        shifted = plan.shifted(steps, self._space)
+        if self._start is None:
+            self._start = shifted.new_zeros(len(state), *shifted.shape[1:])
+        self._start[index] = shifted
+
+
+class Counted(nn.Module):
+    """A world model that counts the predictions asked of it for each problem."""
+
+    def __init__(self, model: WorldModel) -> None:
+        super().__init__()
+        self.model, self.predictions = model, 0
+        self.block, self.history = model.block, model.history
+        self.horizon, self.actions = model.horizon, model.actions
+
+    def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
+        """As the model's."""
+        return self.model.encode(frames, actions)
+
+    def rollout(
+        self, state: Tensor, actions: Tensor, z: Tensor | None = None, past: Tensor | None = None
+    ) -> Tensor:
+        """As the model's."""
+        self.predictions += actions.shape[1] * actions.shape[2]
+        return self.model.rollout(state, actions, z=z, past=past)

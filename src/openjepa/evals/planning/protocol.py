@@ -1,0 +1,229 @@
+"""A planning evaluation as a data object, saved as one JSON that re-runs to the same number."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field
+from torch import nn
+
+from openjepa.agent.cost import Reduce
+from openjepa.agent.planners import CEM, Planner
+from openjepa.config import Config, override
+from openjepa.errors import UserError
+from openjepa.hub import store
+from openjepa.training import Run, load
+from openjepa.world_model import WorldJEPA
+from openjepa.worlds import Box, World, make
+
+Baseline = Literal["random", "cloning", "expert", "oracle"]
+"""What stands beside the plans: a random policy, goal-conditioned behaviour cloning, the world's own expert, and the
+oracle, a planner on the true simulator."""
+
+
+class Trained(Config):
+    """A world model."""
+
+    run: str
+    """Directory that `openjepa train` has written."""
+    weights: str = ""
+    """SHA-256 of its weights (see `fingerprint`); empty: whatever is there."""
+
+
+class GoalCost(Config):
+    """What a plan is to minimise, in latent space."""
+
+    goal: float = Field(1.0, gt=0)
+    """Weight of the distance to the goal."""
+    effort: float = Field(0.0, ge=0)
+    """Weight of the actions' mean square, in half ranges of their bounds."""
+    distance: Literal["l2", "l1", "cosine"] = "l2"
+    reduce: Reduce = "sum"
+    """Whether every imagined state counts (PLDM, EB-JEPA), or the last alone (LeWM)."""
+
+
+class Cloning(Config):
+    """Goal-conditioned behaviour cloning: the action taken, from the state and a later state of the same episode."""
+
+    frames: int = Field(20_000, ge=1)
+    """The most frames of the run's training episodes to learn from."""
+    updates: int = Field(2_000, ge=1)
+    batch: int = Field(256, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    hidden: int = Field(256, ge=1)
+    layers: int = Field(2, ge=0)
+    """Hidden layers."""
+
+
+class Protocol(Config):
+    """Everything that the numbers of an evaluation depend on.
+
+    Every model plays `episodes` of its own: model i those numbered from `i * episodes` on. Start and goal are functions
+    of seed and number alone.
+    """
+
+    models: tuple[Trained, ...] = Field(min_length=1)
+    """Runs of one recipe, e.g. its training seeds."""
+    env: str
+    """Name of the world."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Of the world, as `openjepa.worlds.make` takes them."""
+    factors: dict[str, Any] = Field(default_factory=dict)
+    """Factors of variation that are fixed, by name."""
+    difficulty: dict[str, Any] = Field(default_factory=dict)
+    """Of the goals, by the world's names; what is not named is as the world's own protocol has it."""
+    episodes: int = Field(100, ge=1)
+    """Of each model."""
+    budget: int | None = Field(None, ge=1)
+    """Environment steps of an episode; none: the world's `max_steps`."""
+    seed: int = Field(0, ge=0)
+    """Of starts, goals and the planners' noise."""
+    planner: Planner = CEM()
+    cost: GoalCost = GoalCost()
+    batch: int = Field(50, ge=1)
+    """Episodes that run side by side and are planned together."""
+    candidates: int | None = Field(None, ge=1)
+    """The most candidates that the model is given at a time; none: all."""
+    baselines: tuple[Baseline, ...] = ("random", "cloning", "expert", "oracle")
+    cloning: Cloning = Cloning()
+    oracle: CEM = CEM(horizon=8, execute=4, samples=64, iterations=3, elites=8)
+    """Of the planner on the true simulator; its steps are the environment's, its cost the true distance."""
+    data: str = ""
+    """Episodes for cloning; empty: those that each model was trained on."""
+
+    def world(self) -> World:
+        """Raises UserError for an unknown world, option, factor or difficulty."""
+        world = make(self.env, **self.options)
+        for name in self.baselines:
+            if name == "oracle" and isinstance(world.actions, int):
+                raise UserError(
+                    f"{self.env}: the oracle plans continuous actions, these are discrete: leave it out of baselines"
+                )
+        return world
+
+    def load(self, world: World) -> list[WorldJEPA]:
+        """The models.
+
+        Raises:
+            UserError: not a world model, other weights than the protocol's, or made for other frames or actions.
+        """
+        models = []
+        for trained in self.models:
+            model = load_world_model(trained.run)
+            if trained.weights and fingerprint(model) != trained.weights:
+                raise UserError(
+                    f"{trained.run} holds other weights than the protocol was made with: give the same run, or make a "
+                    "new protocol"
+                )
+            check_fit(world, model, trained.run)
+            models.append(model)
+        return models
+
+    def save(self, path: str | Path) -> None:
+        """Raises UserError when it cannot be written."""
+        write(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """A saved protocol, or that of a saved result.
+
+        Raises:
+            UserError: missing, not JSON, or no protocol.
+        """
+        try:
+            data = json.loads(Path(path).read_text())
+        except (OSError, ValueError) as error:
+            reason = store.reason(error)
+            raise UserError(
+                f"{path} cannot be read as a protocol ({reason}): give a file of `openjepa plan`"
+            ) from None
+        if not isinstance(data, dict):
+            raise UserError(f"{path} is no protocol: give a file that `openjepa plan --out` has written")
+        try:
+            return cls.parse(data.get("protocol", data))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+
+def protocol_for(
+    runs: Sequence[str], env: str | None = None, changes: Mapping[str, str] | None = None
+) -> Protocol:
+    """The protocol for some runs: world and options are those of the first run's episodes, unless another is named.
+
+    Args:
+        changes: dotted options on top, as on the command line: `{"planner": "mppi", "planner.horizon": "20"}`.
+
+    Raises:
+        UserError: no run, not a world model, no world to be told from its data, an unknown option.
+    """
+    if not runs:
+        raise UserError("name at least one run of a world model, or a --protocol")
+    loaded = [load_world_model(run) for run in runs]
+    models = [
+        {"run": str(run), "weights": fingerprint(model)} for run, model in zip(runs, loaded, strict=True)
+    ]
+    about = Run.open(runs[0]).about["data"].get("about", {})
+    env = env or about.get("world")
+    if env is None:
+        raise UserError(
+            f"{runs[0]} does not say in which world its episodes were recorded: name it with --env"
+        )
+    options = about["options"] if env == about.get("world") else {"size": loaded[0].signal.size}
+    plain = Protocol.parse({"models": models, "env": env, "options": options}).model_dump(mode="json")
+    return Protocol.parse(override(Protocol, plain, changes or {}))
+
+
+def load_world_model(run: str | Path) -> WorldJEPA:
+    """The model of a run. Raises UserError when it is not a world model."""
+    model = load(run)
+    if not isinstance(model, WorldJEPA):
+        recipe = model.config.recipe
+        raise UserError(
+            f"{run} is a run of {recipe}, which learns from images: plan with a world model (pldm, lewm)"
+        )
+    return model
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over names, shapes and values of all weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {list(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_fit(world: World, model: WorldJEPA, name: str) -> None:
+    """Raises UserError where a world's frames or actions are not those that a model was trained on."""
+    if tuple(model.signal.frame) != tuple(world.frame):
+        raise UserError(
+            f"{name} was trained on frames {list(model.signal.frame)}, {world.name} gives {list(world.frame)}: "
+            "set options.size to the model's"
+        )
+    given, taken = world.actions, model.actions
+    if isinstance(given, int) or not isinstance(taken, Box):
+        if given != taken:
+            raise UserError(f"{name} was trained on {_said(taken)}, {world.name} takes {_said(given)}")
+        return
+    if given.size != taken.size:
+        raise UserError(f"{name} was trained on {_said(taken)}, {world.name} takes {_said(given)}")
+    if (taken.low < given.low - 1e-5).any() or (taken.high > given.high + 1e-5).any():
+        raise UserError(
+            f"{name} was trained on actions in {taken.low}..{taken.high}, {world.name} takes {given.low}..{given.high}"
+        )
+
+
+def write(path: str | Path, data: Any) -> None:
+    """JSON, whole or not at all; UserError when it cannot be written."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        store.replace_json(path, data)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({store.reason(error)}): name another file") from error
+
+
+def _said(actions: Any) -> str:
+    return f"{actions.size} numbers an action" if isinstance(actions, Box) else f"{actions} discrete actions"

@@ -1,0 +1,217 @@
+"""What an evaluation of planning found: successes with the interval that they deserve, by method, run and distance."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from openjepa.errors import UserError
+from openjepa.evals.planning.play import Outcome
+from openjepa.evals.planning.protocol import Protocol
+from openjepa.evals.table import wilson
+
+BINS = 4
+"""Of distance, with as many episodes each."""
+
+
+@dataclass(frozen=True)
+class Near:
+    """Successes among episodes whose goal lay `low` to `high` away."""
+
+    low: float
+    high: float
+    successes: int
+    episodes: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's, 95 %."""
+        return wilson(self.successes, self.episodes)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's episodes.
+
+    Attributes:
+        method: `planning` with a world model, or a baseline.
+        outcomes: in the order of their numbers.
+        runs: how many models they are of, in equal parts.
+        p50, p99: seconds that it took to find the actions of a step, for `batch` episodes side by side.
+    """
+
+    method: str
+    outcomes: tuple[Outcome, ...]
+    runs: int
+    p50: float
+    p99: float
+
+    @property
+    def successes(self) -> int:
+        return sum(outcome.success for outcome in self.outcomes)
+
+    @property
+    def rate(self) -> float:
+        """Share of the episodes that succeeded, 0..1."""
+        return self.successes / len(self.outcomes)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval over all episodes."""
+        return wilson(self.successes, len(self.outcomes))
+
+    @property
+    def rates(self) -> list[float]:
+        """Each run's."""
+        size = len(self.outcomes) // self.runs
+        parts = [self.outcomes[i * size : (i + 1) * size] for i in range(self.runs)]
+        return [sum(outcome.success for outcome in part) / size for part in parts]
+
+    @property
+    def errors(self) -> list[str]:
+        """What worlds raised."""
+        return [outcome.error for outcome in self.outcomes if outcome.error]
+
+    def by_distance(self, bins: int = BINS) -> list[Near]:
+        """Success against the distance of start and goal, in bins of equal size; fewer where distances repeat."""
+        away = np.array([outcome.distance for outcome in self.outcomes])
+        success = np.array([outcome.success for outcome in self.outcomes])
+        edges = np.unique(np.quantile(away, np.linspace(0, 1, bins + 1)))
+        which = np.searchsorted(edges[1:-1], away, side="right")
+        parts = [(which == i, low, high) for i, (low, high) in enumerate(_pairs(edges))]
+        return [
+            Near(low, high, int(success[rows].sum()), int(rows.sum()))
+            for rows, low, high in parts
+            if rows.any()
+        ]
+
+    def mean(self, what: str, successful: bool = False) -> float:
+        """Mean of an outcome's number over the episodes, or over those that succeeded; NaN where there is none."""
+        values = [getattr(o, what) for o in self.outcomes if o.success or not successful]
+        return math.fsum(values) / len(values) if values else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, the derived numbers included."""
+        low, high = self.interval
+        return {
+            "method": self.method,
+            "success": self.rate,
+            "low": low,
+            "high": high,
+            "runs": self.runs,
+            "rates": self.rates,
+            "by_distance": [
+                [near.low, near.high, near.successes, near.episodes] for near in self.by_distance()
+            ],
+            "seconds": {"p50": self.p50, "p99": self.p99},
+            "outcomes": [outcome.to_dict() for outcome in self.outcomes],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Row":
+        """The inverse of `to_dict`."""
+        outcomes = tuple(Outcome(**outcome) for outcome in data["outcomes"])
+        return cls(data["method"], outcomes, data["runs"], data["seconds"]["p50"], data["seconds"]["p99"])
+
+
+@dataclass(frozen=True)
+class PlanningResult:
+    """All rows of one protocol: planning first, then the baselines on the same problems."""
+
+    protocol: Protocol
+    rows: tuple[Row, ...]
+
+    def row(self, method: str = "planning") -> Row:
+        """Raises KeyError for a method that was not played."""
+        for row in self.rows:
+            if row.method == method:
+                return row
+        raise KeyError(f"{method} was not played")
+
+    def same_outcomes(self, other: "PlanningResult") -> bool:
+        """Whether every episode of every row went the same way; time does not count."""
+        return [(r.method, r.outcomes) for r in self.rows] == [(r.method, r.outcomes) for r in other.rows]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `Protocol.read` takes such a file too."""
+        return {
+            "protocol": self.protocol.model_dump(mode="json"),
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "PlanningResult":
+        """The inverse of `to_dict`. Raises UserError when it is none."""
+        try:
+            rows = tuple(Row.from_dict(row) for row in data["rows"])
+        except (KeyError, TypeError):
+            raise UserError(
+                "this is no result of a planning evaluation: it has no rows of outcomes"
+            ) from None
+        return cls(Protocol.parse(data["protocol"]), rows)
+
+    def __str__(self) -> str:
+        """Aligned text for people."""
+        table = [["", "success in %", "steps", "ends at", "predictions", "ms a step p50", "p99"]]
+        table += [_cells(row) for row in self.rows]
+        lines = _aligned(table)
+        first, protocol = self.rows[0], self.protocol
+        lines += [
+            "",
+            f"{len(first.outcomes)} episodes on {protocol.env}, seed {protocol.seed}; 95 % intervals: Wilson over "
+            "episodes.",
+            "Steps: mean over successes; ends at: mean distance to the goal; predictions: one-step, an episode; "
+            f"time: for up to {protocol.batch} episodes side by side.",
+        ]
+        if first.runs > 1:
+            rates = ", ".join(f"{100 * rate:.0f}" for rate in first.rates)
+            spread = float(np.std(first.rates, ddof=1))
+            lines += [
+                f"By run: {rates} % (mean {100 * first.rate:.1f}, standard deviation {100 * spread:.1f})."
+            ]
+        lines += ["", "Success in % by distance of start and goal:", *_aligned(_by_distance(self.rows))]
+        for row in self.rows:
+            if row.errors:
+                lines.append(f"{row.method}: {len(row.errors)} episodes ended in an error: {row.errors[0]}")
+        return "\n".join(lines)
+
+
+def _cells(row: Row) -> list[str]:
+    predictions = row.mean("predictions")
+    return [
+        row.method,
+        _percent(row.rate, row.interval),
+        "–" if not row.successes else f"{row.mean('steps', successful=True):.1f}",
+        f"{row.mean('final'):.3g}",
+        f"{predictions:,.0f}" if predictions else "–",
+        f"{1000 * row.p50:.1f}",
+        f"{1000 * row.p99:.1f}",
+    ]
+
+
+def _by_distance(rows: Sequence[Row]) -> list[list[str]]:
+    bins = rows[0].by_distance()
+    head = ["", *(f"{near.low:.3g} to {near.high:.3g}" for near in bins)]
+    body = [
+        [row.method, *(_percent(near.successes / near.episodes, near.interval) for near in row.by_distance())]
+        for row in rows
+    ]
+    return [head, *body]
+
+
+def _percent(rate: float, interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{100 * rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _aligned(table: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in table]
+
+
+def _pairs(edges: np.ndarray) -> list[tuple[float, float]]:
+    values = edges.tolist()
+    return [(values[0], values[0])] if len(values) == 1 else list(pairwise(values))

@@ -1,0 +1,249 @@
+"""Is physical state in the latents? Ridge regression of each variable, beside random initialisation and raw pixels.
+
+Fitted on episodes that the model was trained on, tested on those that were held out from it: never on other windows of
+the same episode. The strength of the ridge is chosen for each variable on a tenth of the fitting episodes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from openjepa.errors import UserError
+from openjepa.evals.features import PIXEL_SIDE, Progress
+from openjepa.evals.planning.cloning import encode_frames
+from openjepa.evals.probes import standardise_
+from openjepa.evals.runs import untrained
+from openjepa.recipes.worlds import EpisodeWindows
+from openjepa.world_model import WorldJEPA
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Of the ridge, beside features of unit variance."""
+RESAMPLES = 1000
+"""Of the test episodes, for the interval."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well one variable is read off one kind of feature.
+
+    Attributes:
+        row: `model`, `random init`, `raw pixels`.
+        variable: its name; of angles sine and cosine are fitted.
+        r2: of held-out episodes, 1 - SSE / SST; 0 is what their mean explains, negative is worse.
+        low, high: 95 % interval, of resampled test episodes.
+    """
+
+    row: str
+    variable: str
+    r2: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class StateTable:
+    """All fits, row by row.
+
+    Attributes:
+        frames: how many successive frames' features were given at a time.
+        fitted, tested: episodes.
+    """
+
+    fits: tuple[Fit, ...]
+    frames: int
+    fitted: int
+    tested: int
+
+    def fit(self, row: str, variable: str) -> Fit:
+        """Raises KeyError where there is none."""
+        return {(fit.row, fit.variable): fit for fit in self.fits}[row, variable]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; what is not a number is null."""
+        fits = [
+            {key: None if value != value else value for key, value in asdict(fit).items()}
+            for fit in self.fits
+        ]
+        return asdict(self) | {"fits": fits}
+
+    def __str__(self) -> str:
+        lines = [
+            f"Physical state from {self.frames} frame{'s' * (self.frames > 1)}: R² on {self.tested} held-out episodes "
+            f"of a ridge regression on {self.fitted}, 95 % intervals over episodes"
+        ]
+        wide = max(len(fit.variable) for fit in self.fits)
+        for fit in self.fits:
+            lines.append(
+                f"{fit.variable:<{wide}}  {fit.row:<12}{fit.r2:6.3f} [{fit.low:.3f}, {fit.high:.3f}]"
+            )
+        return "\n".join(lines)
+
+
+Features = Callable[[Tensor], Tensor]
+"""Of frames `[N, C, H, W]`: `[N, d]`."""
+
+
+def probe_state(
+    model: WorldJEPA,
+    samples: EpisodeWindows,
+    *,
+    frames: int = 1,
+    most: int = 10_000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> StateTable:
+    """Fit and test.
+
+    Args:
+        samples: the run's episodes (see `cloning.open_windows`).
+        frames: successive frames, a model step apart, whose features are joined: 2 where velocities matter.
+        most: the most samples to fit on, and to test on; spread over as many episodes as there are.
+        seed: of the random initialisation and of all draws.
+
+    Raises:
+        UserError: episodes without physical variables, or too few or too short for this.
+    """
+    if frames < 1:
+        raise UserError(f"frames={frames}: at least 1 is looked at")
+    if not samples.episodes.variables:
+        raise UserError(f"{samples.name} records no physical variables: there is nothing to probe for")
+    train, held = (
+        _Part(samples, numbers.tolist(), model.block, frames, most, seed) for numbers in samples.split()
+    )
+    random = cast(WorldJEPA, untrained(model.config, seed))
+    rows: dict[str, Features] = {
+        "model": lambda x: encode_frames(model, x).flatten(1).cpu(),
+        "random init": lambda x: encode_frames(random, x).flatten(1).cpu(),
+        "raw pixels": _pixels,
+    }
+    fits: list[Fit] = []
+    for done, (row, features) in enumerate(rows.items()):
+        if progress is not None:
+            progress("reading physical state", done, len(rows))
+        x, tested = train.features(features), held.features(features)
+        standardise_(x, tested)
+        foreseen = _regress(x, train.targets, train.episode, tested)
+        fits += [
+            Fit(row, name, *_r2(foreseen[:, i], held.targets[:, i], held.episode))
+            for i, name in enumerate(train.names)
+        ]
+    return StateTable(tuple(fits), frames, train.episodes, held.episodes)
+
+
+class _Part:
+    """Samples of some episodes: up to `most`, evenly from each.
+
+    Attributes:
+        targets: `[N, V]`, with sine and cosine in the place of angles.
+        episode: `[N]`, counted from 0.
+    """
+
+    def __init__(
+        self, samples: EpisodeWindows, numbers: list[int], block: int, frames: int, most: int, seed: int
+    ) -> None:
+        self._samples, self._numbers, self.episodes = samples, numbers, len(numbers)
+        random, span = np.random.default_rng([seed, len(numbers)]), (frames - 1) * block
+        share = max(1, most // len(numbers))
+        self._offsets = np.arange(frames) * block
+        self._starts, states, episode = [], [], []
+        for i, number in enumerate(numbers):
+            given = samples.episodes[number].state
+            able = np.flatnonzero(np.isfinite(given).all(1))
+            able = able[able >= span]  # of the last frame, whose variables are asked for
+            chosen = np.sort(random.permutation(able)[:share])
+            self._starts.append(chosen - span)
+            states.append(given[chosen])
+            episode.append(np.full(len(chosen), i))
+        self.episode = np.concatenate(episode)
+        if len(np.unique(self.episode)) < 2:
+            raise UserError(
+                f"{samples.name}: {len(np.unique(self.episode))} of {len(numbers)} episodes have {frames} frames with "
+                "known state: give more or longer episodes"
+            )
+        self.names, self.targets = _targets(samples.episodes.variables, np.concatenate(states))
+
+    def features(self, features: Features) -> Tensor:
+        """`[N, frames * d]`."""
+        found = []
+        for number, start in zip(self._numbers, self._starts, strict=True):
+            if len(start):
+                rows = (start[:, None] + self._offsets).ravel()
+                seen = torch.from_numpy(self._samples.episodes[number].frames[rows])
+                found.append(features(seen).float().unflatten(0, (len(start), -1)).flatten(1))
+        return torch.cat(found)
+
+
+def _targets(variables: Sequence[str], states: NDArray) -> tuple[list[str], NDArray]:
+    names: list[str] = []
+    columns: list[NDArray] = []
+    for name, column in zip(variables, states.T.astype(np.float64), strict=True):
+        if ("angle" in name and "veloc" not in name) or name == "theta":
+            names += [f"sin {name}", f"cos {name}"]
+            columns += [np.sin(column), np.cos(column)]
+        else:
+            names.append(name)
+            columns.append(column)
+    return names, np.stack(columns, 1)
+
+
+def _pixels(frames: Tensor) -> Tensor:
+    """Colours, averaged down to at most 32 rows and columns."""
+    side = min(PIXEL_SIDE, *frames.shape[-2:])
+    return adaptive_avg_pool2d(frames.float() / 255, side).flatten(1)
+
+
+def _regress(x: Tensor, targets: NDArray, episode: NDArray, tested: Tensor) -> NDArray:
+    """Predictions for `tested`, `[M, V]`; each variable's strength is chosen on every tenth episode."""
+    chosen = episode % 10 == 0
+    fit, check = torch.from_numpy(~chosen), torch.from_numpy(chosen)
+    y = torch.from_numpy(targets)
+    if not (fit.any() and check.any()):
+        return _Ridge(x, y).predict(tested, [1e-2] * y.shape[1])
+    ridge = _Ridge(x[fit], y[fit])
+    misses = [
+        (torch.from_numpy(ridge.predict(x[check], [strength] * y.shape[1])) - y[check]).square().mean(0)
+        for strength in STRENGTHS
+    ]
+    best = torch.stack(misses).argmin(0)
+    return _Ridge(x, y).predict(tested, [STRENGTHS[i] for i in best.tolist()])
+
+
+class _Ridge:
+    """Least squares with a penalty on the weights, for any strength, from one eigendecomposition."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        x = x.double()
+        self._x, self._y = x.mean(0), y.mean(0)
+        centred = x - self._x
+        self._power, self._basis = torch.linalg.eigh(centred.T @ centred / len(x))
+        self._answer = self._basis.T @ (centred.T @ (y - self._y) / len(x))
+
+    def predict(self, x: Tensor, strengths: Sequence[float]) -> NDArray:
+        """`[M, V]`, each variable by its own strength."""
+        shrunk = self._power.clamp(min=0)[:, None] + torch.tensor(strengths, dtype=torch.double)
+        return ((x.double() - self._x) @ (self._basis @ (self._answer / shrunk)) + self._y).numpy()
+
+
+def _r2(foreseen: NDArray, truth: NDArray, episode: NDArray) -> tuple[float, float, float]:
+    """R² and its 95 % interval, from resampled episodes; NaN where a variable never changes."""
+    ones = np.ones_like(truth)
+    sums = [np.bincount(episode, v) for v in (ones, truth, truth**2, (foreseen - truth) ** 2)]
+    table = np.stack(sums, 1)[np.unique(episode)]
+    drawn = np.random.default_rng(0).integers(len(table), size=(RESAMPLES, len(table)))
+    values = _share(table[drawn].sum(1))
+    low, high = np.nanquantile(values, [0.025, 0.975]) if np.isfinite(values).any() else (np.nan, np.nan)
+    return float(_share(table.sum(0)[None])[0]), float(low), float(high)
+
+
+def _share(sums: NDArray) -> NDArray:
+    """R² from `[.., 4]`: count, sum, sum of squares, squared errors."""
+    count, total, square, wrong = sums.T
+    spread = square - total**2 / count
+    steady = spread <= 1e-9 * np.maximum(square, 1e-12)
+    return np.where(steady, np.nan, 1 - wrong / np.where(steady, 1, spread))
