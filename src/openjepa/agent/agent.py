@@ -131,7 +131,7 @@ class Agent:
         states = self.perception.look(as_frames(observation, "the observation"))
         index = torch.tensor(list(rows), device=states.device)
         led = None if self._action is None else self._action[index]
-        _, intrinsic = self.cost.take(index).now(states, led)
+        _, intrinsic = self._costs(index).now(states, led)
         ids = [self._ids[row] for row in rows]
         self.memory.write(ids, states, intrinsic, goals=None if self.goal is None else self.goal[index])
         self.memory.end(ids, over)
@@ -163,23 +163,23 @@ class Agent:
         self.perception.observe(frames, self._action)
         state, past = self.perception.state(rows)
         rows = rows.to(state.device)
-        cost = self.cost.take(rows)
         led = None if self._action is None else self._action[rows]
-        self.judged, intrinsic = cost.now(state[:, -1], led)
-        self.surroundings.write(state[:, -1], intrinsic[:, None], rows)
+        self.judged, intrinsic = self._costs(rows).now(state[:, -1], led)
+        if self.cost.weight("explore"):
+            self.surroundings.write(state[:, -1], intrinsic[:, None], rows)
         if self._queue.shape[1] == 0:
-            self._decide(state, past, cost, rows)
+            self._decide(state, past, rows)
         self._action, self._queue = self._queue[:, 0], self._queue[:, 1:]
         goals = None if self.goal is None else self.goal[rows]
         ids = [self._ids[row] for row in rows.tolist()]
         self.memory.write(ids, state[:, -1], intrinsic, self._action[rows], goals)
 
-    def _decide(self, state: Tensor, past: Tensor | None, cost: Cost, rows: Tensor) -> None:
+    def _decide(self, state: Tensor, past: Tensor | None, rows: Tensor) -> None:
         self.situation = Situation(
             state=state,
             past=past,
             goal=None if self.goal is None else self.goal[rows],
-            cost=cost,
+            cost=self._costs(rows),
             generators=[self._generators[row] for row in rows.tolist()],
             start=None if self._start is None else self._start[rows],
         )
@@ -191,6 +191,10 @@ class Agent:
         if self._start is None or self._start.shape[1:] != shifted.shape[1:]:
             self._start = shifted.new_zeros(self.problems, *shifted.shape[1:])
         self._start[rows] = shifted
+
+    def _costs(self, rows: Tensor) -> Cost:
+        """C of these environments, as the memory stands now."""
+        return self.cost if len(rows) == self.problems else self.cost.take(rows)
 
     def _open(self, frames: Tensor) -> None:
         """The first frames are here: encode the goal, and settle what is minimised."""

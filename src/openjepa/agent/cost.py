@@ -173,12 +173,13 @@ class Cost:
         return self.weights.get(name, 1.0)
 
     def take(self, rows: Tensor) -> "Cost":
-        """For these problems alone."""
+        """For these problems alone, with the terms that count."""
         intrinsic, trained = (
-            {name: term.take(rows) for name, term in terms.items()}
+            {name: term.take(rows) for name, term in self._weighed(terms)}
             for terms in (self.intrinsic, self.trained)
         )
-        return replace(self, intrinsic=intrinsic, trained=trained)
+        weights = {name: self.weight(name) for name in (*intrinsic, *trained)}
+        return replace(self, intrinsic=intrinsic, trained=trained, weights=weights)
 
     def _weighed(self, terms: Mapping[str, Term]) -> list[tuple[str, Term]]:
         return [(name, term) for name, term in terms.items() if self.weight(name) != 0]

@@ -87,7 +87,7 @@ class Critic(nn.Module):
         self.scale.copy_(returns.square().mean().sqrt().clamp(min=1e-6))
         left = self.discount ** futures.known.sum(1) * ~futures.over
         slow = copy.deepcopy(self).requires_grad_(False)
-        kept, new = list(slow.parameters()), list(self.parameters())
+        kept, new = list[Tensor](slow.parameters()), list[Tensor](self.parameters())
 
         def loss() -> Tensor:
             index = torch.randint(len(returns), (batch,), generator=generator).to(returns.device)

@@ -46,6 +46,10 @@ class Several:
 
     def reset(self, seeds: Sequence[int], options: Any) -> list[Arrival]:
         own = options if isinstance(options, list) else [options] * self.size
+        if len(own) != self.size:
+            raise UserError(
+                f"{len(own)} options do not fit {self.size} environments: give one for each, or one for all"
+            )
         arrivals = []
         for environment, seed, chosen in zip(self.environments, seeds, own, strict=True):
             try:

@@ -50,11 +50,11 @@ class EpisodeResult:
     distance: float | None = None
     danger: int = 0
     error: str | None = None
-    actions: list[Any] = field(default_factory=list)
-    costs: dict[str, list[float]] = field(default_factory=dict)
-    seconds: list[float] = field(default_factory=list)
-    frames: list[np.ndarray] = field(default_factory=list)
-    plans: list["RecordedPlan"] = field(default_factory=list)
+    actions: list[Any] = field(default_factory=list, repr=False)
+    costs: dict[str, list[float]] = field(default_factory=dict, repr=False)
+    seconds: list[float] = field(default_factory=list, repr=False)
+    frames: list[np.ndarray] = field(default_factory=list, repr=False)
+    plans: list["RecordedPlan"] = field(default_factory=list, repr=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,13 +40,21 @@ class KeyValueMemory:
         self._latest = torch.zeros(problems, 0)
         self._squares, self._moves = torch.zeros(problems), torch.zeros(problems)
 
-    def similarity(self, queries: Tensor) -> Tensor:
-        """`exp(match)` of queries `[B, M, *L]` with all slots: `[B, M, slots]`, 0 for a free one."""
+    def similarity(self, queries: Tensor, rows: Tensor | None = None) -> Tensor:
+        """`exp(match)` of queries `[B, M, *L]` with all slots: `[B, M, slots]`, 0 for a free one.
+
+        Args:
+            rows: the problems that ask; `None`: all.
+        """
         if not self.keys.numel():
             return queries.new_zeros(*queries.shape[:2], 0)
-        gaps = torch.cdist(queries.flatten(2), self.keys).square()
-        used = torch.arange(self.slots, device=gaps.device) < self.taken[:, None]
-        return torch.exp(-gaps / (2 * self._width_squared()[:, None, None])) * used[:, None]
+        every = rows is None or len(rows) == len(self.taken)
+        keys, taken, square = (
+            x if every else x[rows] for x in (self.keys, self.taken, self._width_squared())
+        )
+        gaps = torch.cdist(queries.flatten(2), keys).square()
+        used = torch.arange(self.slots, device=gaps.device) < taken[:, None]
+        return torch.exp(-gaps / (2 * square[:, None, None])) * used[:, None]
 
     def read(self, queries: Tensor) -> Tensor:
         """Answers `[B, M, V]` to `[B, M, *L]`."""
@@ -66,7 +74,7 @@ class KeyValueMemory:
         self._open(keys, values)
         rows = rows.to(keys.device)
         self._move(keys, rows)
-        similar = self.take(rows).similarity(keys[:, None])[:, 0]
+        similar = self.similarity(keys[:, None], rows)[:, 0]
         share = (similar / (self.gamma + similar.sum(1, keepdim=True)))[..., None]
         apart = similar.amax(1) < self.near
         blended = share * values[:, None] + (1 - share) * self.values[rows]

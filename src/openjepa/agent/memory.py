@@ -186,14 +186,21 @@ class ShortTermMemory:
     def _store(self, name: str, values: Tensor | None, places: Tensor) -> None:
         if values is None:
             if name in self._rows:
-                self._rows[name][places] = torch.nan
+                self._rows[name] = rows = self._grown(self._rows[name], int(places.max()) + 1)
+                rows[places] = torch.nan
             return
-        if name not in self._rows:
-            self._rows[name] = torch.full((self.capacity, *values.shape[1:]), torch.nan, device=values.device)
-        rows = self._rows[name]
-        if rows.shape[1:] != values.shape[1:]:
+        held = self._rows.get(name, values.new_empty(0, *values.shape[1:], dtype=torch.float32))
+        if held.shape[1:] != values.shape[1:]:
             raise UserError(
-                f"{name} of shape {list(values.shape[1:])} do not fit a memory of {list(rows.shape[1:])}: "
+                f"{name} of shape {list(values.shape[1:])} do not fit a memory of {list(held.shape[1:])}: "
                 f"clear() it when the world model changes"
             )
+        self._rows[name] = rows = self._grown(held, int(places.max()) + 1)
         rows[places] = values.detach().to(rows)
+
+    def _grown(self, held: Tensor, needed: int) -> Tensor:
+        """At least `needed` rows, new ones NaN; latents may be large, so room is taken as it fills."""
+        if len(held) >= needed:
+            return held
+        size = min(self.capacity, max(needed, 2 * len(held), 64))
+        return torch.cat([held, held.new_full((size - len(held), *held.shape[1:]), torch.nan)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from openjepa.agent.planners import MPPI, streams
-from openjepa.agent.planners.base import REJECTED
+from openjepa.agent.planners.problem import REJECTED
 
 from ..objectives import box, opposite, quadratic
 

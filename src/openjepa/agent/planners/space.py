@@ -1,6 +1,7 @@
 """What a planner searches: a box, or sequences over a finite set."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -27,18 +28,18 @@ class Bounds:
         """`A'`."""
         return len(self.low)
 
-    @property
+    @cached_property
     def bounded(self) -> Tensor:
         """`[A']` bool: bounded from both sides."""
         return self.low.isfinite() & self.high.isfinite()
 
-    @property
+    @cached_property
     def neutral(self) -> Tensor:
         """`[A']`: the middle; where a bound is missing, the feasible value nearest to 0."""
         middle = torch.where(self.bounded, (self.low + self.high) / 2, torch.zeros_like(self.low))
         return self.clamp(middle)
 
-    @property
+    @cached_property
     def scale(self) -> Tensor:
         """`[A']`: half the range; 1 where there is none."""
         return torch.where(self.bounded, (self.high - self.low) / 2, torch.ones_like(self.low))
