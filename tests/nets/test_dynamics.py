@@ -184,6 +184,16 @@ def test_gradients_flow_through_every_unrolled_step(name: str) -> None:
 
 
 @all_predictors
+def test_bfloat16_is_near(name: str) -> None:
+    shape, net = build(name)
+    states, actions = draw(2, 2, *shape), draw(2, 3, 5, ACTIONS)
+    exact = net.unroll(states, actions)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = net.unroll(states, actions).float()
+    assert (near - exact).abs().mean() < 0.1 * exact.abs().mean()
+
+
+@all_predictors
 def test_every_prediction_ends_in_the_head(name: str) -> None:
     class Double(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -224,6 +234,15 @@ def test_actions_of_another_size_are_refused(name: str) -> None:
         net(draw(2, 2, *shape), draw(2, 2, 2))
     with pytest.raises(UserError, match="built for actions of 3 numbers a step, these have 4"):
         net.unroll(draw(2, 1, *shape), draw(2, 5, 2, 4))
+
+
+@all_predictors
+def test_states_of_another_shape_are_refused(name: str) -> None:
+    shape, net = build(name)
+    assert net.shape == shape
+    for other in ((*shape[:-1], shape[-1] + 1), (1, *shape), (*shape, 1)):
+        with pytest.raises(UserError, match=r"built for states of shape \["):
+            net(draw(2, 2, *other), draw(2, 2, ACTIONS))
 
 
 @all_predictors

@@ -19,7 +19,8 @@ class Mixture(Choice):
     """K predictors, of which only the best for a transition learns from it, and a router that learns which it was.
 
     MoP-JEPA, arXiv:2607.05238: a single predictor gives the mean of the futures that a context allows, heads that win
-    by turns give each of them. The predictors are `openjepa.nets.branches.Branches`; z is one-hot.
+    by turns give each of them. The predictors are `openjepa.nets.branches.Branches`; z is one-hot. In training
+    `predict` may hand over what `Branches.every` gave, for which each head is computed once.
     """
 
     kind: Literal["mixture"] = "mixture"

@@ -54,7 +54,7 @@ class BlockCausalDynamics(Dynamics):
     def __init__(
         self, config: BlockCausal, width: int, actions: int, grid: Grid, head: nn.Module | None
     ) -> None:
-        super().__init__(actions, config.history, head)
+        super().__init__((grid[0] * grid[1], width), actions, config.history, head)
         self.config, self.grid = config, grid
         sizes = [actions - config.state, config.state]
         self.sizes = [size for size in sizes if size]
@@ -71,7 +71,7 @@ class BlockCausalDynamics(Dynamics):
     def memory(self) -> Memory:
         return Memory([KeysValues() for _ in self.blocks])
 
-    def predict(self, states: Tensor, actions: Tensor, memory: Memory) -> Tensor:
+    def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         past, steps = memory.steps, states.shape[1]
         told = [
             tell(part) for tell, part in zip(self.tell, actions.split(self.sizes, -1), strict=True)
@@ -80,10 +80,11 @@ class BlockCausalDynamics(Dynamics):
         positions = self.places(past, steps, x.device)
         turn = rotary(positions, self.config.width // self.config.heads, self.config.rotary)
         mask = causal_mask(past, steps, x.shape[2], x.device)
-        x = x.flatten(1, 2)
-        for block, remembered in zip(self.blocks, memory.parts, strict=True):
-            x = block(x, turn=turn, memory=remembered, mask=mask)
-        patches = x.unflatten(1, (steps, -1))[:, :, len(told) :]
+        first, x = (steps - 1) * x.shape[2], x.flatten(1, 2)
+        for i, (block, remembered) in enumerate(zip(self.blocks, memory.parts, strict=True), 1):
+            wanted = first if newest and i == len(self.blocks) else 0
+            x = block(x, wanted, turn=turn, memory=remembered, mask=mask)
+        patches = x.unflatten(1, (1 if newest else steps, -1))[:, :, len(told) :]
         return self.leave(self.norm(patches))
 
     def places(self, past: int, steps: int, device: torch.device) -> Tensor:

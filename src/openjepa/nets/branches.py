@@ -19,7 +19,7 @@ class Branches(Dynamics):
     """
 
     def __init__(self, members: Sequence[Dynamics]) -> None:
-        super().__init__(members[0].told + len(members), members[0].history)
+        super().__init__(members[0].shape, members[0].told + len(members), members[0].history)
         self.members = nn.ModuleList(members)
 
     def memory(self) -> Memory:
@@ -34,10 +34,11 @@ class Branches(Dynamics):
         told, weights = self._split(actions)
         return _mix(self.every(states, told), weights)
 
-    def predict(self, states: Tensor, actions: Tensor, memory: Memory) -> Tensor:
+    def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         told, weights = self._split(actions)
         pairs = zip(self._members, memory.parts, strict=True)
-        return _mix(torch.stack([member.extend(states, told, own) for member, own in pairs], 2), weights)
+        options = torch.stack([member.extend(states, told, own, newest) for member, own in pairs], 2)
+        return _mix(options, weights[:, -options.shape[1] :])
 
     @property
     def _members(self) -> list[Dynamics]:

@@ -63,13 +63,14 @@ class ConditionedBlock(nn.Module):
             nn.Dropout(config.dropout),
         )
 
-    def forward(self, x: Tensor, told: Tensor, memory: KeysValues, mask: Tensor | None) -> Tensor:
-        """Tokens `[N, k * n, D]` and what their k steps are told `[N, k, C]`."""
+    def forward(self, x: Tensor, told: Tensor, memory: KeysValues, mask: Tensor | None, first: int) -> Tensor:
+        """Tokens `[N, k * n, D]` and what their k steps are told `[N, k, C]` give the tokens from number `first` on."""
         steering = self.steer(F.silu(told)).repeat_interleave(x.shape[1] // told.shape[1], 1)
-        shift1, scale1, gate1, shift2, scale2, gate2 = steering.chunk(6, -1)
-        steered = self.attention_norm(self.norm(x) * (1 + scale1) + shift1)
-        x = x + gate1 * self.dropout(self.attention(steered, memory=memory, mask=mask))
-        return x + gate2 * self.mlp(self.norm(x) * (1 + scale2) + shift2)
+        shift, scale, *later = steering.chunk(6, -1)
+        steered = self.attention_norm(self.norm(x) * (1 + scale) + shift)
+        gate1, shift, scale, gate2 = (part[:, first:] for part in later)
+        x = x[:, first:] + gate1 * self.dropout(self.attention(steered, first, memory=memory, mask=mask))
+        return x + gate2 * self.mlp(self.norm(x) * (1 + scale) + shift)
 
 
 class ConditionedDynamics(Dynamics):
@@ -78,8 +79,9 @@ class ConditionedDynamics(Dynamics):
     def __init__(
         self, config: Conditioned, width: int, actions: int, grid: Grid | None, head: nn.Module | None
     ) -> None:
-        super().__init__(actions, config.history, head)
-        self.tokens = 1 if grid is None else grid[0] * grid[1]
+        tokens = 1 if grid is None else grid[0] * grid[1]
+        super().__init__((width,) if grid is None else (tokens, width), actions, config.history, head)
+        self.tokens = tokens
         self.positions = nn.Parameter(torch.randn(config.history, self.tokens, width))
         self.actions = config.actions.build(actions, width)
         told = config.actions.out(actions, width)
@@ -89,11 +91,12 @@ class ConditionedDynamics(Dynamics):
     def memory(self) -> Memory:
         return Memory([KeysValues() for _ in self.blocks])
 
-    def predict(self, states: Tensor, actions: Tensor, memory: Memory) -> Tensor:
+    def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         past, steps = memory.steps, states.shape[1]
         tokens = states.view(*states.shape[:2], self.tokens, -1)
         x = (tokens + self.positions[past : past + steps]).flatten(1, 2)
         told, mask = self.actions(actions), causal_mask(past, steps, self.tokens, x.device)
-        for block, remembered in zip(self.blocks, memory.parts, strict=True):
-            x = block(x, told, remembered, mask)
-        return self.norm(x).view_as(states)
+        for i, (block, remembered) in enumerate(zip(self.blocks, memory.parts, strict=True), 1):
+            first = (steps - 1) * self.tokens if newest and i == len(self.blocks) else 0
+            x = block(x, told, remembered, mask, first)
+        return self.norm(x).view(len(states), -1, *states.shape[2:])

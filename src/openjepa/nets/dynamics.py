@@ -44,20 +44,24 @@ class Dynamics(nn.Module, ABC):
     """Next states from states and actions.
 
     Args:
+        shape: `L`, of one state.
         told: A', the numbers of an action.
         history: the most states it looks back on, the newest included.
         head: what every prediction ends in, `[N, *L] -> [N, *L]` (the encoder's last norm, a projector); `None` for
             nothing. Give `Borrowed(encoder.norm)` for a module that the encoder owns.
     """
 
-    def __init__(self, told: int, history: int, head: nn.Module | None = None) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], told: int, history: int, head: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.told, self.history = told, history
+        self.shape, self.told, self.history = shape, told, history
         self.head = nn.Identity() if head is None else head
 
     @abstractmethod
-    def predict(self, states: Tensor, actions: Tensor, memory: Memory) -> Tensor:
-        """Before the head: `[N, k, *L]` and `[N, k, A']`, k steps that follow those in `memory`, give `[N, k, *L]`.
+    def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
+        """Before the head: `[N, k, *L]` and `[N, k, A']`, k steps that follow those in `memory`, give `[N, k, *L]`, or
+        the last of them alone, `[N, 1, *L]`.
 
         Adds the steps' keys and values to `memory`, which may have fewer rows than N (see `KeysValues`).
         """
@@ -94,23 +98,23 @@ class Dynamics(nn.Module, ABC):
         told = actions if actions.dim() == 3 else actions.flatten(0, 1)
         memory, begin = self.memory(), max(0, observed - self.history)
         if begin < observed - 1:
-            self.advance(states[:, begin:-1], past[:, begin : observed - 1], memory)
+            self.advance(states[:, begin:-1], past[:, begin : observed - 1], memory, newest=True)
         known = list(states.unbind(1))
         for now in range(observed - 1, told.shape[1]):
             if memory.steps == self.history:
                 memory = self.memory()
             begin = now if memory.steps else max(0, now + 1 - self.history)
             window = torch.stack([spread(state, len(told)) for state in known[begin:]], 1)
-            known.append(self.extend(window, told[:, begin : now + 1], memory)[:, -1])
+            known.append(self.extend(window, told[:, begin : now + 1], memory, newest=True).squeeze(1))
         future = torch.stack(known[observed:], 1)
         return future if actions.dim() == 3 else future.unflatten(0, actions.shape[:2])
 
-    def extend(self, states: Tensor, actions: Tensor, memory: Memory) -> Tensor:
-        """Predictions `[N, k, *L]` of k steps that follow those in `memory`, which is added to."""
-        raw = self.advance(states, actions, memory)
+    def extend(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool = False) -> Tensor:
+        """Predictions for k steps that follow those in `memory`, which is added to: `[N, k, *L]`, or the last alone."""
+        raw = self.advance(states, actions, memory, newest)
         return self.head(raw.flatten(0, 1)).unflatten(0, raw.shape[:2])
 
-    def advance(self, states: Tensor, actions: Tensor, memory: Memory) -> Tensor:
+    def advance(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         """`predict`, counting the steps."""
         steps = memory.steps + states.shape[1]
         if steps > self.history:
@@ -118,11 +122,15 @@ class Dynamics(nn.Module, ABC):
                 f"{steps} steps at once, but the predictor looks back on {self.history}: "
                 f"train on windows of {self.history + 1} frames, or raise its history"
             )
-        prediction = self.predict(states, actions, memory)
+        prediction = self.predict(states, actions, memory, newest)
         memory.steps = steps
         return prediction
 
     def _check(self, states: Tensor, actions: Tensor, enough: bool, wanted: str) -> None:
+        if states.shape[2:] != self.shape:
+            raise UserError(
+                f"the predictor was built for states of shape {list(self.shape)}, these have {list(states.shape[2:])}"
+            )
         if actions.shape[-1] != self.told:
             raise UserError(
                 f"the predictor was built for actions of {self.told} numbers a step, these have {actions.shape[-1]}"
@@ -137,8 +145,8 @@ class Dynamics(nn.Module, ABC):
 class Markov(Dynamics):
     """A predictor to which the last state is all there is."""
 
-    def __init__(self, told: int, head: nn.Module | None = None) -> None:
-        super().__init__(told, 1, head)
+    def __init__(self, shape: tuple[int, ...], told: int, head: nn.Module | None = None) -> None:
+        super().__init__(shape, told, 1, head)
 
     @abstractmethod
     def step(self, state: Tensor, action: Tensor) -> Tensor:
@@ -151,7 +159,7 @@ class Markov(Dynamics):
         )
         return alone.reshape(states.shape)
 
-    def predict(self, states: Tensor, actions: Tensor, memory: Memory) -> Tensor:
+    def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         return self.step(states[:, 0], actions[:, 0]).unsqueeze(1)
 
 

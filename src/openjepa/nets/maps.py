@@ -39,14 +39,14 @@ class Maps(Choice):
             raise UserError(
                 "predictor 'maps' takes maps, the encoder gives one vector a frame: take 'gru' or 'mlp'"
             )
-        return MapDynamics(self, width, actions, head)
+        return MapDynamics(self, width, actions, grid, head)
 
 
 class MapDynamics(Markov):
     """`[N, D, h, w]` and `[N, A']` give `[N, D, h, w]`."""
 
-    def __init__(self, config: Maps, width: int, actions: int, head: nn.Module | None) -> None:
-        super().__init__(actions, head)
+    def __init__(self, config: Maps, width: int, actions: int, grid: Grid, head: nn.Module | None) -> None:
+        super().__init__((width, *grid), actions, head)
         self.actions = config.actions.build(actions, width)
         sizes = [width + config.actions.out(actions, width), *[config.channels] * (config.layers - 1)]
         layers: list[nn.Module] = []

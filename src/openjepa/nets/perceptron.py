@@ -39,7 +39,7 @@ class MLPDynamics(Markov):
     """`[N, D]` and `[N, A']` give `[N, D]`."""
 
     def __init__(self, config: MLP, width: int, actions: int, head: nn.Module | None) -> None:
-        super().__init__(actions, head)
+        super().__init__((width,), actions, head)
         self.residual = config.residual
         self.actions = config.actions.build(actions, width)
         self.mlp = perceptron([width + config.actions.out(actions, width), *config.hidden, width])

@@ -31,7 +31,7 @@ class GRUDynamics(Markov):
     """`[N, D]` and `[N, A']` give `[N, D]`."""
 
     def __init__(self, config: GRU, width: int, actions: int, head: nn.Module | None) -> None:
-        super().__init__(actions, head)
+        super().__init__((width,), actions, head)
         self.actions = config.actions.build(actions, width)
         self.cell = nn.GRUCell(config.actions.out(actions, width), width)
 

@@ -79,6 +79,7 @@ class Attention(nn.Module):
         if memory is not None:
             k, v = memory.append(k, v)
         dropout = self.dropout if self.training else 0.0
+        mask = None if mask is None else mask[first:]
         x = F.scaled_dot_product_attention(q[:, :, first:], k, v, mask, dropout)
         return self.proj(x.transpose(1, 2).flatten(-2))
 
