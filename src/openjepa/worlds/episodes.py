@@ -135,7 +135,7 @@ class Episodes:
         record = self._tape.records[number]
         rows = len(record.actions) + 1
         frames = self._tape.frames(np.array([number]), np.array([0]), rows, 1)[0].numpy()
-        return Episode(frames, record.actions, record.state, record.info)
+        return Episode(frames, record.actions, record.state, self._tape.info(number))
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[i] for i in range(len(self)))

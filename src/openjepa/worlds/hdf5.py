@@ -11,10 +11,7 @@ What its arrays are called is given by `names`, paths within an episode's group,
 for.
 """
 
-import os
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,53 +21,13 @@ from openjepa.errors import UserError
 from openjepa.signals.images import Skipped
 from openjepa.signals.images.decode import BROKEN
 from openjepa.worlds.fields import Fields, find_fields
-from openjepa.worlds.pictures import ENCODED, Pixels, from_array, from_encoded, looks_like_pictures
-from openjepa.worlds.records import Progress, Raw, nothing
-from openjepa.worlds.truncated import intact, lost_bytes, open_hdf5
+from openjepa.worlds.hdf5_source import Hdf5Source, Place
+from openjepa.worlds.pictures import ENCODED, looks_like_pictures
+from openjepa.worlds.records import Progress, Raw, first_line, nothing
+from openjepa.worlds.truncated import intact, lost_bytes, open_hdf5, require_filters
 
-_OPEN = 8  # files that a process keeps open
 _MISSES = 100  # numbers in a row without an episode, after which the search in a damaged file ends
 _NUMBERED = ("episode_{}", "data/demo_{}")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an episode lies: rows `first` to `stop - 1` (`None`: to the end) of the arrays in a file's group."""
-
-    name: str
-    file: Path
-    group: str = "/"
-    first: int = 0
-    stop: int | None = None
-
-
-class Hdf5Frames:
-    """Frames in HDF5 files, as `FrameSource`."""
-
-    def __init__(self, places: Sequence[Place], field: str) -> None:
-        self._places, self._field = list(places), field
-        self._files: OrderedDict[tuple[int, Path], Any] = OrderedDict()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_files": OrderedDict()}
-
-    def frames(self, number: int, first: int, stop: int) -> Pixels:
-        place = self._places[number]
-        found = self._open(place.file)[place.group][self._field][place.first + first : place.first + stop]
-        if len(found) < stop - first:
-            raise ValueError(f"{place.file.name} has lost frames")
-        if found.ndim <= 2:
-            return from_encoded([row.tobytes() for row in found])
-        return from_array(found)
-
-    def _open(self, path: Path) -> Any:
-        key = os.getpid(), path  # an HDF5 handle does not survive a fork
-        if key not in self._files:
-            self._files[key] = open_hdf5(path)
-            if len(self._files) > _OPEN:
-                self._files.popitem(last=False)[1].close()
-        self._files.move_to_end(key)
-        return self._files[key]
 
 
 def read_files(
@@ -79,7 +36,7 @@ def read_files(
     names: Mapping[str, str],
     expected: int | None = None,
     progress: Progress | None = None,
-) -> tuple[list[Raw], Hdf5Frames, list[Skipped]]:
+) -> tuple[list[Raw], Hdf5Source, list[Skipped]]:
     """Every episode of some HDF5 files.
 
     Args:
@@ -121,7 +78,7 @@ def read_files(
                     progress("opening episodes", *parts)
     if fields is None or not found:
         raise nothing(name, skipped)
-    return found, Hdf5Frames(kept, fields.frames), skipped
+    return found, Hdf5Source(kept, fields.frames), skipped
 
 
 def _places(
@@ -191,6 +148,7 @@ def _fields(where: str, group: Any, names: Mapping[str, str]) -> Fields:
                 walk(child, f"{prefix}{key}/")
 
     walk(group, "")
+    require_filters(where, arrays)
     return find_fields(where, arrays, [path for path, array in arrays.items() if _pictures(array)], names)
 
 
@@ -217,24 +175,9 @@ def _read(group: Any, place: Place, fields: Fields, size: int | None) -> Raw:
         raise ValueError("it lies beyond the end of the file")
     actions, frames = arrays["actions"][place.first : place.stop], stop - place.first
     state = arrays["state"][place.first : place.stop] if "state" in arrays else None
-    return Raw(place.name, frames, actions, state, {} if place.group == "/" else _info(group, frames))
-
-
-def _info(group: Any, frames: int) -> dict[str, Any]:
-    """A group's attributes, nested at `/`, and its `infos` with one number a frame."""
-    info: dict[str, Any] = {}
-    for key, value in group.attrs.items():
-        *parents, leaf = key.split("/")
-        node = info
-        for name in parents:
-            node = node.setdefault(name, {})
-        node[leaf] = value.item() if isinstance(value, np.generic) else value
-    for key, array in group["infos"].items() if "infos" in group else ():
-        if getattr(array, "shape", None) == (frames,) and array.dtype.kind in "biuf":
-            info[key] = array[()]
-    return info
+    return Raw(place.name, frames, actions, state)
 
 
 def _why(error: BaseException, size: int | None) -> str:
-    text = (str(error) or repr(error)).splitlines()[0].strip("'\"")
+    text = first_line(error)
     return f"the file is truncated ({text})" if size is not None else text

@@ -20,7 +20,7 @@ from openjepa.signals.images import Skipped
 from openjepa.signals.images.decode import BROKEN
 from openjepa.worlds.fields import Fields, find_fields
 from openjepa.worlds.pictures import Pixels, from_encoded
-from openjepa.worlds.records import Progress, Raw, Recording, settle
+from openjepa.worlds.records import Progress, Raw, Recording, first_line, settle
 
 INFO = "meta/info.json"
 _HELD = 4  # row groups of encoded images that a process keeps
@@ -34,8 +34,8 @@ class Rows:
     first: int
 
 
-class ParquetFrames:
-    """Encoded images in parquet files, as `FrameSource`."""
+class ParquetSource:
+    """Encoded images in parquet files, as `Source`."""
 
     def __init__(self, root: Path, places: Sequence[Rows], column: str) -> None:
         self._root, self._places, self._column = root, list(places), column
@@ -48,6 +48,9 @@ class ParquetFrames:
         place = self._places[number]
         images = self._images(place.file, place.first + first, place.first + stop)
         return from_encoded([self._bytes(image) for image in images])
+
+    def info(self, number: int) -> dict[str, Any]:
+        return {}
 
     def _images(self, path: Path, first: int, stop: int) -> Iterator[Any]:
         """Rows `first` to `stop - 1` of a file."""
@@ -100,7 +103,7 @@ def open_lerobot(folder: Path, names: Mapping[str, str], progress: Progress | No
                 found.append(raw)
                 places.append(place)
         except BROKEN as error:
-            skipped.append(Skipped(path.relative_to(folder).as_posix(), str(error).splitlines()[0]))
+            skipped.append(Skipped(path.relative_to(folder).as_posix(), first_line(error)))
         if progress is not None:
             progress("opening episodes", i + 1, len(files))
     missing = set(range(int(info.get("total_episodes", 0)))) - seen
@@ -111,7 +114,7 @@ def open_lerobot(folder: Path, names: Mapping[str, str], progress: Progress | No
     return settle(
         str(folder),
         found,
-        ParquetFrames(folder, places, fields.frames),
+        ParquetSource(folder, places, fields.frames),
         skipped,
         variables=tuple(_flat(state)),
         about={key: info[key] for key in ("robot_type", "fps", "codebase_version") if key in info},

@@ -16,11 +16,15 @@ Progress = Callable[[str, int, int], object]
 """`progress(what, done, total)`, e.g. `openjepa.waiting.Waiting`."""
 
 
-class FrameSource(Protocol):
-    """Where frames lie. Picklable; holds no open file, so that it works in forked and spawned workers."""
+class Source(Protocol):
+    """Where episodes lie. Picklable; holds no open file, so that it works in forked and spawned workers."""
 
     def frames(self, number: int, first: int, stop: int) -> Pixels:
         """Frames `first` to `stop - 1` of episode `number`, uint8 `[stop - first, C, H, W]`; raises one of `BROKEN`."""
+        ...
+
+    def info(self, number: int) -> Mapping[str, Any]:
+        """What else is known of episode `number`; raises one of `BROKEN`."""
         ...
 
 
@@ -33,14 +37,12 @@ class Raw:
         frames: how many there are.
         actions: `[N]` or `[N, ...]`, as many as frames or one fewer.
         state: `[frames, ...]`, or `None`.
-        info: what else is known of it.
     """
 
     name: str
     frames: int
     actions: NDArray
     state: NDArray | None = None
-    info: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +51,15 @@ class Record:
 
     Attributes:
         name: what messages call it.
-        number: its number in the source of frames.
+        number: its number in the source.
         actions: float32 `[T, A]`; rows with NaN are missing ones.
         state: float32 `[T+1, P]`.
-        info: what else is known of it.
     """
 
     name: str
     number: int
     actions: NDArray[np.float32]
     state: NDArray[np.float32]
-    info: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Recording:
     Attributes:
         name: where, for messages and reports.
         records: the episodes that can be read.
-        source: their frames.
+        source: their frames, and what else is known of them.
         actions: bounds of one action, or how many discrete ones there are; `None` where the data does not say.
         variables: names of the P variables of the state.
         about: how it was recorded, plain data.
@@ -78,7 +78,7 @@ class Recording:
 
     name: str
     records: Sequence[Record]
-    source: FrameSource
+    source: Source
     actions: Box | int | None = None
     variables: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Recording:
 def settle(
     name: str,
     found: Sequence[Raw],
-    source: FrameSource,
+    source: Source,
     skipped: Sequence[Skipped],
     actions: Box | int | None = None,
     first: int = 0,
@@ -120,7 +120,7 @@ def settle(
                 width = one.shape[1] if wanted is None else getattr(wanted, _PLURAL[what]).shape[1]
                 if one.shape[1] != width:
                     raise ValueError(f"its {what} has {one.shape[1]} numbers, others' {width}")
-            records.append(Record(raw.name, number, rows, state, raw.info))
+            records.append(Record(raw.name, number, rows, state))
         except ValueError as error:
             left_out.append(Skipped(raw.name, str(error)))
     if not records:
@@ -136,6 +136,11 @@ def nothing(name: str, skipped: Sequence[Skipped]) -> UserError:
     return UserError(
         f"{name}: none of its {len(skipped)} episodes can be read ({example}); is the copy complete?"
     )
+
+
+def first_line(error: BaseException) -> str:
+    """What a library said, without its details."""
+    return (str(error) or repr(error)).splitlines()[0].strip("'\"")
 
 
 _PLURAL = {"action": "actions", "state": "state"}

@@ -1,6 +1,7 @@
 """All episodes of a set end to end: numbers in memory, frames in memory or on disk."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from openjepa.errors import UserError
 from openjepa.signals.images import Skipped
 from openjepa.signals.images.decode import BROKEN
 from openjepa.worlds.pictures import Pixels, resized
-from openjepa.worlds.records import Progress, Recording, nothing
+from openjepa.worlds.records import Progress, Recording, first_line, nothing
 
 IN_MEMORY_BYTES = 2**31
 """Sets whose frames need no more than this live in memory."""
@@ -64,12 +65,20 @@ class Tape:
             windows[i] = torch.from_numpy(found)
         return windows
 
+    def info(self, episode: int) -> Mapping[str, Any]:
+        """What else is known of an episode; raises as `frames`."""
+        record = self.records[episode]
+        try:
+            return self._source.info(record.number)
+        except BROKEN as error:
+            raise UserError(f"{self.name}: {record.name} cannot be read ({first_line(error)})") from None
+
     def _attempt(self, episode: int, first: int, stop: int, block: int = 1) -> Pixels | str:
         """Frames of an episode, or why they cannot be read."""
         try:
             found = self._source.frames(self.records[episode].number, first, stop)[::block]
         except BROKEN as error:
-            return (str(error) or repr(error)).splitlines()[0]
+            return first_line(error)
         return resized(found, self._size)
 
     def _fitting(self, episode: int, first: int, stop: int, block: int = 1) -> Pixels | str:

@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,21 @@ def import_h5py(path: Path) -> Any:
         import h5py
     except ImportError:
         raise UserError(f"{path} is HDF5, which needs h5py: pip install 'openjepa[worlds]'") from None
+    with suppress(ImportError):  # brings Blosc, Zstandard and others
+        import hdf5plugin  # noqa: F401  # ty: ignore[import-not-found]
     return h5py
+
+
+def require_filters(where: str, arrays: Mapping[str, Any]) -> None:
+    """Raises UserError where an array is compressed in a way that cannot be undone here."""
+    from h5py import h5z
+
+    for name, array in arrays.items():
+        plan = array.id.get_create_plist()
+        for code, _, _, title in map(plan.get_filter, range(plan.get_nfilters())):
+            if not h5z.filter_avail(code):
+                what = title.decode(errors="replace") or f"filter {code}"
+                raise UserError(f"{where}: {name} is compressed by {what}: pip install hdf5plugin")
 
 
 def lost_bytes(path: Path) -> int:
