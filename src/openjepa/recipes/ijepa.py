@@ -130,6 +130,6 @@ class IJEPA(ImageRecipe):
         "tiny-cifar10": {
             **TINY,
             "signal": {"size": 32, "channels": 3, "patch": 4, **CIFAR10},
-            "train": {**TINY["train"], "steps": 1600},
+            "train": {**TINY["train"], "steps": 4000},
         },
     }

@@ -88,6 +88,6 @@ class LeJEPA(ImageRecipe):
         "tiny-cifar10": {
             **TINY,
             "signal": {"size": 32, "channels": 3, "patch": 4, **CIFAR10},
-            "train": {**TINY["train"], "steps": 1000},
+            "train": {**TINY["train"], "steps": 1500, "precision": "fp32"},
         },
     }
