@@ -1,6 +1,7 @@
 """A world small enough for tests: a bright dot on 16 x 16 pixels that goes where the action tells it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,6 +54,9 @@ class Drawn:
 
     def frames(self, number: int, first: int, stop: int) -> NDArray[np.uint8]:
         return draw(self.places[number][first:stop])
+
+    def info(self, number: int) -> dict[str, Any]:
+        return {}
 
 
 def draw(places: NDArray) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from openjepa.agent import Agent, EpisodeResult, Task
 from openjepa.agent.environments import Vector
@@ -113,6 +114,34 @@ def test_an_action_space_other_than_the_models_is_refused() -> None:
     wide.action_space.shape = (3,)
     with pytest.raises(UserError, match=r"takes actions of shape \(3,\)"):
         agent().run(wide)
+
+
+def test_options_that_no_episode_can_begin_with_are_refused() -> None:
+    class Strict(PointEnv):
+        def reset(self, *, seed=None, options=None):  # type: ignore[no-untyped-def]
+            raise UserError("no such option")
+
+    with pytest.raises(UserError, match="no such option"):
+        agent().run([PointEnv(), Strict()])
+
+
+def test_our_own_worlds_are_environments_alone_and_as_a_vector() -> None:
+    pytest.importorskip("gymnasium")
+    from openjepa.worlds.gym import WorldEnv, WorldVectorEnv
+
+    class Blurred(PointModel):
+        """Knows nothing of two rooms, but its latents have two numbers and its actions too."""
+
+        def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
+            return frames.float().mean((-1, -2))[..., :2] / 255
+
+    blind = Agent(Blurred(), planner)
+    alone = blind.run(WorldEnv("two-rooms"), max_steps=5)
+    together = blind.run(WorldVectorEnv("two-rooms", 3), max_steps=5, record=True)
+    for result in (alone, *together):
+        assert result.error is None and result.distance is not None and result.distance > 0
+        assert (result.ended, result.steps) == ("budget", 5)
+    assert together[0].frames[0].shape == (3, 64, 64)
 
 
 def test_what_does_not_fit_is_named() -> None:

@@ -110,10 +110,10 @@ class VectorPointEnv:
         self.single_action_space = environments[0].action_space
         self.done = [False] * self.num_envs
 
-    def reset(self, *, seed: list[int], options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
-        frames, infos = zip(
-            *(e.reset(seed=s) for e, s in zip(self.environments, seed, strict=True)), strict=True
-        )
+    def reset(self, *, seed: int | list[int], options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        seeds = seed if isinstance(seed, list) else range(seed, seed + self.num_envs)
+        begun = [e.reset(seed=s) for e, s in zip(self.environments, seeds, strict=True)]
+        frames, infos = zip(*begun, strict=True)
         return np.stack(frames), self._together(infos)
 
     def step(self, actions: np.ndarray) -> tuple[Any, ...]:

@@ -9,10 +9,12 @@ import torch
 import openjepa
 from openjepa import cli
 from openjepa.errors import UserError
-from openjepa.evals.planning import PlanningResult, Protocol, evaluate, fingerprint, protocol_for
+from openjepa.evals.planning import PlanningResult, Protocol, evaluate, fingerprint, protocol_for, surprises
 from openjepa.evals.planning.play import problems
 from openjepa.evals.planning.players import Cloned, Planned
 from openjepa.evals.planning.protocol import Trained, load_world_model
+from openjepa.worlds import make
+from openjepa.worlds.collect import collect
 
 from .. import dots
 
@@ -169,3 +171,27 @@ def test_a_cloned_policy_acts_in_whole_blocks(runs: list[str]) -> None:
     frames = given.world.render(given.start)
     actions = player.act(given.start, frames, given.start.values[:, 0] > 0)
     assert actions.shape == (2, 2) and abs(actions).max() <= given.world.actions.high[0] + 1e-6  # ty: ignore
+
+
+@pytest.mark.parametrize(
+    ("recipe", "headings", "planner"), [("lewm", 0, "cem"), ("pldm", 4, "categorical-cem")]
+)
+def test_blocks_of_actions_and_discrete_ones_are_played_and_judged(
+    recipe: str, headings: int, planner: str, tmp_path: Path
+) -> None:
+    world = make("two-rooms", size=16, headings=headings)
+    collect(world, "random-walk", 12, 0, tmp_path / "episodes", steps=8)
+    options = dots.options(recipe, train__steps=2)
+    openjepa.train(recipe, data=str(tmp_path / "episodes"), out=tmp_path / "run", options=options)
+    run = str(tmp_path / "run")
+    changes = SMALL | {"planner": planner, "planner.horizon": "1"}
+    protocol = protocol_for([run], changes=changes)
+    assert protocol.options["headings"] == headings
+    assert ("oracle" in protocol.baselines) == (headings == 0)
+    result = evaluate(protocol)
+    assert all(not outcome.error and outcome.steps == 4 for outcome in result.row().outcomes)
+    plans = 4 // load_world_model(run).block
+    assert result.row().outcomes[0].predictions == plans * (2 * 8 + 1 - (headings > 0))
+    assert evaluate(protocol).same_outcomes(result)
+    scores = surprises(protocol, clips=4)[0].scores
+    assert len(scores) == 6 and all(0 <= score.auroc <= 1 for score in scores)

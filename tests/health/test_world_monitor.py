@@ -19,7 +19,7 @@ class Knowing(Markov):
     """State and action are pixels; what it makes of them is the test's."""
 
     def __init__(self, rule: str) -> None:
-        super().__init__(2)
+        super().__init__((4,), 2)
         self.rule = rule
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:

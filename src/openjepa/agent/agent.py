@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from openjepa.agent.actor import space_of
 from openjepa.agent.configurator import Configurator, Task
@@ -68,7 +68,7 @@ class Agent:
         self.problems = 0
 
     def begin(self, problems: int = 1, goal_frames: Any = None, numbers: Iterable[int] | None = None) -> None:
-        """Begin an episode in each of B environments.
+        """Begin an episode in each of B environments. The world model goes into eval mode.
 
         Args:
             problems: B.
@@ -76,6 +76,8 @@ class Agent:
             numbers: B numbers that seed the planner's noise, so that an episode run alone and in a batch is the same;
                 `None`: 0..B-1.
         """
+        if isinstance(self.model, nn.Module):
+            self.model.eval()
         self.problems = problems
         self.perception.reset()
         self.planned: Plan | None = None

@@ -55,6 +55,8 @@ class Several:
             try:
                 observation, info = environment.reset(seed=seed, options=chosen)
                 arrivals.append(Arrival(observation, info=info))
+            except UserError:  # options that no episode could begin with
+                raise
             except Exception as error:  # whatever it is: the episode failed and is counted
                 arrivals.append(Arrival(error=_said(error)))
         return arrivals
@@ -74,17 +76,22 @@ class Several:
 
 
 class Vector:
-    """A vector environment. If it raises, all its running episodes have failed: none can be told from the others."""
+    """A vector environment. If it raises, all its running episodes have failed: none can be told from the others.
+
+    One that draws all its worlds from one generator, as `openjepa.worlds.gym.WorldVectorEnv`, takes successive seeds
+    only, and its episodes are not those of the same seeds alone.
+    """
 
     def __init__(self, environment: Any) -> None:
         self.environment, self.size = environment, int(environment.num_envs)
         self.action_space = getattr(environment, "single_action_space", None)
 
     def reset(self, seeds: Sequence[int], options: Any) -> list[Arrival]:
-        try:
-            observations, infos = self.environment.reset(seed=list(seeds), options=options)
-        except Exception as error:
-            return [Arrival(error=_said(error)) for _ in range(self.size)]
+        first = seeds[0]  # of successive seeds Gymnasium is given the first, and counts itself
+        successive = list(seeds) == list(range(first, first + self.size))
+        observations, infos = self.environment.reset(
+            seed=first if successive else list(seeds), options=options
+        )
         return [Arrival(observations[row], info=_row(infos, row)) for row in range(self.size)]
 
     def step(self, actions: np.ndarray, active: Sequence[bool]) -> list[Arrival | None]:

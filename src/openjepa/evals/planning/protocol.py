@@ -152,6 +152,8 @@ def protocol_for(
 ) -> Protocol:
     """The protocol for some runs: world and options are those of the first run's episodes, unless another is named.
 
+    Where actions are discrete there is no oracle among the baselines.
+
     Args:
         changes: dotted options on top, as on the command line: `{"planner": "mppi", "planner.horizon": "20"}`.
 
@@ -172,6 +174,8 @@ def protocol_for(
         )
     options = about["options"] if env == about.get("world") else {"size": loaded[0].signal.size}
     plain = Protocol.parse({"models": models, "env": env, "options": options}).model_dump(mode="json")
+    if isinstance(make(env, **options).actions, int):
+        plain["baselines"].remove("oracle")
     return Protocol.parse(override(Protocol, plain, changes or {}))
 
 
