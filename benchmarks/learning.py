@@ -234,9 +234,13 @@ def _bar(name: str, summary: dict[str, Any]) -> str:
     said = []
     for (row, kind), score in scores.items():
         if row != "model":
-            above = scores["model", kind]["low"] > score["high"]
-            said.append(f"{kind} {'above' if above else 'NOT above'} {row}")
+            said.append(f"{kind} {_over(scores['model', kind], score)} {row}")
+    said.append(f"knn {_over(scores['model', 'knn'], scores['raw pixels', 'linear'])} linear on raw pixels")
     return f"- {name}: {', '.join(said)} (95 % intervals)."
+
+
+def _over(score: dict[str, Any], baseline: dict[str, Any]) -> str:
+    return "above" if score["low"] > baseline["high"] else "NOT above"
 
 
 def tell(text: str) -> None:
