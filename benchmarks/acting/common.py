@@ -1,0 +1,205 @@
+"""What all points share: episodes collected, runs trained, protocols played; each once."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from benchmarks import record
+from benchmarks.learning import CLOCK, Clock, tell
+
+T, R = TypeVar("T"), TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says; where it says nothing, a point has its own."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of training."""
+    episodes: int = 100
+    """To evaluate on, of each seed."""
+    collect: int = 0
+    """Episodes to train on."""
+    recipes: tuple[str, ...] = ()
+    planners: tuple[str, ...] = ()
+    preset: str = "tiny"
+    train: Mapping[str, str] = field(default_factory=dict)
+    """Options on top of the point's own, as in `openjepa train`."""
+    plan: Mapping[str, str] = field(default_factory=dict)
+    """Of protocols, as in `openjepa plan`."""
+    threads: int = 1
+    jobs: int = 1
+    runs: Path = Path("runs/acting")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Episodes to train on; `options` are the world's."""
+
+    world: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    policy: str = "random-walk"
+    episodes: int = 1000
+    steps: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: its seed, where it is, what it took and what its health was."""
+
+    seed: int
+    path: str
+    minutes: float
+    core_minutes: float
+    verdict: str
+    events: list[str]
+
+
+def collected(settings: Settings, data: Data) -> Path:
+    """The folder with these episodes, collected if it is not there."""
+    from openjepa.worlds import make
+    from openjepa.worlds.collect import collect
+
+    episodes = settings.collect or data.episodes
+    key = _digest({**asdict(data), "episodes": episodes})
+    path = settings.runs / f"{data.world}-{data.policy}-{episodes}-{key}"
+    done = path / "collected"  # beside the episodes: opening a large set again takes seconds
+    if not done.is_file():
+        tell(f"collecting {episodes} episodes of {data.world}")
+        world = make(data.world, **data.options)
+        collect(world, data.policy, episodes, data.seed, path, steps=data.steps)
+        done.touch()
+    return path
+
+
+def trained(
+    settings: Settings, recipe: str, data: Path, options: Mapping[str, Any] | None = None
+) -> list[Trained]:
+    """A run for each seed; `options` are the point's own, below those of the command line."""
+    told = {name: str(value) for name, value in {**(options or {}), **settings.train}.items()}
+    jobs = [(recipe, settings.preset, data, seed, settings.threads, told) for seed in settings.seeds]
+    return each(settings, _train, jobs)
+
+
+def played(settings: Settings, protocols: Mapping[str, Any]) -> dict[str, Any]:
+    """The `PlanningResult` of each protocol, by its name; a protocol that was played before is read."""
+    from openjepa.evals.planning import PlanningResult
+
+    paths = {
+        name: settings.runs / "plans" / f"{_digest(chosen.model_dump(mode='json'))}.json"
+        for name, chosen in protocols.items()
+    }
+    missing = [name for name, path in paths.items() if not path.is_file()]
+    items = [(name, protocols[name], paths[name], settings.threads) for name in missing]
+    each(settings, _play, items)
+    return {name: PlanningResult.from_dict(json.loads(path.read_text())) for name, path in paths.items()}
+
+
+def each(settings: Settings, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """`work` of every item, `jobs` at a time in processes of their own."""
+    if settings.jobs == 1 or len(items) < 2:
+        return [work(item) for item in items]
+    os.environ |= {"OMP_NUM_THREADS": str(settings.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(settings.jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
+        return list(pool.map(work, items))
+
+
+def protocol(settings: Settings, runs: Sequence[Trained], **changes: Any) -> Any:
+    """That of the runs, on problems of their world; `changes` by dots written as `__`, below the command line's."""
+    from openjepa.evals.planning import protocol_for
+
+    named = {name.replace("__", "."): _text(value) for name, value in changes.items()}
+    told = {"episodes": str(settings.episodes), **named, **settings.plan}
+    return protocol_for([run.path for run in runs], changes=told)
+
+
+def summary(row: Any) -> dict[str, Any]:
+    """A result's row without its single episodes, with means over them."""
+    found = {name: value for name, value in row.to_dict().items() if name != "outcomes"}
+    means = {name: row.mean(name) for name in ("final", "danger", "predictions")}
+    means["steps"] = row.mean("steps", successful=True) if row.successes else None
+    return {**found, "episodes": len(row.outcomes), "errors": len(row.errors), **means}
+
+
+def costs(runs: Sequence[Trained]) -> dict[str, Any]:
+    """What training took and how healthy it was, for a result."""
+    return {"runs": [asdict(run) for run in runs]}
+
+
+def percent(found: Mapping[str, Any]) -> str:
+    """`93.3 [90.0, 95.6]`, of a `summary`."""
+    return f"{100 * found['success']:.1f} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _train(job: tuple[str, str, Path, int, int, dict[str, str]]) -> Trained:
+    import torch
+
+    import openjepa
+    from openjepa.training import Run
+
+    recipe, preset, data, seed, threads, options = job
+    torch.set_num_threads(threads)
+    key = {
+        "recipe": recipe,
+        "preset": preset,
+        "data": data.name,
+        "seed": seed,
+        "threads": threads,
+        "options": options,
+    }
+    path = data.parent / f"{recipe}-{preset}-seed{seed}-{_digest(key)}"
+    if not (path / CLOCK).is_file():
+        shutil.rmtree(path, ignore_errors=True)
+        clock = Clock(path.name)
+        tell(f"{path.name}: training {options or ''}")
+        openjepa.train(
+            recipe,
+            preset=preset,
+            data=str(data),
+            out=path,
+            options={**options, "train.seed": seed},
+            progress=clock,
+        )
+        seconds, cpu_seconds = clock.elapsed[-1]
+        took = {"minutes": seconds / 60, "core_minutes": cpu_seconds / 60, "events": clock.events}
+        record.write_json(path / CLOCK, {"job": key, **took}, indent=None)
+        tell(f"{path.name}: {seconds / 60:.1f} min, {cpu_seconds / 60:.1f} core-minutes")
+    took = json.loads((path / CLOCK).read_text())
+    del took["job"]
+    return Trained(seed, str(path), verdict=Run.open(path).verdict().word, **took)
+
+
+def _play(item: tuple[str, Any, Path, int]) -> None:
+    import torch
+
+    from openjepa.evals.planning import evaluate, write
+
+    name, protocol, path, threads = item
+    torch.set_num_threads(threads)
+    tell(f"playing {name}")
+    result = evaluate(protocol)
+    write(path, result.to_dict())
+    tell(f"{name}: {percent(result.rows[0].to_dict())} %")
+
+
+def _digest(key: Any) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
