@@ -20,6 +20,7 @@ VARIED = [
     make("cart-pole", begin="upright"),
     make("branch"),
     make("branch", branches=4, size=48),
+    make("arm", vary=("upper", "elbow", "arm_colour")),
 ]
 NAMES = [make(name) for name in names()]
 
@@ -44,8 +45,8 @@ def roll(world: World, n: int, steps: int, seed: int) -> list[State]:
     return states
 
 
-def test_the_four_worlds_are_known() -> None:
-    assert names() == ["branch", "cart-pole", "maze", "two-rooms"]
+def test_the_worlds_are_known() -> None:
+    assert names() == ["arm", "branch", "cart-pole", "maze", "two-rooms"]
 
 
 @worlds
@@ -134,7 +135,7 @@ def test_actions_that_do_not_fit_are_named(world: World) -> None:
         with pytest.raises(UserError, match="NaN"):
             world.step(state, np.full_like(good, np.nan), rng())
         with pytest.raises(UserError, match="shape"):
-            world.step(state, good[:, :1].repeat(3, 1), rng())
+            world.step(state, good[:, :1].repeat(4, 1), rng())
         world.step(state, np.broadcast_to(world.actions.high, good.shape), rng())
     else:
         with pytest.raises(UserError, match="integers"):

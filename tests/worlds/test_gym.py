@@ -12,7 +12,7 @@ from openjepa.errors import UserError
 from openjepa.worlds import make
 from openjepa.worlds.gym import WorldEnv, WorldVectorEnv
 
-IDS = ["TwoRooms", "Maze", "CartPole", "Branch"]
+IDS = ["TwoRooms", "Maze", "CartPole", "Branch", "Arm"]
 INFO = {"state", "goal_frame", "goal_state", "success", "distance", "danger"}
 
 

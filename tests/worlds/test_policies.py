@@ -6,7 +6,7 @@ import pytest
 from openjepa.errors import UserError
 from openjepa.worlds import Policy, Random, RandomWalk, Scripted, World, make
 
-WORLDS = [make(name) for name in ("two-rooms", "maze", "cart-pole", "branch")] + [
+WORLDS = [make(name) for name in ("two-rooms", "maze", "cart-pole", "branch", "arm")] + [
     make("two-rooms", headings=6)
 ]
 POLICIES = [Random, RandomWalk, Scripted]
@@ -80,7 +80,7 @@ def test_errands_come_first_and_end() -> None:
     assert came.mean() > 0.9 and policy.errand.mean() < 0.1
 
 
-@pytest.mark.parametrize("name", ["two-rooms", "maze", "branch"])
+@pytest.mark.parametrize("name", ["two-rooms", "maze", "branch", "arm"])
 def test_a_script_reaches_goal_after_goal(name: str) -> None:
     world, generator = make(name), rng()
     policy, state = Scripted(world, noise=0.2), world.reset(100, generator)

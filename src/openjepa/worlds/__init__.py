@@ -5,6 +5,7 @@ Where Gymnasium is installed, `gymnasium.make("openjepa/TwoRooms-v0")` and its l
 
 from importlib.util import find_spec
 
+from openjepa.worlds.arm import Arm
 from openjepa.worlds.base import Box, State, World, make, names, register
 from openjepa.worlds.branch import Branch
 from openjepa.worlds.cartpole import CartPole
@@ -19,6 +20,7 @@ if find_spec("gymnasium"):
     register_all()
 
 __all__ = [
+    "Arm",
     "Box",
     "Branch",
     "CartPole",
