@@ -60,6 +60,17 @@ def test_alone_it_is_torchs_own_batch_norm() -> None:
     assert torch.equal(ours.eval()(inputs), theirs.eval()(inputs))
 
 
+def of_pictures(number: int, inputs: Tensor) -> Tensor:
+    return BatchNorm(5)(inputs.chunk(2)[number])
+
+
+def test_places_of_a_picture_are_samples() -> None:
+    pictures = torch.randn(4, 5, 2, 3, generator=torch.Generator().manual_seed(0))
+    expected = nn.BatchNorm2d(5)(pictures)
+    torch.testing.assert_close(BatchNorm(5)(pictures), expected)
+    torch.testing.assert_close(torch.cat(ranks.run(of_pictures, pictures)), expected)
+
+
 def under_autocast(number: int, inputs: Tensor) -> tuple[Tensor, Tensor, bool]:
     layer = BatchNorm(5)
     out = layer(inputs.chunk(2)[number].bfloat16())

@@ -28,6 +28,7 @@ LATENTS: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "moving target": ("pldm", {"target": "ema"}),
     "both ways": ("pldm", {"hiding.forced": True}),
+    "of two frames": ("pldm", {"signal.stack": 2, "encoder.batch_norm": True}),
 }
 
 
@@ -51,7 +52,7 @@ def model_of(case: str, seed: int = 0) -> WorldJEPA:
 
 
 def window_for(model: WorldJEPA, count: int = 8) -> Window:
-    return dots.windows(count, model.future.frames, model.block)
+    return dots.windows(count, model.future.frames + model.signal.stack - 1, model.block)
 
 
 @pytest.mark.parametrize("case", LATENTS)
@@ -65,11 +66,12 @@ def test_a_rollout_is_what_training_predicts(case: str) -> None:
     """From the encoded past, actions in the environment's units, as many candidates as one likes."""
     model = model_of(case)
     window = window_for(model)
-    states = model.encode(window.frames)
+    before = model.signal.stack - 1
+    states, actions = model.encode(window.frames)[:, before:], window.actions[:, before:]
     views = model.views(window, Rng(0, 0))
     trained = model.form.state(model.predict(model.represent(views.context), views)[0])
     steps = 3
-    several = torch.stack([window.actions[:, :steps], -window.actions[:, :steps]], 1)
+    several = torch.stack([actions[:, :steps], -actions[:, :steps]], 1)
     imagined = model.rollout(states[:, :1], several)
     assert imagined.shape == (len(window), 2, steps, *model.form.shape)
     first = 0 if not model.future.rollout else -model.future.rollout
@@ -92,6 +94,21 @@ def test_a_rollout_remembers_the_past() -> None:
     torch.testing.assert_close(forgetful, model.rollout(states[:, steps - 1 : steps], coming))
     longer = model.rollout(states, coming, past=window.actions)  # more than its history: the newest count
     torch.testing.assert_close(longer, model.rollout(states[:, 1:], coming, past=window.actions[:, 1:]))
+
+
+def test_a_state_of_two_frames_sees_what_moves() -> None:
+    model = model_of("of two frames")
+    frames = window_for(model).frames
+    states = model.encode(frames)
+    for t in range(1, frames.shape[1]):  # the two frames alone make the state
+        torch.testing.assert_close(model.encode(frames[:, t - 1 : t + 1])[:, 1], states[:, t])
+    other = torch.cat([frames[:, 1:2], frames[:, 1:2]], 1)
+    assert not torch.allclose(model.encode(other)[:, 1], states[:, 1], atol=1e-3)
+    still = model.encode(frames[:, 1:2])[:, 0]  # before the first nothing has moved
+    torch.testing.assert_close(still, model.encode(other)[:, 1])
+    torch.testing.assert_close(model.embed(frames[:, 1]), still)
+    torch.testing.assert_close(model.embed(window_for(model)), states[:, -1])
+    assert model.history == 2
 
 
 def test_what_it_tells_of_itself() -> None:
@@ -133,6 +150,8 @@ def test_mistakes_are_named() -> None:
     window = window_for(model)
     with pytest.raises(UserError, match=r"hiding\.frames"):
         model(dots.windows(4, 3), Rng(0, 0))
+    with pytest.raises(UserError, match="and the 1 before them"):
+        model_of("of two frames")(window, Rng(0, 0))
     with pytest.raises(UserError, match=r"signal\.size"):
         model.encode(window.frames[..., :-1])
     states = model.encode(window.frames)

@@ -50,18 +50,24 @@ def global_mean_in_network(local: Tensor) -> Tensor:
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation `[B, D] -> [B, D]` over the global batch; unlike `SyncBatchNorm` also on CPUs with gloo."""
+    """Batch normalisation `[B, D, ...] -> [B, D, ...]` over the global batch; unlike `SyncBatchNorm` also on CPUs with
+    gloo."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of places, where torch has a class for each."""
 
     def forward(self, input: Tensor) -> Tensor:
         if world_size() == 1 or not self.training:
             return super().forward(input)
         x = input.float()  # statistics in float32 under autocast, as torch keeps them
-        mean = global_mean_in_network(x.mean(0))
-        variance = global_mean_in_network((x - mean).square().mean(0))
-        count = len(x) * world_size()
+        others, shape = [0, *range(2, x.dim())], [-1] + [1] * (x.dim() - 2)
+        mean = global_mean_in_network(x.mean(others))
+        variance = global_mean_in_network((x - mean.view(shape)).square().mean(others))
+        count = x.numel() // x.shape[1] * world_size()
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         self.running_mean.lerp_(mean.detach(), self.momentum)
         self.running_var.lerp_(variance.detach() * count / (count - 1), self.momentum)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
-        return ((x - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias).to(input.dtype)
+        weight = torch.rsqrt(variance + self.eps) * self.weight
+        return ((x - mean.view(shape)) * weight.view(shape) + self.bias.view(shape)).to(input.dtype)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.errors import UserError
-from openjepa.jepa import JEPA, Output, Parts, Views, evaluating
+from openjepa.jepa import JEPA, Output, Parts, View, Views, evaluating
 from openjepa.nets.dynamics import Dynamics, Grid
 from openjepa.rng import Rng
 from openjepa.signals.frames import FrameSignal, Window
@@ -85,7 +85,7 @@ class WorldJEPA(JEPA):
             UserError: windows, frames or actions of another shape than the model's.
         """
         output = super().forward(batch, rng)
-        actions = self.signal.normalise_actions(batch.actions)
+        actions = self.signal.normalise_actions(batch.actions[:, self.signal.stack - 1 :])
         penalty, named = self.terms(self.states(output.s_x[0]), actions)
         return replace(output, loss=output.loss + penalty, terms=output.terms | named)
 
@@ -128,7 +128,7 @@ class WorldJEPA(JEPA):
     @property
     def history(self) -> int:
         """The most frames that a prediction looks back on."""
-        return cast(Dynamics, self.predictor).history
+        return cast(Dynamics, self.predictor).history + self.signal.stack - 1
 
     @property
     def horizon(self) -> int:
@@ -146,8 +146,11 @@ class WorldJEPA(JEPA):
         return self.form.grid
 
     def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
-        """States `[B, T, *L]` of frames `[B, T, C, H, W]`, each by itself, whatever the actions between them."""
-        view = self.hiding.view(frames.flatten(0, 1))
+        """States `[B, T, *L]` of frames `[B, T, C, H, W]`, whatever the actions between them.
+
+        Each by itself; with `signal.stack` with the frames before it, of which the first state has none.
+        """
+        view = self.hiding.view(self.signal.stacked(frames).flatten(0, 1))
         return self.form.state(self.represent([view])[0].unflatten(0, frames.shape[:2]))
 
     def rollout(
@@ -164,7 +167,7 @@ class WorldJEPA(JEPA):
         """
         if z is not None:
             raise UserError("this world model has one future: it takes no latent variable z")
-        kept = 1 if past is None else min(state.shape[1], self.history)
+        kept = 1 if past is None else min(state.shape[1], cast(Dynamics, self.predictor).history)
         state, told = state[:, -kept:], self.signal.normalise_actions(actions)
         if past is not None and kept > 1:
             before = self.signal.normalise_actions(past[:, 1 - kept :])
@@ -173,16 +176,19 @@ class WorldJEPA(JEPA):
 
     def layers(self, batch: Any, count: int) -> list[Tensor]:
         """The encoder's last `count` layers on frames `[N, C, H, W]` (of a `Window`: its last), `[N, n, D]` each."""
-        view = self.hiding.view(self._frames(batch))
+        view = self._last(batch)
         with evaluating(self), torch.no_grad():
             return self.evaluated.layers(view, count)  # ty: ignore[not-callable]
 
     def embed(self, batch: Any) -> Tensor:
         """The state of each frame `[N, C, H, W]` (of a `Window`: of its last), mean over its tokens: `[N, D]`."""
-        view = self.hiding.view(self._frames(batch))
+        view = self._last(batch)
         with evaluating(self), torch.no_grad():
             return self.represent([view])[0].mean(1)
 
-    def _frames(self, batch: Window | Tensor | np.ndarray) -> Tensor:
-        frames = batch.frames[:, -1] if isinstance(batch, Window) else torch.as_tensor(batch)
-        return frames.to(next(self.parameters()).device)
+    def _last(self, batch: Window | Tensor | np.ndarray) -> View:
+        if isinstance(batch, Window):
+            frames = batch.frames[:, -self.signal.stack :]
+        else:
+            frames = torch.as_tensor(batch).unsqueeze(1)
+        return self.hiding.view(self.signal.stacked(frames.to(next(self.parameters()).device))[:, -1])

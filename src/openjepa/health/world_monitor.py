@@ -32,7 +32,7 @@ class WorldMonitor(Monitor):
         return world.everywhere(world.raw_targets(views, s_x)).flatten(1, 2)
 
     def _pooled_contexts(self, model: JEPA, batch: Window, first: Tensor) -> Tensor:
-        frames = batch.frames.shape[1]
+        frames = cast(WorldJEPA, model).future.frames
         return first.mean(1).unflatten(0, (-1, frames))[:, : min(self.lidar_views, frames)]
 
     def _energies_and_stds(

@@ -61,22 +61,28 @@ class Future(Choice):
 
 
 class FutureHiding:
-    """Windows to `Views`: their B * T frames in a row, each one raw token, and the actions as condition."""
+    """Windows to `Views`: the frames of their B * T states in a row, each state's one raw token, and the actions as
+    condition.
+
+    Where a state is of several frames (`signal.stack`), a window has as many more before its T.
+    """
 
     def __init__(self, config: Future, signal: FrameSignal) -> None:
         self.config, self.signal = config, signal
 
     def __call__(self, window: Window, rng: Rng) -> Views:
         """Raises UserError where windows have another length or frames another shape than those trained on."""
-        if window.frames.dim() != 5 or window.frames.shape[1] != self.config.frames:
+        before = self.signal.stack - 1
+        wanted = self.config.frames + before
+        if window.frames.dim() != 5 or window.frames.shape[1] != wanted:
             raise UserError(
-                f"windows of frames {list(window.frames.shape)} are not [B, {self.config.frames}, C, H, W]: cut the "
-                "episodes into windows of hiding.frames"
+                f"windows of frames {list(window.frames.shape)} are not [B, {wanted}, C, H, W]: cut the episodes into "
+                f"windows of hiding.frames{f' and the {before} before them' if before else ''}"
             )
-        view = self.view(window.frames.flatten(0, 1))
-        return Views([view], [view], self.signal.normalise_actions(window.actions))
+        view = self.view(self.signal.stacked(window.frames)[:, before:].flatten(0, 1))
+        return Views([view], [view], self.signal.normalise_actions(window.actions[:, before:]))
 
     def view(self, frames: Tensor) -> View:
-        """`[N, C, H, W]`, uint8 or float in 0..1: a frame is one token, whose raw values are all its pixels."""
+        """`[N, stack, C, H, W]`, uint8 or float in 0..1: one token each, whose raw values are all the pixels."""
         pixels = self.signal.normalise(frames).flatten(1).unsqueeze(1)
         return View(Tokens(pixels, pixels.new_zeros(1, 1, 2), (1, 1)))

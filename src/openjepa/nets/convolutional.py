@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from openjepa.config import Choice
 from openjepa.nets.dynamics import Grid
+from openjepa.parallel import BatchNorm
 
 
 class Conv(Choice):
@@ -22,6 +23,8 @@ class Conv(Choice):
     """Of each stack."""
     blocks: int = Field(2, ge=0)
     """Residual blocks a stack."""
+    batch_norm: bool = False
+    """Whether every convolution is followed by batch norm (TS-JEPA for remote control)."""
     width: int = Field(512, ge=1)
     """D, numbers of the vector, or of each place of the map."""
     output: Literal["vector", "map"] = "vector"
@@ -46,7 +49,10 @@ class ConvEncoder(nn.Module):
         super().__init__()
         self.config, self.width = config, config.width
         self.stacks = nn.Sequential(
-            *(Stack(a, b, config.blocks) for a, b in pairwise([frame[0], *config.channels]))
+            *(
+                Stack(a, b, config.blocks, config.batch_norm)
+                for a, b in pairwise([frame[0], *config.channels])
+            )
         )
         grid: Grid = (frame[1], frame[2])
         for _ in config.channels:
@@ -65,14 +71,21 @@ class ConvEncoder(nn.Module):
         return self.norm(self.leave(self.stacks(x))).unflatten(0, frames.shape[:-3])
 
 
+def convolution(given: int, channels: int, batch_norm: bool) -> nn.Module:
+    """Of 3 x 3 pixels, `[N, C, H, W]` to `[N, channels, H, W]`."""
+    if not batch_norm:
+        return nn.Conv2d(given, channels, 3, padding=1)
+    return nn.Sequential(nn.Conv2d(given, channels, 3, padding=1, bias=False), BatchNorm(channels))
+
+
 class Stack(nn.Module):
     """`[N, C, H, W]` to `[N, channels, ceil(H / 2), ceil(W / 2)]`."""
 
-    def __init__(self, given: int, channels: int, blocks: int) -> None:
+    def __init__(self, given: int, channels: int, blocks: int, batch_norm: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(given, channels, 3, padding=1)
+        self.conv = convolution(given, channels, batch_norm)
         self.pool = nn.MaxPool2d(3, 2, padding=1)
-        self.blocks = nn.Sequential(*(Residual(channels) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(Residual(channels, batch_norm) for _ in range(blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.blocks(self.pool(self.conv(x)))
@@ -81,9 +94,9 @@ class Stack(nn.Module):
 class Residual(nn.Module):
     """`relu(x + conv(relu(conv(x))))`."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, batch_norm: bool) -> None:
         super().__init__()
-        self.conv1, self.conv2 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        self.conv1, self.conv2 = (convolution(channels, channels, batch_norm) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(x + self.conv2(torch.relu(self.conv1(x))))

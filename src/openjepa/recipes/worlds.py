@@ -95,7 +95,7 @@ class WorldRecipe(Recipe):
                 "openjepa collect two-rooms --out episodes"
             )
         episodes = data if isinstance(data, Episodes) else open_episodes(data, size=self.signal.size)
-        return EpisodeWindows(episodes, self.hiding.frames, self.signal.block)
+        return EpisodeWindows(episodes, self.hiding.frames + self.signal.stack - 1, self.signal.block)
 
     def adapt(self, samples: "EpisodeWindows") -> Self:
         """Frames' shape, the space of actions and their statistics; a config that has them must fit."""
@@ -127,7 +127,7 @@ class WorldRecipe(Recipe):
 
     def build(self) -> WorldJEPA:
         """Raises UserError for networks that do not fit one another or the windows."""
-        encoder = frame_encoder(self.encoder, self.signal.frame)
+        encoder = frame_encoder(self.encoder, self.signal.seen)
         width, head = self.head.out(encoder.width), self.head.build(encoder.width)
         own = self.head.kind != "none"
         places = (1, 1) if own else encoder.places
@@ -184,7 +184,9 @@ class EpisodeWindows:
     def fit(self, signal: FrameSignal) -> FrameSignal:
         """The signal with the frames' shape and the statistics of the actions that are trained on."""
         train, _ = self.split()
-        kept = {"mean": signal.mean, "std": signal.std} if signal.channels == self.windows.frame[0] else {}
+        kept: dict[str, Any] = {"stack": signal.stack}
+        if signal.channels == self.windows.frame[0]:
+            kept |= {"mean": signal.mean, "std": signal.std}
         return self.windows.signal(**self.episodes.subset(train.tolist()).action_scale(), **kept)
 
     def split(self) -> tuple[Tensor, Tensor]:

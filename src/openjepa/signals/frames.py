@@ -60,6 +60,9 @@ class FrameSignal(Choice):
     """A: numbers in one action of the environment, or how many discrete actions there are."""
     block: int = Field(1, ge=1)
     """Environment steps, and so actions, in one step of the model."""
+    stack: int = Field(1, ge=1)
+    """Frames that one state is of, as more channels: the newest, and those before it, a step of the model apart. 2
+    where one picture does not show what moves (TS-JEPA for remote control)."""
     state_dim: int = Field(0, ge=0)
     """P: physical variables recorded with each frame."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -90,9 +93,22 @@ class FrameSignal(Choice):
         return self.channels, self.size, self.size
 
     @property
+    def seen(self) -> tuple[int, int, int]:
+        """Channels, rows, columns of what the encoder is given: `stack` frames."""
+        return self.stack * self.channels, self.size, self.size
+
+    @property
     def action_width(self) -> int:
         """Numbers in one action of the model, `block * A`."""
         return self.block * self.action_dim
+
+    def stacked(self, frames: Tensor) -> Tensor:
+        """Each of `[B, T, C, H, W]` with those before it, `[B, T, stack, C, H, W]`, the newest last.
+
+        Before the first there are none, and it stands for them: as if nothing had moved.
+        """
+        before = [frames[:, :1]] * (self.stack - 1)
+        return torch.cat([*before, frames], 1).unfold(1, self.stack, 1).movedim(-1, 2)
 
     def normalise(self, frames: Tensor) -> Tensor:
         """float32 `[..., C, H, W]` with the data's mean and spread taken out, from uint8 or float in 0..1.
