@@ -37,6 +37,15 @@ def test_a_map_a_frame() -> None:
     torch.testing.assert_close(out.square().mean(2), torch.ones(2, 4, 5, 4), atol=1e-2, rtol=0)
 
 
+def test_squares_become_channels() -> None:
+    net = encoder(patch=2)
+    assert net.state_dict()["stacks.0.conv.weight"].shape == (4, 12, 3, 3)
+    assert net(torch.rand(5, 3, 20, 14)).shape == (5, 10)
+    assert encoder(patch=2, output="map").grid == (3, 2)
+    with pytest.raises(UserError, match="squares of 4: change"):
+        encoder(patch=4)
+
+
 def test_without_a_norm_nothing_is_normalised() -> None:
     assert encoder(norm=False)(torch.rand(5, 3, 20, 14)).mean(1).abs().max() > 1e-3
 

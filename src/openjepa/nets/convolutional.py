@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from openjepa.config import Choice
+from openjepa.errors import UserError
 from openjepa.nets.dynamics import Grid
 from openjepa.parallel import BatchNorm
 
@@ -19,6 +20,8 @@ class Conv(Choice):
     """
 
     kind: Literal["conv"] = "conv"
+    patch: int = Field(1, ge=1)
+    """Side of the squares that become channels before the first convolution; 1: the published network."""
     channels: tuple[int, ...] = (16, 32, 32)
     """Of each stack."""
     blocks: int = Field(2, ge=0)
@@ -39,6 +42,11 @@ class Conv(Choice):
 class ConvEncoder(nn.Module):
     """Frames `[..., C, H, W]`, uint8 in 0..255 or float in 0..1, give `[..., D]` or `[..., D, h, w]`.
 
+    Pixels lie channels last, which is more than twice as fast with so few channels.
+
+    Raises:
+        UserError: the frame's sides are no multiples of `patch`.
+
     Attributes:
         width: D.
         grid: `(h, w)` of a map, `None` for a vector.
@@ -48,26 +56,32 @@ class ConvEncoder(nn.Module):
     def __init__(self, config: Conv, frame: tuple[int, int, int]) -> None:
         super().__init__()
         self.config, self.width = config, config.width
-        self.stacks = nn.Sequential(
-            *(
-                Stack(a, b, config.blocks, config.batch_norm)
-                for a, b in pairwise([frame[0], *config.channels])
+        (channels, height, width), patch = frame, config.patch
+        if height % patch or width % patch:
+            raise UserError(
+                f"frames of {height} x {width} pixels cannot be cut into squares of {patch}: change encoder.patch"
             )
+        self.fold, given = nn.PixelUnshuffle(patch), channels * patch**2
+        self.stacks = nn.Sequential(
+            *(Stack(a, b, config.blocks, config.batch_norm) for a, b in pairwise([given, *config.channels]))
         )
-        grid: Grid = (frame[1], frame[2])
+        grid: Grid = (height // patch, width // patch)
         for _ in config.channels:
             grid = ((grid[0] + 1) // 2, (grid[1] + 1) // 2)
-        last = config.channels[-1] if config.channels else frame[0]
+        last = config.channels[-1] if config.channels else given
         if config.output == "map":
             self.grid, self.leave = grid, nn.Conv2d(last, config.width, 1)
         else:
             self.grid = None
             self.leave = nn.Sequential(nn.Flatten(), nn.Linear(last * grid[0] * grid[1], config.width))
         self.norm = ChannelNorm(config.width) if config.norm else nn.Identity()
+        for module in (self.stacks, self.leave):
+            module.to(memory_format=torch.channels_last)
 
     def forward(self, frames: Tensor) -> Tensor:
         pixels = frames.flatten(0, -4) if frames.dim() > 4 else frames
         x = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+        x = self.fold(x).contiguous(memory_format=torch.channels_last)
         return self.norm(self.leave(self.stacks(x))).unflatten(0, frames.shape[:-3])
 
 

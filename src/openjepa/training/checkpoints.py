@@ -60,13 +60,16 @@ class State:
         return tensors, counts
 
     def set_moments(self, tensors: Mapping[str, Tensor], counts: Mapping[str, float]) -> None:
-        """The inverse of `moments`."""
+        """The inverse of `moments`; they lie in memory as their parameters do, which fused AdamW takes for granted."""
         self.optimiser.state.clear()
         for parameter, name in self._names.items():
             if name in counts:
                 prefix = name + "/"
                 own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-                moments = {key: value.to(parameter.device) for key, value in own.items()}
+                moments = {
+                    key: torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                    for key, value in own.items()
+                }
                 count = torch.tensor(counts[name], dtype=torch.float32, device=parameter.device)
                 self.optimiser.state[parameter] = {"step": count, **moments}
 
