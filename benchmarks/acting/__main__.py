@@ -20,7 +20,7 @@ from openjepa.errors import UserError
 POINTS = sorted(
     module.name.replace("_", "-")
     for module in pkgutil.iter_modules(acting.__path__)
-    if module.name not in ("__main__", "common")
+    if module.name not in ("__main__", "agents", "common")
 )
 
 

@@ -123,11 +123,25 @@ def protocol(settings: Settings, runs: Sequence[Trained], **changes: Any) -> Any
 
 
 def summary(row: Any) -> dict[str, Any]:
-    """A result's row without its single episodes, with means over them."""
+    """A result's row without its single episodes, with means over them.
+
+    `safe` is the share that succeeded without a step in danger, `entered` the share that was in danger.
+    """
     found = {name: value for name, value in row.to_dict().items() if name != "outcomes"}
     means = {name: row.mean(name) for name in ("final", "danger", "predictions")}
     means["steps"] = row.mean("steps", successful=True) if row.successes else None
-    return {**found, "episodes": len(row.outcomes), "errors": len(row.errors), **means}
+    total = len(row.outcomes)
+    safe = share(sum(o.success and not o.danger for o in row.outcomes), total)
+    entered = share(sum(o.danger > 0 for o in row.outcomes), total)
+    return {**found, "episodes": total, "errors": len(row.errors), **means, "safe": safe, "entered": entered}
+
+
+def share(count: int, total: int) -> dict[str, float]:
+    """With Wilson's 95 % interval."""
+    from openjepa.evals.table import wilson
+
+    low, high = wilson(count, total)
+    return {"success": count / total, "low": low, "high": high}
 
 
 def costs(runs: Sequence[Trained]) -> dict[str, Any]:

@@ -14,7 +14,10 @@ DATA = Data("two-rooms")
 RECIPES, PLANNERS = ("pldm", "lewm"), ("cem", "mppi")
 TRAIN: Mapping[str, Mapping[str, Any]] = {"pldm": {}, "lewm": {}}
 """Options of training, by recipe."""
-PLAN: Mapping[str, Mapping[str, Any]] = {"pldm": {}, "lewm": {"cost__reduce": "last"}}
+PLAN: Mapping[str, Mapping[str, Any]] = {
+    "pldm": {"planner__horizon": 32},
+    "lewm": {"cost__reduce": "last"},
+}
 """Of planning."""
 ABLATIONS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "no inverse dynamics": ({"terms.inverse": 0}, {}),

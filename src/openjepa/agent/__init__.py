@@ -10,6 +10,7 @@ from openjepa.agent.cost import Cost, Danger, Effort, Explore, Goal
 from openjepa.agent.critic import Critic
 from openjepa.agent.detector import Detector
 from openjepa.agent.episodes import EpisodeResult
+from openjepa.agent.experience import Lived, live, rehearse, relive
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.memory import ShortTermMemory
 from openjepa.agent.objective import Imagination, Risk
@@ -30,6 +31,7 @@ __all__ = [
     "Goal",
     "Imagination",
     "KeyValueMemory",
+    "Lived",
     "Policy",
     "Risk",
     "ShortTermMemory",
@@ -37,4 +39,7 @@ __all__ = [
     "Task",
     "Uncertain",
     "WorldModel",
+    "live",
+    "rehearse",
+    "relive",
 ]

@@ -1,6 +1,7 @@
 """What a world model is worth: success of its plans, surprise at what cannot be, physical state in its latents."""
 
-from openjepa.evals.planning.evaluate import evaluate, states, surprises
+from openjepa.evals.planning.evaluate import evaluate, play_row, states, surprises
+from openjepa.evals.planning.exploring import Explored, explore
 from openjepa.evals.planning.play import Outcome
 from openjepa.evals.planning.protocol import Protocol, fingerprint, protocol_for, write
 from openjepa.evals.planning.result import PlanningResult, Row
@@ -8,6 +9,7 @@ from openjepa.evals.planning.state import StateTable, probe_state
 from openjepa.evals.planning.surprise import SurpriseTable, surprise
 
 __all__ = [
+    "Explored",
     "Outcome",
     "PlanningResult",
     "Protocol",
@@ -15,7 +17,9 @@ __all__ = [
     "StateTable",
     "SurpriseTable",
     "evaluate",
+    "explore",
     "fingerprint",
+    "play_row",
     "probe_state",
     "protocol_for",
     "states",

@@ -55,6 +55,13 @@ def evaluate(protocol: Protocol, progress: Progress | None = None) -> PlanningRe
     return PlanningResult(protocol, tuple(rows))
 
 
+def play_row(
+    protocol: Protocol, name: str, players: Iterable[Player], progress: Progress | None = None
+) -> Row:
+    """Anyone's row on a protocol's problems: one player for each model's episodes."""
+    return _Table(protocol, protocol.world(), progress).row(name, players)
+
+
 def surprises(protocol: Protocol, clips: int = 100, progress: Progress | None = None) -> list[SurpriseTable]:
     """Violation of expectation, for each model (see `surprise`): teleports, and walls where the world has some."""
     world, found = protocol.world(), []

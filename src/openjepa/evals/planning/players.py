@@ -1,7 +1,11 @@
 """Who is evaluated: plans with a world model, and beside them chance, imitation and the truth."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -12,18 +16,25 @@ from openjepa.agent.planners import PlannerChoice, as_space, streams
 from openjepa.agent.protocols import WorldModel
 from openjepa.evals.planning.play import Problems
 from openjepa.evals.planning.protocol import Protocol
-from openjepa.worlds import Oracle, Random, State
+from openjepa.worlds import Oracle, Random, State, World
 from openjepa.worlds.oracle import Simulated
 
 RANDOM = 3
 """Stream of random numbers of the random policy."""
 
+Acting = Callable[[World], Callable[[State, Generator], NDArray]]
+"""A policy of `openjepa.worlds`, for a world."""
+
 
 class Planned:
-    """The agent, in mode 2 with a world model.
+    """The agent with a world model, a planner and costs as a protocol has them.
+
+    Args:
+        task: what to do, and in which mode; `None`: reach the goal by planning, at the protocol's cost.
+        modules: of the agent, e.g. `critic`, `danger`, `policy`.
 
     Raises:
-        UserError: a planner for the other kind of actions.
+        UserError: a planner for the other kind of actions, a task for which a module is missing.
 
     Warns:
         UserWarning: a horizon beyond what the model was trained for.
@@ -31,16 +42,19 @@ class Planned:
 
     sees = True
 
-    def __init__(self, model: WorldModel, protocol: Protocol) -> None:
+    def __init__(
+        self, model: WorldModel, protocol: Protocol, task: Task | None = None, **modules: Any
+    ) -> None:
         self._model, cost = Counted(model), protocol.cost
-        self._agent = Agent(
+        self.agent = Agent(
             self._model,
             protocol.planner,
-            Task({"goal": cost.goal, "effort": cost.effort}),
+            Task({"goal": cost.goal, "effort": cost.effort}) if task is None else task,
             seed=protocol.seed,
             distance=cost.distance,
             reduce=cost.reduce,
             batch=protocol.candidates,
+            **modules,
         )
 
     @property
@@ -48,11 +62,11 @@ class Planned:
         return self._model.predictions
 
     def begin(self, problems: Problems) -> None:
-        self._agent.memory.clear()
-        self._agent.begin(len(problems), problems.world.render(problems.goal), problems.numbers)
+        self.agent.memory.clear()
+        self.agent.begin(len(problems), problems.world.render(problems.goal), problems.numbers)
 
     def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
-        return self._agent.step(frames, active.tolist())
+        return self.agent.step(frames, active.tolist())
 
 
 class Cloned:
@@ -79,30 +93,33 @@ class Cloned:
 
 
 class Chance:
-    """Uniformly random actions."""
+    """Random actions: uniform, or those of another policy."""
 
     sees = False
     predictions = 0
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, policy: Acting = Random) -> None:
+        self._seed, self._made = seed, policy
 
     def begin(self, problems: Problems) -> None:
-        self._policy = Random(problems.world)
+        self._policy = self._made(problems.world)
         self._rng = np.random.default_rng([self._seed, RANDOM, problems.numbers[0]])
 
     def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
-        return self._policy.act(state, self._rng)
+        return self._policy(state, self._rng)
 
 
 class Expert:
-    """The world's own controller, which knows state and layout."""
+    """The world's own controller, which knows state and layout; `cautious`: it shuns danger."""
 
     sees = False
     predictions = 0
 
+    def __init__(self, cautious: bool = False) -> None:
+        self._cautious = cautious
+
     def begin(self, problems: Problems) -> None:
-        self._oracle, self._goal = Oracle(problems.world), problems.goal
+        self._oracle, self._goal = Oracle(problems.world, self._cautious), problems.goal
 
     def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
         return self._oracle(state, self._goal)

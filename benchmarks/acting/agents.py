@@ -1,0 +1,85 @@
+"""What points 4, 5 and 7 share: runs in two rooms with and without hazards, and modules learned from their episodes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.acting import common, two_rooms
+from benchmarks.acting.common import Data, Settings, Trained
+from openjepa.agent import Critic, Detector, Goal, ShortTermMemory, live, relive
+from openjepa.agent.experience import Lived
+from openjepa.evals.planning import Protocol, play_row
+from openjepa.evals.planning.cloning import open_windows
+from openjepa.evals.planning.players import Planned, Player
+from openjepa.world_model import WorldJEPA
+
+RECIPE = "pldm"
+HAZARDS = Data("two-rooms", {"vary": ["wall", "door", "hazard"]}, steps=90)
+RELIVED, GOALS = 500, 8
+"""Episodes that critics learn from, and goals that each is relived for."""
+
+
+def runs(settings: Settings, data: Data) -> list[Trained]:
+    """Of the first recipe, as point 1 trains it."""
+    recipe = settings.recipes[0] if settings.recipes else RECIPE
+    return common.trained(settings, recipe, common.collected(settings, data), two_rooms.TRAIN.get(recipe, {}))
+
+
+def protocol(settings: Settings, found: Sequence[Trained], **changes: Any) -> Protocol:
+    """As point 1 plans with that recipe; no baselines unless they are named."""
+    recipe = settings.recipes[0] if settings.recipes else RECIPE
+    planner = {"planner": settings.planners[0]} if settings.planners else {}
+    own = {"baselines": [], **planner, **two_rooms.PLAN.get(recipe, {}), **changes}
+    return common.protocol(settings, found, **own)
+
+
+def row(name: str, chosen: Protocol, players: Callable[[int, WorldJEPA], Player]) -> dict[str, Any]:
+    """One method's summary; `players` makes one for each run, counted from 0."""
+    common.tell(f"playing {name}")
+    models = chosen.load(chosen.world())
+    made: Iterable[Player] = (players(number, model) for number, model in enumerate(models))
+    found = common.summary(play_row(chosen, name, made))
+    common.tell(f"{name}: {common.percent(found)} %")
+    return found
+
+
+def planned(chosen: Protocol, **settings: Any) -> Callable[[int, WorldJEPA], Player]:
+    """The agent with the same task and modules for every run."""
+    return lambda number, model: Planned(model, chosen, **settings)
+
+
+def experience(model: WorldJEPA, episodes: int = RELIVED) -> list[Lived]:
+    """Latents of the first episodes that the model was trained on."""
+    samples = open_windows(model)
+    train, _ = samples.split()
+    return live(model, (samples.episodes[int(number)] for number in train[:episodes]))
+
+
+def critic(model: WorldJEPA, lived: Sequence[Lived], chosen: Protocol, seed: int, **settings: Any) -> Critic:
+    """The cost to come on the way to a goal, in the protocol's measure of distance."""
+    generator = torch.Generator().manual_seed(seed)
+    memory = ShortTermMemory(sum(len(one.states) for one in lived) * GOALS)
+    relive(memory, lived, generator, goals=GOALS, term=partial(Goal, distance=chosen.cost.distance))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = Critic(tuple(lived[0].states.shape[1:]), goal=True, **settings)
+    made.fit(memory, generator, updates=4000)
+    return made
+
+
+def detector(lived: Sequence[Lived], seed: int) -> Detector:
+    """Of danger, from episodes that say where it was."""
+    told = [one for one in lived if one.danger is not None]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = Detector(tuple(told[0].states.shape[1:]))
+    states, danger = (torch.cat(side) for side in zip(*((o.states, o.danger) for o in told), strict=True))
+    made.fit(states, danger, torch.Generator().manual_seed(seed))
+    return made
+
+
+def unit(lived: Sequence[Lived]) -> float:
+    """A typical squared distance of two states, mean over the latent: what weights beside it are in units of."""
+    return 2 * float(torch.cat([one.states for one in lived]).var(0).mean())

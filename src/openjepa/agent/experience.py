@@ -1,0 +1,161 @@
+"""Experience without acting: recorded episodes relived for the critic, plans rehearsed for the policy."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openjepa.agent.cost import Goal, Term
+from openjepa.agent.keyvalue import KeyValueMemory
+from openjepa.agent.memory import ShortTermMemory
+from openjepa.agent.perception import Perception
+from openjepa.agent.planners import streams
+from openjepa.agent.protocols import Situation, WorldModel
+from openjepa.errors import UserError
+
+if TYPE_CHECKING:
+    from openjepa.agent.agent import Agent
+
+ENCODED = 256
+"""Frames that are encoded at a time."""
+TOGETHER = 256
+"""Relived episodes that are written side by side."""
+
+
+class Recorded(Protocol):
+    """A recorded episode, as `openjepa.worlds.episodes.Episode`: K environment steps."""
+
+    @property
+    def frames(self) -> Any:
+        """uint8 `[K+1, C, H, W]`."""
+        ...
+
+    @property
+    def actions(self) -> Any:
+        """`[K, A]`."""
+        ...
+
+    @property
+    def info(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Lived:
+    """A recorded episode as a world model perceives it: T of its steps.
+
+    Attributes:
+        states: `[T+1, *L]`.
+        actions: `[T, A']`, NaN where one was not recorded.
+        danger: `[T+1]` bool, of `info["danger"]`; `None` where that says nothing.
+    """
+
+    states: Tensor
+    actions: Tensor
+    danger: Tensor | None
+
+
+def live(model: WorldModel, episodes: Iterable[Recorded]) -> list[Lived]:
+    """Encode episodes, a model step apart; those shorter than a step are left out."""
+    perception, found = Perception(model), []
+    for episode in episodes:
+        steps = len(episode.actions) // model.block
+        if not steps:
+            continue
+        seen = slice(0, steps * model.block + 1, model.block)
+        frames = torch.from_numpy(np.ascontiguousarray(episode.frames[seen]))
+        done = np.asarray(episode.actions[: steps * model.block], np.float32).reshape(steps, -1)
+        states = torch.cat([perception.look(part) for part in frames.split(ENCODED)])
+        danger = episode.info.get("danger")
+        told = None if danger is None else torch.from_numpy(np.asarray(danger, bool)[seen])
+        found.append(Lived(states, torch.from_numpy(done).to(states), told))
+    return found
+
+
+def relive(
+    memory: ShortTermMemory,
+    lived: Sequence[Lived],
+    generator: torch.Generator,
+    *,
+    goals: int = 4,
+    term: Callable[[Tensor], Term] = Goal,
+) -> None:
+    """Write episodes into a memory in hindsight: each as if it had been on its way to states that it came to.
+
+    Hindsight relabelling (Andrychowicz et al., arXiv:1707.01495, strategy `future`): an episode is written up to a
+    later state of its own, where it has arrived and nothing follows. So the memory holds what it costs to go from one
+    state to another for who acts as was recorded.
+
+    Args:
+        goals: for each episode, drawn uniformly from all states but the first.
+        term: from goals `[N, *L]` to the intrinsic cost that is remembered.
+
+    Raises:
+        UserError: no episode, or more than the memory holds.
+    """
+    ways = [
+        (one, int(end))
+        for one in lived
+        for end in torch.randint(1, len(one.states), (goals,), generator=generator)
+    ]
+    needed = sum(end + 1 for _, end in ways)
+    if not 0 < needed <= memory.capacity:
+        raise UserError(
+            f"{len(lived)} episodes with {goals} goals each are {needed} moments, a memory of capacity "
+            f"{memory.capacity} does not hold them: enlarge it, or give other episodes"
+        )
+    for begin in range(0, len(ways), TOGETHER):
+        _write(memory, ways[begin : begin + TOGETHER], first=-1 - begin, term=term)
+
+
+def _write(
+    memory: ShortTermMemory, ways: list[tuple[Lived, int]], first: int, term: Callable[[Tensor], Term]
+) -> None:
+    """In step with one another; numbered downwards from `first`, since an agent counts its own episodes upwards."""
+    for t in range(max(end for _, end in ways) + 1):
+        running = [(first - i, one, end) for i, (one, end) in enumerate(ways) if end >= t]
+        states = torch.stack([one.states[t] for _, one, _ in running])
+        goals = torch.stack([one.states[end] for _, one, end in running])
+        actions = [
+            one.actions[t] if end > t else one.actions.new_full(one.actions.shape[1:], torch.nan)
+            for _, one, end in running
+        ]
+        costs = term(goals)(states[:, None, None])[:, 0, 0]
+        memory.write([number for number, _, _ in running], states, costs, torch.stack(actions), goals)
+        memory.end([number for number, _, end in running if end == t], over=True)
+
+
+@torch.no_grad()
+def rehearse(
+    agent: "Agent", memory: ShortTermMemory, count: int, seed: int = 0, *, steps: int = 1, batch: int = 64
+) -> ShortTermMemory:
+    """What the agent would do in remembered situations, without doing it: moments for a policy to be distilled from.
+
+    Args:
+        agent: in mode 2, with the task that is to become a habit.
+        memory: of states and goals.
+        count: how many plans are made.
+        seed: of the situations and of the planner's noise.
+        steps: of each plan that are kept; all but the first from states that the world model foresees.
+        batch: plans made together.
+
+    Raises:
+        UserError: a memory in which nothing was done; see `Configurator.cost`.
+    """
+    states, goals, _ = memory.taken()
+    drawn = torch.randint(len(states), (count,), generator=torch.Generator().manual_seed(seed))
+    found, model = ShortTermMemory(count * steps), agent.model
+    for numbers in torch.arange(count).split(batch):
+        rows = drawn[numbers].to(states.device)
+        now, wanted = states[rows], None if goals is None else goals[rows]
+        cost = agent.configurator.cost(agent.task, wanted, KeyValueMemory(len(rows)))
+        given = Situation(now[:, None], None, wanted, cost, streams(seed, numbers.tolist()))
+        actions = agent.actor.act(given).actions[:, :steps]
+        ahead = model.rollout(given.state, actions[:, None])[:, 0] if steps > 1 else now[:, None]
+        for t, taken in enumerate(actions.unbind(1)):
+            state = now if t == 0 else ahead[:, t - 1]
+            found.write(numbers.tolist(), state, cost.now(state)[1], taken, wanted)
+        found.end(numbers.tolist(), over=False)
+    return found

@@ -1,0 +1,129 @@
+"""Recorded episodes relived, plans rehearsed: what lands in memory, and what is learned from it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from openjepa.agent import Agent, Critic, Policy, ShortTermMemory, Task, live, rehearse, relive
+from openjepa.agent.actor import space_of
+from openjepa.agent.planners import CEM
+from openjepa.errors import UserError
+
+from .worlds import SPEED, PointEnv, PointModel, picture
+
+
+@dataclass
+class Recording:
+    frames: np.ndarray
+    actions: np.ndarray
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def straight(steps: int, start: float = -0.9, heading: float = 1.0) -> Recording:
+    """Along the middle line from the left, `SPEED` a step; the last two places are dangerous."""
+    places = np.stack([start + heading * SPEED * np.arange(steps + 1), np.zeros(steps + 1)], 1)
+    actions = np.tile(np.array([heading, 0], np.float32), (steps, 1))
+    return Recording(picture(places), actions, {"danger": np.arange(steps + 1) >= steps - 1})
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def agent(model: PointModel, task: Task | None = None, **modules: Any) -> Agent:
+    return Agent(model, CEM(horizon=4, samples=40, iterations=4, elites=6), task, **modules)
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_an_episode_is_perceived_a_model_step_apart(block: int) -> None:
+    (lived,) = live(PointModel(block), [straight(7), straight(block - 1)][: 1 + (block > 1)])
+    steps = 7 // block
+    expected = -0.9 + SPEED * block * torch.arange(steps + 1)
+    torch.testing.assert_close(lived.states[:, 0], expected, atol=0.01, rtol=0)
+    assert lived.actions.shape == (steps, 2 * block)
+    assert lived.danger is not None and lived.danger.tolist() == [t * block >= 6 for t in range(steps + 1)]
+
+
+def test_what_is_relived_ends_where_it_arrives() -> None:
+    memory, lived = ShortTermMemory(), live(PointModel(), [straight(6), straight(9)])
+    relive(memory, lived, seeded(), goals=5)
+    goals = memory.goals
+    assert goals is not None and bool(goals.isfinite().all())
+    torch.testing.assert_close(memory.costs, (memory.states - goals).square().mean(1))
+    arrived = (memory.states == goals).all(1)
+    assert arrived.sum() == 10
+    assert torch.equal(memory.actions.isnan().all(1), arrived)
+    futures = memory.futures(20)
+    assert torch.equal(futures.last, goals) and bool(futures.over.all())
+    assert len(memory.taken()[0]) == len(memory) - 10
+
+
+def test_the_agent_s_own_episodes_stay_apart_from_relived_ones() -> None:
+    memory = ShortTermMemory()
+    relive(memory, live(PointModel(), [straight(6)]), seeded(), goals=2)
+    relived = len(memory)
+    own = agent(PointModel(), memory=memory)
+    own.run(PointEnv(limit=3, stops=False), max_steps=3)
+    assert len(memory) == relived + 4
+    following = memory.futures(1)
+    assert following.known[-3:].all() and torch.equal(following.last[-1], memory.states[-1])
+
+
+def test_a_critic_of_relived_episodes_knows_the_cost_to_a_goal() -> None:
+    """At constant speed, the squares of the distances that are left; discount 1 of a way that ends."""
+    memory, lived = ShortTermMemory(), live(PointModel(), [straight(12), straight(12, 0.9, -1.0)])
+    relive(memory, lived, seeded(), goals=30)
+    torch.manual_seed(0)
+    critic = Critic((2,), goal=True, hidden=64, layers=2, discount=0.95)
+    critic.fit(memory, seeded(), updates=250, batch=128, lr=5e-3, follow=0.1)
+    places = torch.tensor([[-0.8, 0.0], [-0.3, 0.0], [0.2, 0.0]])
+    left = [round((0.2 - x) / SPEED) for x, _ in places.tolist()]
+    expected = [sum(0.95 ** (k - 1) * ((n - k) * SPEED) ** 2 / 2 for k in range(1, n + 1)) for n in left]
+    learned = critic(places, torch.tensor([[0.2, 0.0]]).expand(3, 2)).detach()
+    torch.testing.assert_close(learned, torch.tensor(expected), atol=0.1 * expected[0], rtol=0)
+
+
+def test_rehearsed_actions_are_those_the_agent_would_take() -> None:
+    memory, model = ShortTermMemory(), PointModel()
+    relive(memory, live(model, [straight(12), straight(12, 0.9, -1.0)]), seeded(), goals=6)
+    found = rehearse(agent(model), memory, 30, seed=3, steps=3, batch=8)
+    assert len(found) == 90
+    states, goals, actions = found.taken()
+    assert goals is not None
+    towards = (goals - states)[:, 0]
+    far = towards.abs() > 2 * SPEED
+    assert bool((actions[far, 0].sign() == towards[far].sign()).float().mean() > 0.9)
+    first = found.futures(2)
+    moved = model.rollout(first.states[:1, None], actions[None, None, :1])[0, 0, 0]
+    assert any(torch.allclose(moved, state) for state in states)
+    again = rehearse(agent(model), memory, 30, seed=3, steps=3, batch=30)
+    assert sorted(map(tuple, again.actions.tolist())) == sorted(map(tuple, actions.tolist()))
+
+
+def test_a_policy_of_rehearsals_reaches_goals() -> None:
+    memory, model = ShortTermMemory(), PointModel()
+    ways = [straight(12), straight(12, 0.9, -1.0)]
+    for way in ways:  # all over the square
+        shift = np.linspace(-0.9, 0.9, len(way.frames))
+        way.frames = picture(np.stack([way.frames[:, 0, 0, 0] / 127 - 1.0, shift], 1))
+    relive(memory, live(model, ways), seeded(), goals=30)
+    found = rehearse(agent(model), memory, 200, steps=2)
+    torch.manual_seed(0)
+    policy = Policy((2,), space_of(model), hidden=64)
+    policy.distil(found, seeded(), updates=200, lr=1e-2)
+    quick = agent(model, Task.reach(mode=1), policy=policy)
+    results = quick.run([PointEnv() for _ in range(8)])
+    assert sum(result.success for result in results) >= 6
+
+
+def test_mistakes_are_told() -> None:
+    lived = live(PointModel(), [straight(6)])
+    with pytest.raises(UserError, match="capacity 3"):
+        relive(ShortTermMemory(3), lived, seeded())
+    with pytest.raises(UserError, match="0 episodes"):
+        relive(ShortTermMemory(), [], seeded())
+    with pytest.raises(UserError, match="no actions"):
+        rehearse(agent(PointModel()), ShortTermMemory(), 3)
