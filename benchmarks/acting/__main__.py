@@ -12,6 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from benchmarks import acting, record
 from benchmarks.acting.common import Settings
@@ -47,6 +48,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def point(name: str) -> ModuleType:
+    """The module that measures a point."""
+    return importlib.import_module(f"benchmarks.acting.{name.replace('-', '_')}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure one point, write JSON and markdown, print the markdown."""
     args = parse(arguments)
@@ -63,16 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs=args.jobs,
         runs=args.runs,
     )
-    point = importlib.import_module(f"benchmarks.acting.{args.point.replace('-', '_')}")
+    module = point(args.point)
     try:
-        found = point.measure(settings)
+        found = module.measure(settings)
     except UserError as error:
         raise SystemExit(str(error)) from None
     told = {key: getattr(settings, key) for key in ("seeds", "episodes", "train", "plan", "threads", "jobs")}
     path = record.write(
         args.name or f"acting-{args.point}", {**told, "note": args.note, **found}, args.results
     )
-    text = point.as_markdown(found)
+    text = module.as_markdown(found)
     path.with_suffix(".md").write_text(text)
     print(text)
     print(f"written: {path}")

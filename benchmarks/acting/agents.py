@@ -1,6 +1,6 @@
 """What points 4, 5 and 7 share: runs in two rooms with and without hazards, and modules learned from their episodes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,13 +12,15 @@ from openjepa.agent import Critic, Detector, Goal, ShortTermMemory, live, relive
 from openjepa.agent.experience import Lived
 from openjepa.evals.planning import Protocol, play_row
 from openjepa.evals.planning.cloning import open_windows
-from openjepa.evals.planning.players import Planned, Player
+from openjepa.evals.planning.play import Player
 from openjepa.world_model import WorldJEPA
 
 RECIPE = "pldm"
 HAZARDS = Data("two-rooms", {"vary": ["wall", "door", "hazard"]}, steps=90)
 RELIVED, GOALS = 500, 8
 """Episodes that critics learn from, and goals that each is relived for."""
+UPDATES = 4000
+"""Of critics and policies."""
 
 
 def runs(settings: Settings, data: Data) -> list[Trained]:
@@ -35,19 +37,12 @@ def protocol(settings: Settings, found: Sequence[Trained], **changes: Any) -> Pr
     return common.protocol(settings, found, **own)
 
 
-def row(name: str, chosen: Protocol, players: Callable[[int, WorldJEPA], Player]) -> dict[str, Any]:
-    """One method's summary; `players` makes one for each run, counted from 0."""
+def row(name: str, chosen: Protocol, players: Sequence[Player]) -> dict[str, Any]:
+    """One method's summary; a player for each run."""
     common.tell(f"playing {name}")
-    models = chosen.load(chosen.world())
-    made: Iterable[Player] = (players(number, model) for number, model in enumerate(models))
-    found = common.summary(play_row(chosen, name, made))
+    found = common.summary(play_row(chosen, name, players))
     common.tell(f"{name}: {common.percent(found)} %")
     return found
-
-
-def planned(chosen: Protocol, **settings: Any) -> Callable[[int, WorldJEPA], Player]:
-    """The agent with the same task and modules for every run."""
-    return lambda number, model: Planned(model, chosen, **settings)
 
 
 def experience(model: WorldJEPA, episodes: int = RELIVED) -> list[Lived]:
@@ -57,15 +52,15 @@ def experience(model: WorldJEPA, episodes: int = RELIVED) -> list[Lived]:
     return live(model, (samples.episodes[int(number)] for number in train[:episodes]))
 
 
-def critic(model: WorldJEPA, lived: Sequence[Lived], chosen: Protocol, seed: int, **settings: Any) -> Critic:
+def critic(lived: Sequence[Lived], chosen: Protocol, seed: int) -> Critic:
     """The cost to come on the way to a goal, in the protocol's measure of distance."""
     generator = torch.Generator().manual_seed(seed)
     memory = ShortTermMemory(sum(len(one.states) for one in lived) * GOALS)
     relive(memory, lived, generator, goals=GOALS, term=partial(Goal, distance=chosen.cost.distance))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = Critic(tuple(lived[0].states.shape[1:]), goal=True, **settings)
-    made.fit(memory, generator, updates=4000)
+        made = Critic(tuple(lived[0].states.shape[1:]), goal=True)
+    made.fit(memory, generator, updates=UPDATES)
     return made
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.acting import agents, common
 from benchmarks.acting.common import Settings, percent, table
 from openjepa.agent import Task
-from openjepa.evals.planning import Explored, Protocol, explore, play_row
+from openjepa.evals.planning import Explored, Protocol, explore
 from openjepa.evals.planning.play import problems
 from openjepa.evals.planning.players import Chance, Planned
 from openjepa.worlds import RandomWalk
@@ -31,10 +31,10 @@ def measure(settings: Settings) -> dict[str, Any]:
         lived = agents.experience(model)
         modules = {"danger": agents.detector(lived, run.seed), "unit": agents.unit(lived)}
         players.append(Planned(model, chosen, Task.reach(), **modules))
-    rows = {"reach": common.summary(play_row(chosen, "reach", players))}
+    rows = {"reach": agents.row("reach", chosen, players)}
     for player in players:
         player.agent.configure(Task.avoid(AVOID))
-    rows["reach while avoiding"] = common.summary(play_row(chosen, "avoid", players))
+    rows["reach while avoiding"] = agents.row("reach while avoiding", chosen, players)
     for player in players:
         player.agent.configure(Task.explore())
     walk = [Chance(chosen.seed, partial(RandomWalk, errands=0)) for _ in runs]

@@ -25,11 +25,8 @@ def measure(settings: Settings) -> dict[str, Any]:
     models = chosen.load(chosen.world())
     lived = [agents.experience(model) for model in models]
     common.tell("learning critics and detectors")
-    critics = [
-        agents.critic(m, one, chosen, run.seed) for m, one, run in zip(models, lived, runs, strict=True)
-    ]
+    critics = [agents.critic(one, chosen, run.seed) for one, run in zip(lived, runs, strict=True)]
     detectors = [agents.detector(one, run.seed) for one, run in zip(lived, runs, strict=True)]
-    units = [agents.unit(one) for one in lived]
     horizon = chosen.planner.horizon
     short = max(1, horizon // TIMES)
     ways = {
@@ -37,22 +34,24 @@ def measure(settings: Settings) -> dict[str, Any]:
         f"horizon {short}": Task.reach(horizon=short),
         f"horizon {short} and critic": Task({"goal": 1.0, "critic": 1.0}, horizon=short),
     }
-    rows = {
-        name: agents.row(name, chosen, lambda i, model, t=task: Planned(model, chosen, t, critic=critics[i]))
-        for name, task in ways.items()
-    }
-    danger = {
-        f"danger weighs {weight:g}": agents.row(
-            f"danger weighs {weight:g}",
+    rows, danger = {}, {}
+    for name, task in ways.items():
+        players = [
+            Planned(model, chosen, task, critic=one) for model, one in zip(models, critics, strict=True)
+        ]
+        rows[name] = agents.row(name, chosen, players)
+    for weight in WEIGHTS:
+        name, task = f"danger weighs {weight:g}", Task.avoid(weight)
+        danger[name] = agents.row(
+            name,
             chosen,
-            lambda i, model, w=weight: Planned(
-                model, chosen, Task.avoid(w), danger=detectors[i], unit=units[i]
-            ),
+            [
+                Planned(model, chosen, task, danger=detector, unit=agents.unit(one))
+                for model, detector, one in zip(models, detectors, lived, strict=True)
+            ],
         )
-        for weight in WEIGHTS
-    }
     for name, cautious in (("expert", False), ("cautious expert", True)):
-        danger[name] = agents.row(name, chosen, lambda i, model, c=cautious: Expert(c))
+        danger[name] = agents.row(name, chosen, [Expert(cautious) for _ in runs])
     shared = {"protocol": chosen.model_dump(mode="json"), **common.costs(runs)}
     return {**shared, "critic": rows, "danger": danger}
 

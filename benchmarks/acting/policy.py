@@ -25,15 +25,15 @@ def measure(settings: Settings) -> dict[str, Any]:
     """Both modes on the same problems, and their times for one environment."""
     runs = agents.runs(settings, two_rooms.DATA)
     chosen = agents.protocol(settings, runs, baselines=["cloning"])
-    policies = [
-        distilled(model, chosen, run.seed)
-        for model, run in zip(chosen.load(chosen.world()), runs, strict=True)
-    ]
+    models = chosen.load(chosen.world())
+    policies = [distilled(model, chosen, run.seed) for model, run in zip(models, runs, strict=True)]
     result = common.played(settings, {"mode 2": chosen})["mode 2"]
     rows = {"mode 2": common.summary(result.row()), "behaviour cloning": common.summary(result.rows[1])}
-    rows["mode 1"] = agents.row(
-        "mode 1", chosen, lambda i, model: Planned(model, chosen, Task.reach(mode=1), policy=policies[i])
-    )
+    quick = [
+        Planned(model, chosen, Task.reach(mode=1), policy=policy)
+        for model, policy in zip(models, policies, strict=True)
+    ]
+    rows["mode 1"] = agents.row("mode 1", chosen, quick)
     times = latency.times(chosen, policies[0])
     return {
         "protocol": chosen.model_dump(mode="json"),
@@ -58,7 +58,7 @@ def distilled(model: WorldJEPA, chosen: Protocol, seed: int) -> Policy:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         policy = Policy(tuple(memory.states.shape[1:]), space_of(model))
-    policy.distil(found, generator, updates=4000)
+    policy.distil(found, generator, updates=agents.UPDATES)
     return policy
 
 
