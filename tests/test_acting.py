@@ -1,0 +1,137 @@
+"""Benchmarks of acting at minimal sizes: every point measures and is written down; nothing is done twice."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from benchmarks import acting
+from benchmarks.acting import __main__ as command
+from benchmarks.acting import agents, common, configurator, critic, latency, policy, surprise, two_rooms
+from benchmarks.acting.common import Data, Settings
+
+from . import dots
+
+pytest.importorskip("h5py")
+
+PLAN = {
+    "planner.horizon": "3",
+    "planner.samples": "8",
+    "planner.elites": "2",
+    "planner.iterations": "1",
+    "oracle.samples": "4",
+    "oracle.elites": "2",
+    "oracle.iterations": "1",
+    "cloning.updates": "2",
+    "cloning.hidden": "8",
+    "budget": "3",
+}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    train = {name: str(value) for name, value in dots.options("pldm", train__steps=2).items()}
+    runs = tmp_path_factory.mktemp("acting")
+    return Settings(
+        seeds=(0, 1), episodes=2, recipes=("pldm",), planners=("cem",), train=train, plan=PLAN, runs=runs
+    )
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms = Data("two-rooms", {"vary": ["wall", "door", "hazard"], "size": 16}, episodes=24, steps=12)
+    for module, name in ((two_rooms, "DATA"), (agents, "HAZARDS")):
+        monkeypatch.setattr(module, name, rooms)
+    monkeypatch.setattr(agents, "UPDATES", 3)
+    monkeypatch.setattr(policy, "PLANS", 6)
+    monkeypatch.setattr(configurator, "STEPS", 5)
+    monkeypatch.setattr(latency, "DECISIONS", 4)
+    monkeypatch.setattr(latency, "TURN", 2)
+
+
+def test_every_point_is_known_to_the_command() -> None:
+    assert {"two-rooms", "critic", "policy", "configurator", "surprise", "state", "latency"} <= set(
+        command.POINTS
+    )
+    for name in command.POINTS:
+        module = command.point(name)
+        assert callable(module.measure) and callable(module.as_markdown) and module.__doc__
+    assert acting.__doc__
+
+
+def test_two_rooms_compares_methods_and_does_nothing_twice(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(two_rooms, "ABLATIONS", {"last-step cost": ({}, {"cost__reduce": "last"})})
+    words = ["two-rooms", "--seeds", "0", "1", "--episodes", "2", "--recipes", "pldm", "--planners", "cem"]
+    words += ["--runs", str(settings.runs), "--results", str(tmp_path), "--set"]
+    words += [f"{name}={value}" for name, value in settings.train.items()]
+    words += ["--plan", *(f"{name}={value}" for name, value in PLAN.items())]
+    command.main(words)
+    found = json.loads((tmp_path / "acting-two-rooms.json").read_text())
+    assert set(found["methods"]) == {"pldm, cem", "pldm, cem, last-step cost"}
+    first = found["methods"]["pldm, cem"]
+    assert (
+        first["episodes"] == 4
+        and len(first["rates"]) == 2
+        and first["low"] <= first["success"] <= first["high"]
+    )
+    assert {row["method"] for row in first["baselines"]} >= {
+        "random policy",
+        "oracle planner",
+        "behaviour cloning",
+    }
+    assert first["protocol"]["cost"]["reduce"] == "sum"
+    text = (tmp_path / "acting-two-rooms.md").read_text()
+    assert "| pldm, cem, last-step cost |" in text and text in capsys.readouterr().out
+    before = {path: path.stat().st_mtime_ns for path in settings.runs.rglob("*") if path.is_file()}
+    command.main(words)
+    assert before == {path: path.stat().st_mtime_ns for path in settings.runs.rglob("*") if path.is_file()}
+
+
+def test_what_is_trained_differently_is_another_run(settings: Settings) -> None:
+    data = common.collected(settings, two_rooms.DATA)
+    one = replace(settings, seeds=(0,))
+    plain, other = common.trained(one, "pldm", data), common.trained(one, "pldm", data, {"terms.inverse": 0})
+    assert plain[0].path != other[0].path
+    assert common.trained(one, "pldm", data, {"terms.inverse": 0}) == other
+    assert plain[0].minutes > 0 and plain[0].verdict
+
+
+def test_a_critic_is_measured_beside_horizons_and_danger_by_weight(settings: Settings) -> None:
+    found = critic.measure(settings)
+    assert list(found["critic"]) == ["horizon 3", "horizon 1", "horizon 1 and critic"]
+    long, short, ours = found["critic"].values()
+    assert long["predictions"] > 2 * short["predictions"] and short["predictions"] == ours["predictions"]
+    assert {"expert", "cautious expert", "danger weighs 10"} <= set(found["danger"])
+    assert "| horizon 1 and critic |" in critic.as_markdown(found)
+
+
+def test_mode_1_is_measured_beside_mode_2(settings: Settings) -> None:
+    found = policy.measure(settings)
+    assert list(found["rows"]) == ["mode 2", "behaviour cloning", "mode 1"]
+    assert found["rows"]["mode 1"]["predictions"] == 0 < found["rows"]["mode 2"]["predictions"]
+    assert found["times as fast"] > 1
+    assert "| mode 1 |" in policy.as_markdown(found)
+
+
+def test_one_agent_is_given_three_tasks(settings: Settings) -> None:
+    found = configurator.measure(settings)
+    assert list(found["rows"]) == ["reach", "reach while avoiding", "explore"]
+    assert set(found["cells"]) == {"explore", "random walk", "uniform"}
+    assert len(found["cells"]["explore"]["shares"]) == 4
+    assert "| explore |" in configurator.as_markdown(found)
+
+
+def test_surprise_is_scored_for_every_seed(settings: Settings) -> None:
+    found = surprise.measure(settings)
+    scores = found["recipes"]["pldm"]["scores"]
+    assert len(scores) == 2 and {score["violation"] for score in scores[0]} == {"teleport", "wall"}
+    assert "| pldm | wall | model |" in surprise.as_markdown(found)
+
+
+def test_decisions_are_timed(settings: Settings) -> None:
+    found = latency.measure(settings)
+    assert set(found["seconds"]) == {"mode 2", "mode 1"}
+    assert all(0 < one["p50"] <= one["p99"] for one in found["seconds"].values())
+    assert "| mode 1 |" in latency.as_markdown(found)
