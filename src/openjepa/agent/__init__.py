@@ -1,7 +1,7 @@
 """The agent of LeCun, "A Path Towards Autonomous Machine Intelligence", 2022: six modules, each replaceable.
 
 perception `perception.py` · world model `protocols.py` · cost `cost.py`, `critic.py`, `detector.py` · short-term memory
-`memory.py`, `keyvalue.py` · actor `actor.py`, `policy.py`, `planners/` · configurator `configurator.py`
+`memory.py`, `keyvalue.py` · actor `actor.py`, `hierarchy.py`, `policy.py`, `planners/` · configurator `configurator.py`
 """
 
 from openjepa.agent.agent import Agent
@@ -11,6 +11,7 @@ from openjepa.agent.critic import Critic
 from openjepa.agent.detector import Detector
 from openjepa.agent.episodes import EpisodeResult
 from openjepa.agent.experience import Lived, live, rehearse, relive
+from openjepa.agent.hierarchy import Foresight, Hierarchy
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.memory import ShortTermMemory
 from openjepa.agent.objective import Imagination, Risk
@@ -28,7 +29,9 @@ __all__ = [
     "Effort",
     "EpisodeResult",
     "Explore",
+    "Foresight",
     "Goal",
+    "Hierarchy",
     "Imagination",
     "KeyValueMemory",
     "Lived",
