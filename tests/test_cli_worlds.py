@@ -81,3 +81,13 @@ def test_mistakes_are_one_sentence(
         cli.main(arguments)
     said = capsys.readouterr().err
     assert ended.value.code == 2 and expected in said and said.count("\n") == 1
+
+
+def test_a_world_s_options_are_set_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    collect = ["collect", "two-rooms", "--episodes", "2", "--steps", "3", "--size", "16"]
+    cli.main([*collect, "--max-steps", "9", "--vary", "[wall]", "--out", str(tmp_path / "out"), "--json"])
+    options = json.loads((tmp_path / "out/data/metadata.json").read_text())["openjepa"]["options"]
+    assert options["max_steps"] == 9 and options["vary"] == ["wall"]
+    with pytest.raises(SystemExit):
+        cli.main([*collect, "--max-stepz", "9", "--out", str(tmp_path / "other")])
+    assert "did you mean 'max_steps'" in capsys.readouterr().err

@@ -53,7 +53,7 @@ def override(cls: type[Config], data: Mapping[str, Any], changes: Mapping[str, s
             node = node.setdefault(name, {}) if isinstance(node, dict) else None
         if not isinstance(node, dict) or not _exists(cls, path, result):
             raise UserError(f"unknown option {path!r}{_nearest(path, dotted_paths(cls, result))}")
-        value = _scalar(changes[path])
+        value = parse_scalar(changes[path])
         kinds = {
             kind: member for member in models_in(_annotation(cls, path, result)) if (kind := kind_of(member))
         }
@@ -123,7 +123,7 @@ def _plain(data: Any) -> Any:
     return {key: _plain(value) for key, value in data.items()} if isinstance(data, Mapping) else data
 
 
-def _scalar(text: str) -> Any:
+def parse_scalar(text: str) -> Any:
     """YAML, except that `1e-3` is a number (YAML 1.1 reads it as text)."""
     if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text):
         return float(text)

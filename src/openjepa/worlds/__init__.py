@@ -12,6 +12,7 @@ from openjepa.worlds.cartpole import CartPole
 from openjepa.worlds.maze import Maze
 from openjepa.worlds.oracle import Oracle
 from openjepa.worlds.policies import Policy, Random, RandomWalk, Scripted
+from openjepa.worlds.registry import open_world
 from openjepa.worlds.two_rooms import TwoRooms
 
 if find_spec("gymnasium"):
@@ -35,5 +36,6 @@ __all__ = [
     "World",
     "make",
     "names",
+    "open_world",
     "register",
 ]

@@ -2,21 +2,25 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from openjepa.errors import UserError
-from openjepa.worlds.base import World, make
+from openjepa.worlds.base import World
 from openjepa.worlds.episodes import Episode, Episodes
 from openjepa.worlds.factors import unknown
 from openjepa.worlds.policies import Random, RandomWalk, Scripted
 from openjepa.worlds.reading import open_episodes
 from openjepa.worlds.records import Progress
+from openjepa.worlds.registry import open_world
 from openjepa.worlds.state import State
 from openjepa.worlds.store import Store
+
+if TYPE_CHECKING:
+    from openjepa.worlds.third_party import ThirdParty
 
 Acting = Callable[[State, Generator], ArrayLike]
 """`[n, A]` actions, or `[n]` integers where they are discrete, from the worlds' states and a generator."""
@@ -29,7 +33,7 @@ POLICIES: dict[str, Callable[[World], Acting]] = {
 
 
 def collect(
-    world: World | str,
+    world: "World | ThirdParty | str",
     policy: Acting | str = "random-walk",
     episodes: int = 1000,
     seed: int = 0,
@@ -44,9 +48,10 @@ def collect(
     larger collection are those of a smaller one: so asking for more of them extends a folder.
 
     Args:
-        world: or its name.
-        policy: a name of `POLICIES`, or anything that is called as `Acting`, e.g. a trained policy that looks at
-            `world.render(state)`. If it remembers an episode, it begins anew when `state.factors` is another object.
+        world: or its name; `gym:ID` for a Gymnasium environment, which records one episode after the other.
+        policy: a name of `POLICIES` (of a Gymnasium environment: of `third_party.POLICIES`), or anything that is
+            called as `Acting`, e.g. a trained policy that looks at `world.render(state)`. If it remembers an episode,
+            it begins anew when `state.factors` is another object.
         episodes: how many the folder is to hold at least.
         seed: of worlds and policy.
         out: the folder, in Minari's layout.
@@ -62,7 +67,7 @@ def collect(
         UserError: an unknown world or policy, a number below 1, a folder with other episodes in it or one that cannot
             be written, or actions that the world does not take.
     """
-    world = make(world) if isinstance(world, str) else world
+    world = open_world(world) if isinstance(world, str) else world
     steps = world.max_steps if steps is None else steps
     for name, value in (("episodes", episodes), ("steps", steps), ("worlds", worlds)):
         if value < 1:
@@ -75,10 +80,14 @@ def collect(
     while len(store) < episodes:
         if progress is not None:
             progress("collecting episodes", len(store), episodes)
-        batch, done = divmod(len(store), worlds)
-        rng = np.random.default_rng([seed, batch])
-        together = list(_run(world, act, worlds, steps, seed, rng))
-        store.add(together[done : done + episodes - len(store)])
+        if isinstance(world, World):
+            batch, done = divmod(len(store), worlds)
+            rng = np.random.default_rng([seed, batch])
+            together = list(_run(world, act, worlds, steps, seed, rng))
+            store.add(together[done : done + episodes - len(store)])
+        else:
+            numbers = range(len(store), min(len(store) + worlds, episodes))
+            store.add(list(world.record(act, numbers, steps, seed)))
     store.finish()
     if progress is not None:
         progress("collecting episodes", episodes, episodes)
@@ -121,9 +130,11 @@ def _rows(actions: NDArray, space: Any) -> NDArray[np.float32]:
     return np.eye(space, dtype=np.float32)[actions] if isinstance(space, int) else actions.astype(np.float32)
 
 
-def _policy(policy: Acting | str, world: World) -> Acting:
+def _policy(policy: Acting | str, world: "World | ThirdParty") -> Acting:
     if not isinstance(policy, str):
         return policy
+    if not isinstance(world, World):
+        return world.policy(policy)
     if policy not in POLICIES:
         raise unknown("policy", policy, POLICIES)
     return POLICIES[policy](world)

@@ -74,17 +74,22 @@ class RandomWalk(Policy):
         space, n = self.world.actions, len(state)
         pairs = 1 if isinstance(space, int) else (space.size + 1) // 2
         self.heading = rng.uniform(-np.pi, np.pi, (n, pairs))
-        self.errand = rng.random(n) < self.errands
-        self.goal = self.world.goal(state, rng)
+        if self.errands:
+            self.errand = rng.random(n) < self.errands
+            self.goal = self.world.goal(state, rng)
 
     def act(self, state: State, rng: Generator) -> NDArray:
+        if self.errands:
+            self._run_errands(state)
+        self.heading += rng.vonmises(0, self.concentration, self.heading.shape)
+        return self._actions(rng)
+
+    def _run_errands(self, state: State) -> None:
         self.errand &= ~self.world.solved(state, self.goal)
         there = np.flatnonzero(self.errand)
         if len(there):
             right = self.world.expert(state.take(there), self.goal.take(there))
             self.heading[there] = _headings(right, self.world.actions)
-        self.heading += rng.vonmises(0, self.concentration, self.heading.shape)
-        return self._actions(rng)
 
     def _actions(self, rng: Generator) -> NDArray:
         space, n = self.world.actions, len(self.heading)

@@ -3,13 +3,16 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from openjepa.worlds import State, World
+
+if TYPE_CHECKING:
+    from openjepa.worlds.third_party import ThirdParty
 
 TASKS, CHANCE = 1, 2
 """Streams of random numbers: of starts and goals, of what a world leaves to chance."""
@@ -31,6 +34,10 @@ class Problems:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def begin(self, player: "Player", seed: int) -> "Underway":
+        """An episode of each; `seed`: of what the world leaves to chance."""
+        return Underway(player, self, np.random.default_rng([seed, CHANCE, self.numbers[0]]))
 
 
 @dataclass(frozen=True)
@@ -93,13 +100,21 @@ class Player(Protocol):
 
 
 def problems(
-    world: World, seed: int, numbers: Sequence[int], factors: dict[str, Any], difficulty: dict[str, Any]
+    world: "World | ThirdParty",
+    seed: int,
+    numbers: Sequence[int],
+    factors: dict[str, Any],
+    difficulty: dict[str, Any],
 ) -> Problems:
     """Starts and goals, each a function of seed and number.
 
     Raises:
         UserError: an unknown factor or difficulty, or no goal of that difficulty.
     """
+    if not isinstance(world, World):
+        from openjepa.evals.planning.live import live_problems
+
+        return live_problems(world, seed, numbers, factors, difficulty)
     found = [
         world.task(1, np.random.default_rng([seed, TASKS, number]), factors, **difficulty)
         for number in numbers
@@ -121,7 +136,7 @@ def play(
     Returns:
         Their outcomes, and the seconds of every call of `act`.
     """
-    episodes = _Episodes(player, given, np.random.default_rng([seed, CHANCE, given.numbers[0]]))
+    episodes = given.begin(player, seed)
     while episodes.active.any() and len(episodes.seconds) < budget:
         episodes.step()
         tick(int((~episodes.active).sum()))
@@ -129,7 +144,7 @@ def play(
 
 
 @dataclass(frozen=True, eq=False)
-class _Arrival:
+class Arrived:
     """Some worlds one step later."""
 
     state: State
@@ -138,8 +153,8 @@ class _Arrival:
     danger: NDArray
 
 
-class _Episodes:
-    """Those under way; whose episode is over keeps the state in which it ended."""
+class Underway:
+    """Episodes; whose episode is over keeps the state in which it ended."""
 
     def __init__(self, player: Player, given: Problems, rng: Generator) -> None:
         self.player, self.given, self.rng = player, given, rng
@@ -160,13 +175,17 @@ class _Episodes:
         self.predictions[rows] += self.player.predictions - before
         self.steps[rows] += 1
         try:
-            self._take_in(rows, self._arrive(rows, actions[rows]))
+            self.take_in(rows, self._arrive(rows, actions[rows]))
         except Exception:  # whatever it is; by themselves, the others go on
             for row in rows:
                 try:
-                    self._take_in(row[None], self._arrive(row[None], actions[row[None]]))
+                    self.take_in(row[None], self._arrive(row[None], actions[row[None]]))
                 except Exception as error:
                     self.errors[row], self.active[row] = f"{type(error).__name__}: {error}", False
+        self.go_on(rows, actions)
+
+    def go_on(self, rows: NDArray, actions: NDArray) -> None:
+        """The worlds `rows` take `actions` `[n, A]`; one that raises has failed."""
 
     def outcomes(self) -> list[Outcome]:
         world, given = self.given.world, self.given
@@ -181,13 +200,14 @@ class _Episodes:
             found.append(Outcome(number, success, counts[0], *ends, *counts[1:], self.errors[i], p50, p99))
         return found
 
-    def _arrive(self, rows: NDArray, actions: NDArray) -> _Arrival:
+    def _arrive(self, rows: NDArray, actions: NDArray) -> Arrived:
         world = self.given.world
         state = world.step(self.state.take(rows), actions, self.rng)
         frames = world.render(state) if self.player.sees else None
-        return _Arrival(state, frames, world.solved(state, self.given.goal.take(rows)), world.danger(state))
+        return Arrived(state, frames, world.solved(state, self.given.goal.take(rows)), world.danger(state))
 
-    def _take_in(self, rows: NDArray, arrival: _Arrival) -> None:
+    def take_in(self, rows: NDArray, arrival: Arrived) -> None:
+        """These worlds have arrived."""
         self.state = self.state.put(rows, arrival.state)
         if self.frames is not None and arrival.frames is not None:
             self.frames[rows] = arrival.frames

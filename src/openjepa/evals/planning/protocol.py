@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 from torch import nn
@@ -16,7 +16,10 @@ from openjepa.errors import UserError
 from openjepa.hub import store
 from openjepa.training import Run, load
 from openjepa.world_model import WorldJEPA
-from openjepa.worlds import Box, World, make
+from openjepa.worlds import Box, World, open_world
+
+if TYPE_CHECKING:
+    from openjepa.worlds.third_party import ThirdParty
 
 Baseline = Literal["random", "cloning", "expert", "oracle"]
 """What stands beside the plans: a random policy, goal-conditioned behaviour cloning, the world's own expert, and the
@@ -67,9 +70,9 @@ class Protocol(Config):
     models: tuple[Trained, ...] = Field(min_length=1)
     """Runs of one recipe, e.g. its training seeds."""
     env: str
-    """Name of the world."""
+    """Name of the world; `gym:ID` for a Gymnasium environment."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Of the world, as `openjepa.worlds.make` takes them."""
+    """Of the world, as `openjepa.worlds.open_world` takes them."""
     factors: dict[str, Any] = Field(default_factory=dict)
     """Factors of variation that are fixed, by name."""
     difficulty: dict[str, Any] = Field(default_factory=dict)
@@ -93,17 +96,22 @@ class Protocol(Config):
     data: str = ""
     """Episodes for cloning; empty: those that each model was trained on."""
 
-    def world(self) -> World:
-        """Raises UserError for an unknown world, option, factor or difficulty."""
-        world = make(self.env, **self.options)
+    def world(self) -> "World | ThirdParty":
+        """Raises UserError for an unknown world, option, factor or difficulty, or baselines that it cannot have."""
+        world = open_world(self.env, **self.options)
         for name in self.baselines:
             if name == "oracle" and isinstance(world.actions, int):
                 raise UserError(
                     f"{self.env}: the oracle plans continuous actions, these are discrete: leave it out of baselines"
                 )
+            if name in ("expert", "oracle") and not isinstance(world, World):
+                raise UserError(
+                    f"{self.env}: there is no {name} of an environment that cannot be put into a state: leave it out "
+                    "of baselines"
+                )
         return world
 
-    def load(self, world: World) -> list[WorldJEPA]:
+    def load(self, world: "World | ThirdParty") -> list[WorldJEPA]:
         """The models.
 
         Raises:
@@ -152,7 +160,7 @@ def protocol_for(
 ) -> Protocol:
     """The protocol for some runs: world and options are those of the first run's episodes, unless another is named.
 
-    Where actions are discrete there is no oracle among the baselines.
+    Where actions are discrete there is no oracle among the baselines, of a Gymnasium environment no expert either.
 
     Args:
         changes: dotted options on top, as on the command line: `{"planner": "mppi", "planner.horizon": "20"}`.
@@ -174,7 +182,10 @@ def protocol_for(
         )
     options = about["options"] if env == about.get("world") else {"size": loaded[0].signal.size}
     plain = Protocol.parse({"models": models, "env": env, "options": options}).model_dump(mode="json")
-    if isinstance(make(env, **options).actions, int):
+    world = open_world(env, **options)
+    if not isinstance(world, World):
+        plain["baselines"] = ["random", "cloning"]
+    elif isinstance(world.actions, int):
         plain["baselines"].remove("oracle")
     return Protocol.parse(override(Protocol, plain, changes or {}))
 
@@ -199,7 +210,7 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def check_fit(world: World, model: WorldJEPA, name: str) -> None:
+def check_fit(world: "World | ThirdParty", model: WorldJEPA, name: str) -> None:
     """Raises UserError where a world's frames or actions are not those that a model was trained on."""
     if tuple(model.signal.frame) != tuple(world.frame):
         raise UserError(

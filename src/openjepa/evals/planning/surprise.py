@@ -7,13 +7,14 @@ the greatest. A clip is judged without knowing where in it something happens.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from openjepa.errors import UserError
 from openjepa.evals.planning.clips import Violation, make_clips
 from openjepa.evals.planning.cloning import encode_frames
 from openjepa.evals.planning.protocol import check_fit
@@ -21,6 +22,9 @@ from openjepa.evals.runs import untrained
 from openjepa.evals.table import Z95
 from openjepa.world_model import WorldJEPA
 from openjepa.worlds import World
+
+if TYPE_CHECKING:
+    from openjepa.worlds.third_party import ThirdParty
 
 CLIPS_AT_ONCE = 64
 
@@ -75,7 +79,7 @@ class SurpriseTable:
 
 def surprise(
     model: WorldJEPA,
-    world: World,
+    world: "World | ThirdParty",
     *,
     violations: Sequence[Violation] = ("teleport", "wall"),
     clips: int = 100,
@@ -92,8 +96,12 @@ def surprise(
         name: what errors call the model.
 
     Raises:
-        UserError: a world that the model was not trained on; see `make_clips`.
+        UserError: a world that the model was not trained on, or none of our own; see `make_clips`.
     """
+    if not isinstance(world, World):
+        raise UserError(
+            f"{world.name} cannot be put into a state, as impossible clips need: leave surprise out"
+        )
     check_fit(world, model, name)
     random, found = cast(WorldJEPA, untrained(model.config, seed)), []
     for number, violation in enumerate(violations):
