@@ -37,6 +37,21 @@ OF_RECIPE = {
         "predictor.hidden": 16,
         "guard.slices": 16,
     },
+    "latent-action": {
+        "hiding.frames": 5,
+        "hiding.rollout": 3,
+        "signal.block": 1,
+        "terms.inverse_hidden": 16,
+        "condition.latent.hidden": 16,
+    },
+    "mixture": {
+        "hiding.frames": 5,
+        "hiding.rollout": 3,
+        "signal.block": 1,
+        "terms.inverse_hidden": 16,
+        "condition.latent.hidden": 16,
+        "condition.latent.heads": 3,
+    },
 }
 RECIPES = list(OF_RECIPE)
 

@@ -27,21 +27,12 @@ World models (pldm, lewm) learn from episodes, all others from images. Every cho
 `openjepa train RECIPE --help` lists the recipe's options with their values.
 """
 
-COLLECT_HELP = """\
-Every option of a world is set by its name; MuJoCo, PushT, OGBench and MiniGrid come with openjepa[environments]:
-
-  openjepa collect maze --episodes 1000 --max-steps 300 --out episodes
-  openjepa collect gym:Reacher-v5 --policy random-walk --out reacher
-  openjepa collect gym:my_robot:Reach-v0 --measured "[0, 1]" --tolerance 0.05 --out reach
-"""
-
 PLAN_HELP = """\
 Every number of the protocol is set by its dotted name:
 
   openjepa plan RUN --planner mppi --planner.horizon 20 --planner.samples 500
   openjepa plan RUN-0 RUN-1 RUN-2 --episodes 100 --seed 1 --out result.json
   openjepa plan RUN --cost.reduce last --difficulty "{distance: [0, 20]}" --baselines "[random, expert]"
-  openjepa plan RUN --level 2 --higher.planner.horizon 8
   openjepa plan --protocol result.json
 """
 
@@ -65,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     own, changes = list(arguments), {}
-    if own[:1] in (["train"], ["collect"], ["plan"]):
+    if own[:1] in (["train"], ["plan"]):
         own, changes = _split(own, _commands(parser)[own[0]]._option_string_actions)
     args, rest = parser.parse_known_args(own)
     if rest:
@@ -133,12 +124,8 @@ def _parser() -> argparse.ArgumentParser:
         "collect",
         _collect,
         "record episodes of a world, to train a world model on; goes on where it was interrupted",
-        epilog=COLLECT_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    collect.add_argument(
-        "world", help="e.g. two-rooms, maze or cart-pole; gym:ID for a Gymnasium environment"
-    )
+    collect.add_argument("world", help="e.g. two-rooms, maze or cart-pole")
     collect.add_argument("--episodes", type=int, default=1000, help="how many the folder is to hold")
     collect.add_argument("--policy", default="random-walk", help="random, random-walk or scripted")
     collect.add_argument("--steps", type=int, help="environment steps of an episode (default: the world's)")
@@ -172,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "runs", nargs="*", metavar="RUN", help="a world model; several of one recipe are combined"
     )
-    plan.add_argument("--env", help="the world, or gym:ID (default: that of the run's episodes)")
+    plan.add_argument("--env", help="the world (default: that of the run's episodes)")
     plan.add_argument(
         "--protocol", metavar="FILE", help="play a saved protocol, or that of a saved result, again"
     )
@@ -184,6 +171,17 @@ def _parser() -> argparse.ArgumentParser:
         "--out", metavar="FILE", help="the result as JSON (default, of one run: plan.json in it)"
     )
     plan.add_argument("--json", action="store_true", help="print the result as JSON")
+
+    controls = command(
+        "controls", _controls, "may a world model's latent z be believed? the papers' controls"
+    )
+    controls.add_argument("run_dir", metavar="RUN", help="of latent-action, mixture, or --condition latent")
+    controls.add_argument("--data", default="", help="episodes (default: those of the run)")
+    controls.add_argument("--seed", type=int, default=0, help="of steps, draws and fits")
+    controls.add_argument(
+        "--updates", type=int, default=1000, help="of each predictor that is fitted to compare with"
+    )
+    controls.add_argument("--json", action="store_true", help="print the table as JSON")
 
     embed = command("embed", _embed, "write one feature vector per image, in bounded memory")
     embed.add_argument("run_dir", metavar="RUN")
@@ -298,18 +296,16 @@ def _train_help(recipe: str | None) -> None:
 
 def _collect(args: argparse.Namespace) -> None:
     from openjepa.waiting import Waiting
-    from openjepa.worlds import open_world
+    from openjepa.worlds import make
     from openjepa.worlds.collect import collect
 
-    options = {name: parse_scalar(value) for name, value in args.changes.items()}
-    world = open_world(args.world, size=args.size, **options)
+    world = make(args.world, size=args.size)
     with Waiting() as waiting:
         found = collect(
             world, args.policy, args.episodes, args.seed, args.out, progress=waiting, steps=args.steps
         )
     _show(args, {"episodes": len(found), "steps": int(found.lengths.sum()), "folder": args.out})
 
-    from openjepa.config import parse_scalar
 
 def _probe(args: argparse.Namespace) -> None:
     from openjepa.evals import probe_runs
@@ -358,6 +354,17 @@ def _plan(args: argparse.Namespace) -> None:
     if out:
         planning.write(out, found)
     print(json.dumps(found) if args.json else "\n\n".join(map(str, tables)))
+
+
+def _controls(args: argparse.Namespace) -> None:
+    from openjepa.evals.latent import latent_controls
+    from openjepa.training import load
+    from openjepa.waiting import Waiting
+
+    model, known = load(args.run_dir), {"seed": args.seed, "updates": args.updates}
+    with Waiting() as waiting:
+        table = latent_controls(model, args.data, name=args.run_dir, progress=waiting, **known)
+    print(json.dumps(table.to_dict()) if args.json else table)
 
 
 def _embed(args: argparse.Namespace) -> None:

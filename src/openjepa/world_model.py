@@ -105,7 +105,7 @@ class WorldJEPA(JEPA):
         """`[B, M, n, D]`: the teacher-forced predictions, then the rollout's."""
         states, actions = self.states(s_x[0]), views.condition
         assert actions is not None
-        dynamics, future, found = cast(Dynamics, self.predictor), self.future, []
+        dynamics, future, found = self.dynamics, self.future, []
         if future.forced:
             found.append(dynamics(states[:, :-1], actions))
         if future.rollout:
@@ -167,12 +167,21 @@ class WorldJEPA(JEPA):
         """
         if z is not None:
             raise UserError("this world model has one future: it takes no latent variable z")
-        kept = 1 if past is None else min(state.shape[1], cast(Dynamics, self.predictor).history)
+        return self.dynamics.unroll(*self._past_and_plan(state, actions, past))
+
+    @property
+    def dynamics(self) -> Dynamics:
+        return cast(Dynamics, self.predictor)
+
+    def _past_and_plan(self, state: Tensor, actions: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The states that the predictor looks back on, `[B, T, *L]`, and what it is told from the first of them on,
+        `[B, S, T - 1 + H, A']`."""
+        kept = 1 if past is None else min(state.shape[1], self.dynamics.history)
         state, told = state[:, -kept:], self.signal.normalise_actions(actions)
         if past is not None and kept > 1:
             before = self.signal.normalise_actions(past[:, 1 - kept :])
             told = torch.cat([before.unsqueeze(1).expand(-1, told.shape[1], -1, -1), told], 2)
-        return cast(Dynamics, self.predictor).unroll(state, told)
+        return state, told
 
     def layers(self, batch: Any, count: int) -> list[Tensor]:
         """The encoder's last `count` layers on frames `[N, C, H, W]` (of a `Window`: its last), `[N, n, D]` each."""

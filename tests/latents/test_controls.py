@@ -29,13 +29,26 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-class Told(Latent):
+class Fixed(Latent):
+    """No control asks how it is drawn in a rollout."""
+
+    def noise(self, count: int, steps: int, generator: torch.Generator) -> Tensor:
+        raise NotImplementedError
+
+    def settle(self, s: Tensor, noise: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def expected(self, s: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Told(Fixed):
     """z as a function of the two states, from a normal prior."""
 
     finite = False
 
     def __init__(self, mode: str) -> None:
-        super().__init__((2,), 2)
+        super().__init__((2,), 2, 2)
         self.mode = mode
 
     def infer(
@@ -55,13 +68,13 @@ class Told(Latent):
         return z.square().sum(-1) / 2
 
 
-class Sides(Latent):
+class Sides(Fixed):
     """The fork's own two values, of which the second is likelier."""
 
     finite = True
 
     def __init__(self) -> None:
-        super().__init__((2,), 1)
+        super().__init__((2,), 1, 1)
 
     def infer(
         self, s: Tensor, s_next: Tensor, predict: Predict | None = None, rng: Rng | None = None

@@ -124,6 +124,27 @@ def test_enumeration_is_all_values_or_refused(kind: str) -> None:
 
 
 @every_kind
+def test_noise_settles_to_what_sampling_draws(kind: str) -> None:
+    latent, s = build(kind), pair((6,))[0]
+    noise = latent.noise(2000, 3, seeded())
+    assert noise.shape == (2000, 3, latent.chance)
+    settled = latent.settle(s[:1].expand(2000, -1, -1), noise)
+    assert settled.shape == (2000, 3, latent.width)
+    drawn = latent.sample(2000, s[0], seeded())
+    expected = latent.expected(s[0])
+    torch.testing.assert_close(drawn.mean(1), expected, atol=0.1, rtol=0)
+    torch.testing.assert_close(settled.mean(0), expected, atol=0.1, rtol=0)
+    torch.testing.assert_close(settled.std(0), drawn.std(1), atol=0.1, rtol=0)
+    assert torch.equal(noise, latent.noise(2000, 3, seeded()))
+
+
+def test_a_mixture_s_futures_are_spread_evenly() -> None:
+    latent, s = build("mixture"), pair((6,))[0][:1, :1]
+    share = latent.settle(s.expand(8, 5, -1), latent.noise(8, 5, seeded())).mean(0)
+    assert (share - latent.expected(s)[0]).abs().max() < 2 / 8  # by chance alone a head of 1/2 can be missed
+
+
+@every_kind
 def test_the_penalty_of_a_value_does_not_depend_on_its_company(kind: str) -> None:
     latent, s = build(kind), pair((6,))[0]
     z = latent.sample(4, s, seeded())

@@ -34,7 +34,12 @@ def test_a_run_leaves_metrics_checkpoints_and_a_model(recipe: str, tmp_path: Pat
     assert isinstance(model, WorldJEPA) and not model.training
     run = Run.open(tmp_path / "run")
     assert [record["step"] for record in run.records("train")] == list(range(10))
-    named = {"pldm": ("similarity", "inverse", "motion", "vicreg/std"), "lewm": ("sigreg",)}[recipe]
+    named = {
+        "pldm": ("similarity", "inverse", "motion", "vicreg/std"),
+        "lewm": ("sigreg",),
+        "latent-action": ("inverse", "vicreg/std", "latent/nats"),
+        "mixture": ("inverse", "vicreg/std", "latent/router"),
+    }[recipe]
     assert all(record[name] >= 0 for record in run.records("train") for name in (*named, "energy"))
     assert [record["step"] for record in run.records("health")] == [0, 5, 10]
     assert run.verdict().step == 10

@@ -10,8 +10,11 @@ TRIVIAL = {
     "permuted": "another sample's context",
     "persistence": "the last state copied",
     "permuted_actions": "another sample's actions",
+    "mean_z": "the mean over z",
+    "permuted_z": "another sample's z",
 }
-"""What has an `energy/...` of its own; the last two are a world model's."""
+"""What has an `energy/...` of its own; from the third on a world model's, the last two of one with a latent z."""
+MEANS, SWAPS = ("mean", "persistence", "mean_z"), ("permuted", "permuted_actions", "permuted_z")
 SWAP_MATTERS = 0.02
 """A predictor whose energy rises by less than this when its context (or actions) is another sample's ignores it."""
 IN_A_ROW = 3
@@ -27,8 +30,8 @@ def trivial(reading: Reading) -> list[str]:
 
 def beats_trivial(reading: Reading) -> bool:
     """Whether the prediction is better than all of them; than those with something swapped, clearly so."""
-    means = [reading[f"energy/{k}"] for k in ("mean", "persistence") if f"energy/{k}" in reading]
-    swaps = [k for k in ("permuted", "permuted_actions") if f"energy/{k}" in reading]
+    means = [reading[f"energy/{k}"] for k in MEANS if f"energy/{k}" in reading]
+    swaps = [k for k in SWAPS if f"energy/{k}" in reading]
     return reading["energy/model"] < min(means) and all(gap(reading, k) >= SWAP_MATTERS for k in swaps)
 
 

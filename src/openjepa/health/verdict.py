@@ -11,18 +11,9 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from openjepa.health.trivial import IN_A_ROW, Reading, beats_trivial, trivial, unused
-
-Word = Literal[
-    "warming up",
-    "learning",
-    "not using the context",
-    "not using the actions",
-    "dimensions dying",
-    "collapsed",
-]
+from openjepa.health.trivial import IN_A_ROW, Reading, beats_trivial, trivial
+from openjepa.health.unused import Word, ignores
 
 GONE = 0.1
 """A share of varying power below this part of its best value has collapsed ..."""
@@ -81,9 +72,8 @@ def judge(history: Sequence[Reading], total_steps: int) -> Verdict:
         for symptom in SYMPTOMS:
             if verdict := symptom(history[:end]):
                 return verdict
-    return (
-        _context_unused(history, total_steps) or _actions_unused(history, total_steps) or _progress(history)
-    )
+    ignored = ignores(history, total_steps)
+    return _progress(history) if ignored is None else _verdict(*ignored, history[-1])
 
 
 def _diverged(history: Sequence[Reading]) -> Verdict | None:
@@ -176,40 +166,6 @@ SYMPTOMS = (
     _dimensions_died,
 )
 """Gravest first."""
-
-
-def _context_unused(history: Sequence[Reading], total_steps: int) -> Verdict | None:
-    now = history[-1]
-    if not unused(history, total_steps, "permuted"):
-        return None
-    reason = (
-        f"the energy is {now['energy/model']:.3g} with the right context, {now['energy/permuted']:.3g} with another "
-        f"sample's and {now['energy/mean']:.3g} for the mean target"
-    )
-    if now["power/content"] < 0.5:
-        advice = (
-            f"only {now['power/content']:.0%} of the target's power depends on the sample: "
-            "centre the target per position or scale the positions down"
-        )
-    else:
-        advice = "raise the learning rate or the predictor's depth, show more of the context, or train longer"
-    return _verdict("not using the context", reason, advice, now)
-
-
-def _actions_unused(history: Sequence[Reading], total_steps: int) -> Verdict | None:
-    """Of a world model, which alone measures `energy/permuted_actions`."""
-    now = history[-1]
-    if "energy/permuted_actions" not in now or not unused(history, total_steps, "permuted_actions"):
-        return None
-    reason = (
-        f"the energy is {now['energy/model']:.3g} with the right actions, {now['energy/permuted_actions']:.3g} with "
-        f"another window's and {now['energy/persistence']:.3g} for the last state copied"
-    )
-    advice = (
-        "check that actions and frames belong together, let the state tell them (--terms.inverse 1), take longer steps "
-        "(--signal.block) or a longer rollout, or train longer"
-    )
-    return _verdict("not using the actions", reason, advice, now)
 
 
 def _progress(history: Sequence[Reading]) -> Verdict:

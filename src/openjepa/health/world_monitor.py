@@ -1,6 +1,7 @@
 """Measures a world model on held-out windows: what `Monitor` measures, and whether actions and motion are used."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 from torch import Tensor
@@ -38,21 +39,30 @@ class WorldMonitor(Monitor):
     def _energies_and_stds(
         self, model: JEPA, views: Views, s_x: list[Tensor], grid: Tensor
     ) -> dict[str, float]:
-        world, actions = cast(WorldJEPA, model), views.condition
-        assert actions is not None
+        world = cast(WorldJEPA, model)
         future = world.future
         states, known = grid.unflatten(1, (future.frames, -1)), s_x[0].unflatten(0, (-1, future.frames))
         s_y = states[:, future.predicted]
-        others = Views(views.context, views.target, actions.roll(1, 0))
+        others = [known.roll(1, 0).flatten(0, 1)]
         guesses = {
-            "model": world.predict(s_x, views)[0],
+            **self._predictions(world, views, s_x, others),
             "mean": s_y.mean(0, keepdim=True).expand_as(s_y),
             "persistence": states[:, future.known],
-            "permuted": world.predict([known.roll(1, 0).flatten(0, 1)], views)[0],
-            "permuted_actions": world.predict(s_x, others)[0],
         }
         energies = {f"energy/{name}": float(world.compare([guess], s_y)) for name, guess in guesses.items()}
         return stds(known[:, 0].mean(1), s_y, guesses["model"]) | energies
+
+    def _predictions(
+        self, world: WorldJEPA, views: Views, s_x: list[Tensor], others: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """`[B, M, n, D]` from everything, and with something that is another window's: `others` are its states."""
+        assert views.condition is not None
+        swapped = replace(views, condition=views.condition.roll(1, 0))
+        return {
+            "model": world.predict(s_x, views)[0],
+            "permuted": world.predict(others, views)[0],
+            "permuted_actions": world.predict(s_x, swapped)[0],
+        }
 
     def _input_std(self, batch: Window) -> float:
         return mean_std(batch.frames[:, -1])

@@ -1,5 +1,6 @@
 """Latent actions: what happened between two frames, inferred from both, through a narrow channel."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from openjepa.config import Choice
 from openjepa.latents.base import Inferred, Latent, Predict
 from openjepa.latents.capacity import KL, Capacity, Codes
+from openjepa.nets.dynamics import Dynamics
 from openjepa.nets.perceptron import Inverse
 from openjepa.rng import Rng
 
@@ -30,18 +32,26 @@ class LatentAction(Choice):
         """For states of this shape: a vector, or a map or tokens small enough to be flattened."""
         return LatentActions(self, shape)
 
+    def predictor(self, build: Callable[[int], Dynamics]) -> Dynamics:
+        """What is told z, where `build` makes a predictor that is told so many numbers beside the actions."""
+        return build(self.width)
+
 
 class LatentActions(Latent):
     """What is expected of z does not depend on the state."""
 
     def __init__(self, config: LatentAction, shape: tuple[int, ...]) -> None:
-        super().__init__(shape, config.width)
+        super().__init__(shape, config.width, config.width)
         self.limit = config.capacity.build(config.width)
         self.inverse = Inverse(shape, config.hidden, self.limit.inputs)
 
     @property
     def finite(self) -> bool:
         return self.limit.finite
+
+    @property
+    def drawable(self) -> bool:
+        return self.limit.drawable
 
     def infer(
         self, s: Tensor, s_next: Tensor, predict: Predict | None = None, rng: Rng | None = None
@@ -50,6 +60,15 @@ class LatentActions(Latent):
 
     def sample(self, n: int, s: Tensor, generator: torch.Generator) -> Tensor:
         return self.limit.sample((*self.before(s), n), generator).to(s.device)
+
+    def noise(self, count: int, steps: int, generator: torch.Generator) -> Tensor:
+        return self.limit.sample((count, steps), generator)
+
+    def settle(self, s: Tensor, noise: Tensor) -> Tensor:
+        return noise
+
+    def expected(self, s: Tensor) -> Tensor:
+        return self.limit.expected().to(s).expand(*self.before(s), -1)
 
     def penalty(self, s: Tensor, z: Tensor) -> Tensor:
         return self.limit.penalty(z)

@@ -45,16 +45,22 @@ class Latent(nn.Module, ABC):
     Attributes:
         shape: `L`.
         width: Z.
+        chance: N, numbers of noise that `settle` makes a z of.
         finite: whether its values can be enumerated.
     """
 
-    def __init__(self, shape: tuple[int, ...], width: int) -> None:
+    def __init__(self, shape: tuple[int, ...], width: int, chance: int) -> None:
         super().__init__()
-        self.shape, self.width = shape, width
+        self.shape, self.width, self.chance = shape, width, chance
 
     @property
     @abstractmethod
     def finite(self) -> bool: ...
+
+    @property
+    def drawable(self) -> bool:
+        """Whether enough is known to `sample`."""
+        return True
 
     @abstractmethod
     def infer(
@@ -69,6 +75,18 @@ class Latent(nn.Module, ABC):
     @abstractmethod
     def sample(self, n: int, s: Tensor, generator: torch.Generator) -> Tensor:
         """n values for each state `[..., *L]`, from what is expected there: `[..., n, Z]`."""
+
+    @abstractmethod
+    def noise(self, count: int, steps: int, generator: torch.Generator) -> Tensor:
+        """What decides z in `count` futures of so many steps, before any state is known: `[count, steps, N]`."""
+
+    @abstractmethod
+    def settle(self, s: Tensor, noise: Tensor) -> Tensor:
+        """The z that noise `[..., N]` means at states `[..., *L]`: `[..., Z]`, as likely as `sample` would draw it."""
+
+    @abstractmethod
+    def expected(self, s: Tensor) -> Tensor:
+        """The mean of z at `[..., *L]`: `[..., Z]`."""
 
     @abstractmethod
     def penalty(self, s: Tensor, z: Tensor) -> Tensor:

@@ -78,11 +78,19 @@ class Limit(nn.Module, ABC):
     inputs: int
     finite: bool = False
 
+    @property
+    def drawable(self) -> bool:
+        return True
+
     @abstractmethod
     def forward(self, raw: Tensor, rng: Rng | None) -> Inferred: ...
 
     @abstractmethod
     def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor: ...
+
+    @abstractmethod
+    def expected(self) -> Tensor:
+        """`[Z]`."""
 
     @abstractmethod
     def penalty(self, z: Tensor) -> Tensor: ...
@@ -107,6 +115,9 @@ class Gaussian(Limit):
     def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return torch.randn(*shape, self.width, generator=generator)
 
+    def expected(self) -> Tensor:
+        return torch.zeros(self.width)
+
     def penalty(self, z: Tensor) -> Tensor:
         return z.square().sum(-1) / 2
 
@@ -121,6 +132,10 @@ class SparseCode(Limit):
         self.register_buffer("filled", torch.zeros((), dtype=torch.long))
         self.seen: Tensor
         self.filled: Tensor
+
+    @property
+    def drawable(self) -> bool:
+        return int(self.filled) > 0
 
     def forward(self, raw: Tensor, rng: Rng | None) -> Inferred:
         z = raw.float()
@@ -139,12 +154,14 @@ class SparseCode(Limit):
         self.filled.add_(len(rows)).clamp_(max=len(self.seen))
 
     def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        filled = int(self.filled)
-        if filled == 0:
+        if not self.drawable:
             raise UserError(
                 "a sparse latent is drawn from those inferred in training, and there are none: train it"
             )
-        return self.seen.cpu()[torch.randint(filled, shape, generator=generator)]
+        return self.seen.cpu()[torch.randint(int(self.filled), shape, generator=generator)]
+
+    def expected(self) -> Tensor:
+        return self.seen.sum(0) / self.filled.clamp(min=1)
 
     def penalty(self, z: Tensor) -> Tensor:
         floor = F.relu(math.sqrt(self.width) - z.square().sum(-1))
@@ -219,6 +236,9 @@ class Codes(Limit):
             self.log_probability().exp().cpu(), math.prod(shape), replacement=True, generator=generator
         )
         return self.codes.detach()[draws.to(self.codes.device)].view(*shape, -1)
+
+    def expected(self) -> Tensor:
+        return self.log_probability().exp() @ self.codes.detach()
 
     def penalty(self, z: Tensor) -> Tensor:
         return -self.log_probability()[self.nearest(z)]

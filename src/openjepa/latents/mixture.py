@@ -1,5 +1,6 @@
 """A mixture of predictors: z says which of K heads is followed."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.latents.base import Distance, Inferred, Latent, Predict, distance
+from openjepa.nets.branches import Branches
+from openjepa.nets.dynamics import Dynamics
 from openjepa.nets.perceptron import perceptron
 from openjepa.parallel import global_mean
 from openjepa.rng import Rng
@@ -39,6 +42,10 @@ class Mixture(Choice):
         """For states of this shape."""
         return MixtureLatent(self, shape)
 
+    def predictor(self, build: Callable[[int], Dynamics]) -> Branches:
+        """The heads, where `build` makes a predictor that is told so many numbers beside the actions."""
+        return Branches([build(0) for _ in range(self.heads)])
+
 
 class MixtureLatent(Latent):
     """z is one-hot, of K numbers."""
@@ -46,7 +53,7 @@ class MixtureLatent(Latent):
     finite = True
 
     def __init__(self, config: Mixture, shape: tuple[int, ...]) -> None:
-        super().__init__(shape, config.heads)
+        super().__init__(shape, config.heads, chance=1)
         self.config = config
         self.router = perceptron([torch.Size(shape).numel(), config.hidden, config.heads])
 
@@ -58,7 +65,8 @@ class MixtureLatent(Latent):
                 "which head of a mixture was right is told by their predictions: infer needs predict"
             )
         axes, config = len(self.shape), self.config
-        options = predict(s, self.enumerate(s)[0])
+        with torch.set_grad_enabled(torch.is_grad_enabled() and config.balance > 0):
+            options = predict(s, self.enumerate(s)[0])
         apart = distance(options, s_next.unsqueeze(-axes - 1), axes, config.distance)
         best = apart.argmin(-1)
         surprise = F.nll_loss(self._log_probability(s).flatten(0, -2), best.flatten())
@@ -74,6 +82,19 @@ class MixtureLatent(Latent):
         probability = self._log_probability(s).exp().flatten(0, -2).cpu()
         draws = torch.multinomial(probability, n, replacement=True, generator=generator)
         return F.one_hot(draws, self.width).to(s).view(*self.before(s), n, self.width)
+
+    def noise(self, count: int, steps: int, generator: torch.Generator) -> Tensor:
+        """Shares of the heads' probability, 0..1, spread evenly over the futures: of eight, four meet an even fork's
+        either side."""
+        order = torch.rand(count, steps, generator=generator).argsort(0)
+        return ((order + torch.rand(count, steps, generator=generator)) / count).unsqueeze(-1)
+
+    def settle(self, s: Tensor, noise: Tensor) -> Tensor:
+        below = self._log_probability(s).exp().cumsum(-1)[..., :-1]
+        return F.one_hot((noise >= below).sum(-1), self.width).to(s.dtype)
+
+    def expected(self, s: Tensor) -> Tensor:
+        return self._log_probability(s).exp()
 
     def penalty(self, s: Tensor, z: Tensor) -> Tensor:
         return -(z * self._log_probability(s).unsqueeze(-2)).sum(-1)

@@ -9,7 +9,7 @@ import torch
 from openjepa.config import override
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
-from openjepa.recipes import ijepa, lejepa, lewm, pldm
+from openjepa.recipes import ijepa, latentaction, lejepa, lewm, mixture, pldm
 from openjepa.recipes.base import Recipe, Training, register, registered
 
 __all__ = [
@@ -19,8 +19,10 @@ __all__ = [
     "configure",
     "find",
     "ijepa",
+    "latentaction",
     "lejepa",
     "lewm",
+    "mixture",
     "pldm",
     "register",
     "registered",

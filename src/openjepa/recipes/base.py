@@ -135,5 +135,5 @@ def register(name: str) -> Callable[[type[Recipe]], type[Recipe]]:
 
 
 def registered() -> Mapping[str, type[Recipe]]:
-    """All recipes by name."""
-    return _REGISTRY
+    """All recipes by name, in its order."""
+    return dict(sorted(_REGISTRY.items()))

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
-from openjepa.config import Choice
 from openjepa.energies import Energy
 from openjepa.errors import UserError
 from openjepa.guards import Guard
@@ -19,6 +18,7 @@ from openjepa.nets.frames import FrameNet, frame_encoder
 from openjepa.nets.heads import Head
 from openjepa.nets.world import WorldPredictor
 from openjepa.recipes.base import Recipe
+from openjepa.recipes.conditions import Actions, Condition
 from openjepa.rng import Rng
 from openjepa.samples import HELD_OUT, HELD_OUT_SHARE, LEAST_HELD_OUT
 from openjepa.signals.frames import FrameSignal, Window
@@ -37,26 +37,6 @@ HELD_OUT_FRAMES = 1024
 Over = Literal["first", "steps", "window"]
 
 
-class Actions(Choice):
-    """The predictor is told the actions between frames; their space is taken from the episodes."""
-
-    kind: Literal["actions"] = "actions"
-    low: tuple[float, ...] = ()
-    """Least of each number of one environment action."""
-    high: tuple[float, ...] = ()
-    count: int = Field(0, ge=0)
-    """Discrete actions, in the place of bounds."""
-
-    @property
-    def space(self) -> Any:
-        """A `worlds.Box`, or the count of discrete actions."""
-        if self.count:
-            return self.count
-        from openjepa.worlds.actions import Box
-
-        return Box(*(torch.tensor(side, dtype=torch.float32).numpy() for side in (self.low, self.high)))
-
-
 class WorldRecipe(Recipe):
     """The six choices, the sizes, the training; what the episodes decide is filled in when they are opened."""
 
@@ -64,7 +44,7 @@ class WorldRecipe(Recipe):
     """A folder of episodes, or an HDF5 file."""
     signal: FrameSignal = FrameSignal()
     hiding: Future
-    condition: Actions = Actions()
+    condition: Condition = Actions()
     encoder: FrameNet
     head: Head
     predictor: WorldPredictor
@@ -80,6 +60,10 @@ class WorldRecipe(Recipe):
     def _fits(self) -> Self:
         if self.terms.motion and self.hiding.frames < 3:
             raise ValueError("terms.motion needs windows of at least three frames: raise hiding.frames")
+        if self.terms.inverse and not self.condition.told:
+            raise ValueError(
+                "the actions are not told, so nothing may be learned from them: set terms.inverse to 0"
+            )
         return self
 
     def open(self, data: Any, adapt: bool) -> "EpisodeWindows":
@@ -115,7 +99,7 @@ class WorldRecipe(Recipe):
             if isinstance(space, int)
             else {"low": space.low.tolist(), "high": space.high.tolist()}
         )
-        condition = Actions.model_validate(known)
+        condition = self.condition.model_validate(self.condition.model_dump() | known)
         return self.model_copy(update={"signal": fitted, "condition": condition})
 
     def hold_out(self, samples: "EpisodeWindows") -> tuple[Tensor, Window]:
@@ -123,7 +107,7 @@ class WorldRecipe(Recipe):
         return samples.hold_out()
 
     def monitor(self, held_out: Window) -> WorldMonitor:
-        return WorldMonitor(held_out)
+        return self.condition.monitor(held_out)
 
     def build(self) -> WorldJEPA:
         """Raises UserError for networks that do not fit one another or the windows."""
@@ -133,8 +117,11 @@ class WorldRecipe(Recipe):
         places = (1, 1) if own else encoder.places
         grid = None if places == (1, 1) else places
         form = Form(places, width, maps=self.predictor.kind == "maps" and grid is not None)
-        ending = Ending(form, self.head.build(width) if own else None, encoder.finish)
-        predictor = self.predictor.build(width, self.signal.action_width, grid, ending)
+
+        def ending() -> Ending:
+            return Ending(form, self.head.build(width) if own else None, encoder.finish)
+
+        predictor = self.condition.dynamics(self.predictor, width, self.signal, grid, ending)
         _check_history(self, predictor)
         parts = Parts(
             signal=self.signal,
@@ -147,7 +134,8 @@ class WorldRecipe(Recipe):
             guard=self.guard,
             guard_on=guarded_states(self.hiding.frames, self.guard_over),
         )
-        return WorldJEPA(self, parts, form, self.terms.build(form.shape, self.signal.action_width))
+        terms = self.terms.build(form.shape, self.signal.action_width)
+        return self.condition.assemble(self, parts, form, terms)
 
 
 def guarded_states(frames: int, over: Over) -> Callable[[list[Tensor], Tensor, Rng], list[Tensor]]:

@@ -102,6 +102,8 @@ def _health(record: Record) -> Iterator[Chart]:
                 "energy/permuted": "wrong context",
                 "energy/persistence": "last state",
                 "energy/permuted_actions": "wrong actions",
+                "energy/mean_z": "mean over z",
+                "energy/permuted_z": "wrong z",
             },
         ),
     )

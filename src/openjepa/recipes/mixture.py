@@ -1,0 +1,67 @@
+"""Mixture of predictors: several heads each foresee one of the futures that a state allows, a router says how likely.
+
+MoP-JEPA (also Branch-JEPA), 2026, arXiv:2607.05238.
+
+signal     frames and actions                 target   moving average of the encoder
+hiding     the next frame, teacher-forced     energy   cosine
+condition  a latent z (which head), actions   guard    none
+
+    openjepa collect branch --policy scripted --episodes 1000 --steps 40 --out branch
+    openjepa train mixture --data branch
+    openjepa controls runs/mixture-tiny-0
+
+A single predictor gives the mean of all possible futures, which may be none of them. Of K heads only the one that came
+nearest learns from a transition; a router learns from the state alone which one that was. To plan, heads are drawn by
+the router at every state that is foreseen (`Task(risk=...)`), or followed in their mean.
+
+Departures: there is no public code, and the paper's encoder and schedule are not known to us; LeWM's encoder stands
+here. Predictions and targets are not normalised: the cosine does that. The balance of use has a gradient (see
+`latents.mixture`). `tiny` has PLDM's states, rollout and terms, and L2 in the place of cosine and moving average, so
+that distances to a goal can be planned with.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from openjepa.energies import Cosine, Energy
+from openjepa.guards import Guard, NoGuard
+from openjepa.hiding import Future
+from openjepa.latents import Mixture
+from openjepa.nets.frames import FrameNet, PatchViT
+from openjepa.nets.heads import Head, Projector
+from openjepa.nets.perceptron import MLP
+from openjepa.nets.world import WorldPredictor
+from openjepa.recipes.base import Training, register
+from openjepa.recipes.conditions import Condition, Latents
+from openjepa.recipes.latentaction import TINY
+from openjepa.recipes.worlds import WorldRecipe
+from openjepa.targets import EMA, Target
+
+
+@register("mixture")
+class MixtureRecipe(WorldRecipe):
+    """K = 8 heads, cosine, and a momentum of .996, as in the paper."""
+
+    paper: ClassVar[str] = "MoP-JEPA, 2026, arXiv:2607.05238"
+
+    recipe: Literal["mixture"] = "mixture"
+    preset: str = "eight"
+    hiding: Future = Future(frames=4)
+    condition: Condition = Latents(latent=Mixture())
+    encoder: FrameNet = PatchViT(width=192, depth=12, heads=3, patch=8)
+    head: Head = Projector(hidden=2048, layers=1, width=192)
+    predictor: WorldPredictor = MLP(hidden=(1024, 1024))
+    target: Target = EMA(half_life=173)
+    energy: Energy = Cosine()
+    guard: Guard = NoGuard()
+    train: Training = Training(steps=100_000, batch_size=256, lr=3e-4, weight_decay=0.05)
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "eight": {},
+        "tiny": {
+            **TINY,
+            "condition": {
+                "kind": "latent",
+                "latent": {"kind": "mixture", "heads": 4, "hidden": 256, "distance": "l2"},
+            },
+        },
+    }
