@@ -27,12 +27,21 @@ World models (pldm, lewm) learn from episodes, all others from images. Every cho
 `openjepa train RECIPE --help` lists the recipe's options with their values.
 """
 
+COLLECT_HELP = """\
+Every option of a world is set by its name; MuJoCo, PushT, OGBench and MiniGrid come with openjepa[environments]:
+
+  openjepa collect maze --episodes 1000 --max-steps 300 --out episodes
+  openjepa collect gym:Reacher-v5 --policy random-walk --out reacher
+  openjepa collect gym:my_robot:Reach-v0 --measured "[0, 1]" --tolerance 0.05 --out reach
+"""
+
 PLAN_HELP = """\
 Every number of the protocol is set by its dotted name:
 
   openjepa plan RUN --planner mppi --planner.horizon 20 --planner.samples 500
   openjepa plan RUN-0 RUN-1 RUN-2 --episodes 100 --seed 1 --out result.json
   openjepa plan RUN --cost.reduce last --difficulty "{distance: [0, 20]}" --baselines "[random, expert]"
+  openjepa plan RUN --level 2 --higher.planner.horizon 8
   openjepa plan --protocol result.json
 """
 
@@ -56,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     own, changes = list(arguments), {}
-    if own[:1] in (["train"], ["plan"]):
+    if own[:1] in (["train"], ["collect"], ["plan"]):
         own, changes = _split(own, _commands(parser)[own[0]]._option_string_actions)
     args, rest = parser.parse_known_args(own)
     if rest:
@@ -124,8 +133,12 @@ def _parser() -> argparse.ArgumentParser:
         "collect",
         _collect,
         "record episodes of a world, to train a world model on; goes on where it was interrupted",
+        epilog=COLLECT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    collect.add_argument("world", help="e.g. two-rooms, maze or cart-pole")
+    collect.add_argument(
+        "world", help="e.g. two-rooms, maze or cart-pole; gym:ID for a Gymnasium environment"
+    )
     collect.add_argument("--episodes", type=int, default=1000, help="how many the folder is to hold")
     collect.add_argument("--policy", default="random-walk", help="random, random-walk or scripted")
     collect.add_argument("--steps", type=int, help="environment steps of an episode (default: the world's)")
@@ -159,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "runs", nargs="*", metavar="RUN", help="a world model; several of one recipe are combined"
     )
-    plan.add_argument("--env", help="the world (default: that of the run's episodes)")
+    plan.add_argument("--env", help="the world, or gym:ID (default: that of the run's episodes)")
     plan.add_argument(
         "--protocol", metavar="FILE", help="play a saved protocol, or that of a saved result, again"
     )
@@ -296,16 +309,18 @@ def _train_help(recipe: str | None) -> None:
 
 def _collect(args: argparse.Namespace) -> None:
     from openjepa.waiting import Waiting
-    from openjepa.worlds import make
+    from openjepa.worlds import open_world
     from openjepa.worlds.collect import collect
 
-    world = make(args.world, size=args.size)
+    options = {name: parse_scalar(value) for name, value in args.changes.items()}
+    world = open_world(args.world, size=args.size, **options)
     with Waiting() as waiting:
         found = collect(
             world, args.policy, args.episodes, args.seed, args.out, progress=waiting, steps=args.steps
         )
     _show(args, {"episodes": len(found), "steps": int(found.lengths.sum()), "folder": args.out})
 
+    from openjepa.config import parse_scalar
 
 def _probe(args: argparse.Namespace) -> None:
     from openjepa.evals import probe_runs
