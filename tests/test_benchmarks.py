@@ -106,13 +106,13 @@ def test_learning_trains_probes_and_is_not_repeated(tmp_path: Path) -> None:
     command += ("--runs", tmp_path / "runs", "--results", out, "--subset", 30, "--set", *LEARNING)
     done = run(*command)
     assert done.returncode == 0, done.stderr
-    found = read(out, "learning-fashion-mnist")["recipes"]["i-jepa"]
+    found = read(out, "learning-fashion-mnist-i-jepa")["recipes"]["i-jepa"]
     assert {score["row"] for score in found["table"]["scores"]} == {"model", "random init", "raw pixels"}
     steps = [point["step"] for point in found["curve"]]
     assert steps[0] == 0 and steps[-1] == 4 and steps == sorted(steps)
     minutes = [point["core_minutes"] for point in found["curve"]]
     assert minutes[0] == 0 and minutes == sorted(minutes) and minutes[-1] > 0
-    assert "| i-jepa | model |" in (out / "learning-fashion-mnist.md").read_text()
+    assert "| i-jepa | model |" in (out / "learning-fashion-mnist-i-jepa.md").read_text()
     clock = tmp_path / "runs" / "fashion-mnist" / "i-jepa-tiny-seed0" / "clock.json"
     before = clock.stat().st_mtime_ns
     assert run(*command).returncode == 0
