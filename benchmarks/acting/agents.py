@@ -1,14 +1,13 @@
 """What points 4, 5 and 7 share: runs in two rooms with and without hazards, and modules learned from their episodes."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
 
 from benchmarks.acting import common, two_rooms
 from benchmarks.acting.common import Data, Settings, Trained
-from openjepa.agent import Critic, Detector, Goal, ShortTermMemory, live, relive
+from openjepa.agent import Critic, Detector, Late, ShortTermMemory, live, relive
 from openjepa.agent.experience import Lived
 from openjepa.evals.planning import Protocol, play_row
 from openjepa.evals.planning.cloning import open_windows
@@ -17,7 +16,7 @@ from openjepa.world_model import WorldJEPA
 
 RECIPE = "pldm"
 HAZARDS = Data("two-rooms", {"vary": ["wall", "door", "hazard"]}, steps=90)
-RELIVED, GOALS = 500, 8
+RELIVED, GOALS = 500, 4
 """Episodes that critics learn from, and goals that each is relived for."""
 UPDATES = 4000
 """Of critics and policies."""
@@ -52,11 +51,11 @@ def experience(model: WorldJEPA, episodes: int = RELIVED) -> list[Lived]:
     return live(model, (samples.episodes[int(number)] for number in train[:episodes]))
 
 
-def critic(lived: Sequence[Lived], chosen: Protocol, seed: int) -> Critic:
-    """The cost to come on the way to a goal, in the protocol's measure of distance."""
+def critic(lived: Sequence[Lived], seed: int) -> Critic:
+    """The time to a goal for who acts as was recorded."""
     generator = torch.Generator().manual_seed(seed)
     memory = ShortTermMemory(sum(len(one.states) for one in lived) * GOALS)
-    relive(memory, lived, generator, goals=GOALS, term=partial(Goal, distance=chosen.cost.distance))
+    relive(memory, lived, generator, goals=GOALS, term=Late)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = Critic(tuple(lived[0].states.shape[1:]), goal=True)

@@ -1,7 +1,8 @@
 """Point 4: a critic in the place of a long horizon, and danger in the intrinsic cost.
 
-The critic learns from the episodes that the world model was trained on, relived in hindsight; it never sees the
-problems. The long horizon is point 1's. Danger is what a detector learned of those episodes says of imagined states.
+The critic learns how long it takes to a goal, from the episodes that the world model was trained on, relived in
+hindsight; it never sees the problems. The long horizon is point 1's. Danger is what a detector learned of those
+episodes says of imagined states.
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     models = chosen.load(chosen.world())
     lived = [agents.experience(model) for model in models]
     common.tell("learning critics and detectors")
-    critics = [agents.critic(one, chosen, run.seed) for one, run in zip(lived, runs, strict=True)]
+    critics = [agents.critic(one, run.seed) for one, run in zip(lived, runs, strict=True)]
     detectors = [agents.detector(one, run.seed) for one, run in zip(lived, runs, strict=True)]
     horizon = chosen.planner.horizon
     short = max(1, horizon // TIMES)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from openjepa.agent import Agent, Critic, Policy, ShortTermMemory, Task, live, rehearse, relive
+from openjepa.agent import Agent, Critic, Goal, Late, Policy, ShortTermMemory, Task, live, rehearse, relive
 from openjepa.agent.actor import space_of
 from openjepa.agent.planners import CEM
 from openjepa.errors import UserError
@@ -72,18 +72,24 @@ def test_the_agent_s_own_episodes_stay_apart_from_relived_ones() -> None:
     assert following.known[-3:].all() and torch.equal(following.last[-1], memory.states[-1])
 
 
-def test_a_critic_of_relived_episodes_knows_the_cost_to_a_goal() -> None:
-    """At constant speed, the squares of the distances that are left; discount 1 of a way that ends."""
+@pytest.mark.parametrize("term", [Goal, Late])
+def test_a_critic_of_relived_episodes_knows_what_the_way_to_a_goal_costs(term: Any) -> None:
+    """At constant speed: the squares of the distances that are left, or the steps."""
     memory, lived = ShortTermMemory(), live(PointModel(), [straight(12), straight(12, 0.9, -1.0)])
-    relive(memory, lived, seeded(), goals=30)
+    relive(memory, lived, seeded(), goals=30, term=term)
     torch.manual_seed(0)
     critic = Critic((2,), goal=True, hidden=64, layers=2, discount=0.95)
     critic.fit(memory, seeded(), updates=250, batch=128, lr=5e-3, follow=0.1)
     places = torch.tensor([[-0.8, 0.0], [-0.3, 0.0], [0.2, 0.0]])
     left = [round((0.2 - x) / SPEED) for x, _ in places.tolist()]
-    expected = [sum(0.95 ** (k - 1) * ((n - k) * SPEED) ** 2 / 2 for k in range(1, n + 1)) for n in left]
-    learned = critic(places, torch.tensor([[0.2, 0.0]]).expand(3, 2)).detach()
-    torch.testing.assert_close(learned, torch.tensor(expected), atol=0.1 * expected[0], rtol=0)
+
+    def cost(away: int) -> float:
+        return float(away > 0) if term is Late else (away * SPEED) ** 2 / 2
+
+    expected = [sum(0.95 ** (k - 1) * cost(n - k) for k in range(1, n + 1)) for n in left]
+    goal = torch.tensor([[0.2, 0.0]]).expand(3, 2)
+    learned = critic(places, goal).detach()
+    torch.testing.assert_close(learned, torch.tensor(expected), atol=0.15 * expected[0], rtol=0)
 
 
 def test_rehearsed_actions_are_those_the_agent_would_take() -> None:

@@ -10,7 +10,7 @@ from openjepa.agent.cost import Cost, Danger, Effort, Explore, Goal
 from openjepa.agent.critic import Critic
 from openjepa.agent.detector import Detector
 from openjepa.agent.episodes import EpisodeResult
-from openjepa.agent.experience import Lived, live, rehearse, relive
+from openjepa.agent.experience import Late, Lived, live, rehearse, relive
 from openjepa.agent.hierarchy import Foresight, Hierarchy
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.memory import ShortTermMemory
@@ -34,6 +34,7 @@ __all__ = [
     "Hierarchy",
     "Imagination",
     "KeyValueMemory",
+    "Late",
     "Lived",
     "Policy",
     "Risk",

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openjepa.agent.cost import Goal, Term
+from openjepa.agent.cost import Goal, Reduce, Term
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.memory import ShortTermMemory
 from openjepa.agent.perception import Perception
@@ -74,6 +74,23 @@ def live(model: WorldModel, episodes: Iterable[Recorded]) -> list[Lived]:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Late:
+    """1 until the very goal is there, `[B, *L]`: a critic of it tells the time to a goal, whatever lies between.
+
+    Distances in latent space are short across a wall; time is not.
+    """
+
+    goal: Tensor
+    reduce: Reduce = "sum"
+
+    def __call__(self, states: Tensor, actions: Tensor | None = None) -> Tensor:
+        return (states != self.goal[:, None, None]).flatten(3).any(3).float()
+
+    def take(self, rows: Tensor) -> "Late":
+        return Late(self.goal[rows], self.reduce)
+
+
 def relive(
     memory: ShortTermMemory,
     lived: Sequence[Lived],
@@ -90,7 +107,7 @@ def relive(
 
     Args:
         goals: for each episode, drawn uniformly from all states but the first.
-        term: from goals `[N, *L]` to the intrinsic cost that is remembered.
+        term: from goals `[N, *L]` to the intrinsic cost that is remembered: `Goal`, `Late`.
 
     Raises:
         UserError: no episode, or more than the memory holds.
