@@ -308,6 +308,7 @@ def _train_help(recipe: str | None) -> None:
 
 
 def _collect(args: argparse.Namespace) -> None:
+    from openjepa.config import parse_scalar
     from openjepa.waiting import Waiting
     from openjepa.worlds import open_world
     from openjepa.worlds.collect import collect
@@ -320,7 +321,6 @@ def _collect(args: argparse.Namespace) -> None:
         )
     _show(args, {"episodes": len(found), "steps": int(found.lengths.sum()), "folder": args.out})
 
-    from openjepa.config import parse_scalar
 
 def _probe(args: argparse.Namespace) -> None:
     from openjepa.evals import probe_runs

@@ -174,6 +174,10 @@ class Underway:
         rows = np.flatnonzero(self.active)
         self.predictions[rows] += self.player.predictions - before
         self.steps[rows] += 1
+        self.go_on(rows, actions)
+
+    def go_on(self, rows: NDArray, actions: NDArray) -> None:
+        """The worlds `rows` take `actions` `[n, A]`; one that raises has failed."""
         try:
             self.take_in(rows, self._arrive(rows, actions[rows]))
         except Exception:  # whatever it is; by themselves, the others go on
@@ -182,10 +186,6 @@ class Underway:
                     self.take_in(row[None], self._arrive(row[None], actions[row[None]]))
                 except Exception as error:
                     self.errors[row], self.active[row] = f"{type(error).__name__}: {error}", False
-        self.go_on(rows, actions)
-
-    def go_on(self, rows: NDArray, actions: NDArray) -> None:
-        """The worlds `rows` take `actions` `[n, A]`; one that raises has failed."""
 
     def outcomes(self) -> list[Outcome]:
         world, given = self.given.world, self.given

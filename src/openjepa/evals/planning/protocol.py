@@ -100,14 +100,14 @@ class Protocol(Config):
         """Raises UserError for an unknown world, option, factor or difficulty, or baselines that it cannot have."""
         world = open_world(self.env, **self.options)
         for name in self.baselines:
-            if name == "oracle" and isinstance(world.actions, int):
-                raise UserError(
-                    f"{self.env}: the oracle plans continuous actions, these are discrete: leave it out of baselines"
-                )
             if name in ("expert", "oracle") and not isinstance(world, World):
                 raise UserError(
                     f"{self.env}: there is no {name} of an environment that cannot be put into a state: leave it out "
                     "of baselines"
+                )
+            if name == "oracle" and isinstance(world.actions, int):
+                raise UserError(
+                    f"{self.env}: the oracle plans continuous actions, these are discrete: leave it out of baselines"
                 )
         return world
 
