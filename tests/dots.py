@@ -53,6 +53,15 @@ OF_RECIPE = {
         "condition.latent.heads": 3,
     },
 }
+OF_RECIPE["h-jepa"] = OF_RECIPE["pldm"] | {
+    "level2.span": 2,
+    "level2.steps": 2,
+    "level2.lift.hidden": [8],
+    "level2.lift.width": 4,
+    "level2.macro.width": 2,
+    "level2.macro.hidden": [8],
+    "level2.predictor.hidden": [8],
+}
 RECIPES = list(OF_RECIPE)
 
 

@@ -27,6 +27,7 @@ LATENTS: dict[str, tuple[str, dict[str, object]]] = {
         {"encoder": "vit", "encoder.patch": 4, "encoder.depth": 1, "encoder.heads": 2},
     ),
     "moving target": ("pldm", {"target": "ema"}),
+    "two levels": ("h-jepa", {}),
     "both ways": ("pldm", {"hiding.forced": True}),
     "of two frames": ("pldm", {"signal.stack": 2, "encoder.batch_norm": True}),
 }

@@ -10,6 +10,7 @@ from .test_world_runs import first_gradients
 STEADY: dict[str, dict[str, object]] = {
     "pldm": {},
     "lewm": {"predictor__dropout": 0.0},  # each process drops others
+    "h-jepa": {},
 }
 
 

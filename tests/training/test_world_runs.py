@@ -37,6 +37,7 @@ def test_a_run_leaves_metrics_checkpoints_and_a_model(recipe: str, tmp_path: Pat
     named = {
         "pldm": ("similarity", "inverse", "motion", "vicreg/std"),
         "lewm": ("sigreg",),
+        "h-jepa": ("inverse", "vicreg/std", "level2/energy", "level2/latent/nats"),
         "latent-action": ("inverse", "vicreg/std", "latent/nats"),
         "mixture": ("inverse", "vicreg/std", "latent/router"),
     }[recipe]

@@ -9,7 +9,7 @@ import torch
 from openjepa.config import override
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
-from openjepa.recipes import ijepa, latentaction, lejepa, lewm, mixture, pldm
+from openjepa.recipes import hjepa, ijepa, latentaction, lejepa, lewm, mixture, pldm
 from openjepa.recipes.base import Recipe, Training, register, registered
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "build",
     "configure",
     "find",
+    "hjepa",
     "ijepa",
     "latentaction",
     "lejepa",

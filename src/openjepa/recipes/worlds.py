@@ -23,7 +23,7 @@ from openjepa.rng import Rng
 from openjepa.samples import HELD_OUT, HELD_OUT_SHARE, LEAST_HELD_OUT
 from openjepa.signals.frames import FrameSignal, Window
 from openjepa.targets import Target
-from openjepa.terms import Terms
+from openjepa.terms import Terms, TermsOf
 from openjepa.world_model import Ending, Form, WorldJEPA
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class WorldRecipe(Recipe):
             )
         return self
 
+    @property
+    def window(self) -> int:
+        """States in a window to train on."""
+        return self.hiding.frames
+
     def open(self, data: Any, adapt: bool) -> "EpisodeWindows":
         """Windows of episodes, given as a path, as `Episodes` or opened already; frames of the config's size."""
         from openjepa.worlds.episodes import Episodes
@@ -79,7 +84,7 @@ class WorldRecipe(Recipe):
                 "openjepa collect two-rooms --out episodes"
             )
         episodes = data if isinstance(data, Episodes) else open_episodes(data, size=self.signal.size)
-        return EpisodeWindows(episodes, self.hiding.frames + self.signal.stack - 1, self.signal.block)
+        return EpisodeWindows(episodes, self.window + self.signal.stack - 1, self.signal.block)
 
     def adapt(self, samples: "EpisodeWindows") -> Self:
         """Frames' shape, the space of actions and their statistics; a config that has them must fit."""
@@ -135,6 +140,10 @@ class WorldRecipe(Recipe):
             guard_on=guarded_states(self.hiding.frames, self.guard_over),
         )
         terms = self.terms.build(form.shape, self.signal.action_width)
+        return self.assemble(parts, form, terms)
+
+    def assemble(self, parts: Parts, form: Form, terms: TermsOf) -> WorldJEPA:
+        """The model of all its parts."""
         return self.condition.assemble(self, parts, form, terms)
 
 

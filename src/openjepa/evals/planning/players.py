@@ -7,13 +7,16 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from openjepa.agent import Agent, Policy, Task
-from openjepa.agent.actor import space_of
+from openjepa.agent.actor import Mode2, space_of
+from openjepa.agent.hierarchy import Hierarchy
 from openjepa.agent.perception import Perception
 from openjepa.agent.planners import PlannerChoice, as_space, streams
 from openjepa.agent.protocols import WorldModel
+from openjepa.evals.planning.counted import Counted
+from openjepa.evals.planning.guides import guide
 from openjepa.evals.planning.play import Problems
 from openjepa.evals.planning.protocol import Protocol
 from openjepa.worlds import Oracle, Random, State, World
@@ -45,27 +48,39 @@ class Planned:
     def __init__(
         self, model: WorldModel, protocol: Protocol, task: Task | None = None, **modules: Any
     ) -> None:
-        self._model, cost = Counted(model), protocol.cost
+        self._model, cost, higher = Counted(model), protocol.cost, []
+        self._guide = None
+        if protocol.level == 2:
+            lower = Mode2(self._model, protocol.planner, batch=protocol.candidates)
+            self._guide = guide(
+                protocol.higher, model, protocol.planner.horizon, cost.distance, protocol.candidates
+            )
+            higher = [Hierarchy(lower, self._guide)]
         self.agent = Agent(
             self._model,
             protocol.planner,
-            Task({"goal": cost.goal, "effort": cost.effort}) if task is None else task,
+            Task({"goal": cost.goal, "effort": cost.effort}, level=protocol.level) if task is None else task,
             seed=protocol.seed,
             distance=cost.distance,
             reduce=cost.reduce,
             batch=protocol.candidates,
+            higher=higher,
             **modules,
         )
 
     @property
     def predictions(self) -> int:
-        return self._model.predictions
+        return self._model.predictions + (0 if self._guide is None else self._guide.predictions)
 
     def begin(self, problems: Problems) -> None:
         self.agent.memory.clear()
+        if self._guide is not None:
+            self._guide.begin(problems)
         self.agent.begin(len(problems), problems.world.render(problems.goal), problems.numbers)
 
     def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
+        if self._guide is not None:
+            self._guide.see(state, np.flatnonzero(active))
         return self.agent.step(frames, active.tolist())
 
 
@@ -163,24 +178,3 @@ class Simulating:
         if self._start is None:
             self._start = shifted.new_zeros(len(state), *shifted.shape[1:])
         self._start[index] = shifted
-
-
-class Counted(nn.Module):
-    """A world model that counts the predictions asked of it for each problem."""
-
-    def __init__(self, model: WorldModel) -> None:
-        super().__init__()
-        self.model, self.predictions = model, 0
-        self.block, self.history = model.block, model.history
-        self.horizon, self.actions = model.horizon, model.actions
-
-    def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
-        """As the model's."""
-        return self.model.encode(frames, actions)
-
-    def rollout(
-        self, state: Tensor, actions: Tensor, z: Tensor | None = None, past: Tensor | None = None
-    ) -> Tensor:
-        """As the model's."""
-        self.predictions += actions.shape[1] * actions.shape[2]
-        return self.model.rollout(state, actions, z=z, past=past)

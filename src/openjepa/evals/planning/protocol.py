@@ -13,6 +13,7 @@ from openjepa.agent.cost import Reduce
 from openjepa.agent.planners import CEM, Planner
 from openjepa.config import Config, override
 from openjepa.errors import UserError
+from openjepa.evals.planning.guides import Higher
 from openjepa.hub import store
 from openjepa.training import Run, load
 from openjepa.world_model import WorldJEPA
@@ -85,6 +86,9 @@ class Protocol(Config):
     """Of starts, goals and the planners' noise."""
     planner: Planner = CEM()
     cost: GoalCost = GoalCost()
+    level: Literal[1, 2] = 1
+    """Of the hierarchy, which acts: 1 plans for the goal, 2 sets sub-goals for it."""
+    higher: Higher = Higher()
     batch: int = Field(50, ge=1)
     """Episodes that run side by side and are planned together."""
     candidates: int | None = Field(None, ge=1)

@@ -1,0 +1,26 @@
+"""How often a world model is asked."""
+
+from torch import Tensor, nn
+
+from openjepa.agent.protocols import WorldModel
+
+
+class Counted(nn.Module):
+    """A world model that counts the predictions asked of it for each problem."""
+
+    def __init__(self, model: WorldModel) -> None:
+        super().__init__()
+        self.model, self.predictions = model, 0
+        self.block, self.history = model.block, model.history
+        self.horizon, self.actions = model.horizon, model.actions
+
+    def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
+        """As the model's."""
+        return self.model.encode(frames, actions)
+
+    def rollout(
+        self, state: Tensor, actions: Tensor, z: Tensor | None = None, past: Tensor | None = None
+    ) -> Tensor:
+        """As the model's."""
+        self.predictions += actions.shape[1] * actions.shape[2]
+        return self.model.rollout(state, actions, z=z, past=past)

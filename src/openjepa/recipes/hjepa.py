@@ -1,0 +1,112 @@
+"""H-JEPA: a second level predicts states many steps ahead from macro-actions, and sets sub-goals for the first.
+
+LeCun, 2022, section 4.6. Level 2 after HWM: Zhang et al., 2026, arXiv:2604.03208, on PLDM's level 1 (arXiv:2502.14819).
+
+signal     frames and actions                 target   the encoder itself, with gradients
+hiding     the future: a rollout at each      energy   L2, mean over the rollout
+           level, in steps and in spans       guard    VICReg, at each level
+condition  actions; macro-actions             terms    level 1: PLDM's; level 2: similarity, the price of z
+
+    openjepa collect maze --episodes 1000 --out maze
+    openjepa train h-jepa --data maze   # preset tiny, not measured yet
+    openjepa plan runs/h-jepa-tiny-0 --level 2
+    openjepa plan runs/h-jepa-tiny-0 --level 2 --higher.subgoals oracle
+
+Defaults are HWM's weights for Diverse Maze, with the length and rate of PLDM's training on Two-Rooms: spans of 10,
+six of them in a window, macro-actions of 8 numbers from an MLP, level 2 on level 1's own states, which it does not
+change.
+
+Departures: both levels learn in one run, level 2 from level 1's states as they come to be (theirs: one after the other;
+gradients pass down only with `level2.joint`). The capacity of macro-actions is limited by a divergence that is paid for
+(theirs: a layer norm alone). A vector, a GRU and an MLP stand for their maps and convolutions, and nothing but frames
+and actions is seen (theirs: velocity). `tiny` gives level 2 states of its own (`level2.lift mlp`), whose guard is on
+how they vary within a window: so distance in them is to follow the way there and not the straight line.
+"""
+
+from typing import Any, ClassVar, Literal, cast
+
+from openjepa.energies import L2, Energy
+from openjepa.errors import UserError
+from openjepa.guards import Guard, NoGuard, VICReg
+from openjepa.health.hierarchy_monitor import HierarchyMonitor
+from openjepa.hiding import Future
+from openjepa.hierarchy import HierarchicalJEPA, Level2
+from openjepa.jepa import Parts
+from openjepa.nets.convolutional import Conv
+from openjepa.nets.frames import FrameEncoder, FrameNet
+from openjepa.nets.heads import Head, NoHead
+from openjepa.nets.lift import Same
+from openjepa.nets.perceptron import MLP
+from openjepa.nets.recurrent import GRU
+from openjepa.nets.world import WorldPredictor
+from openjepa.recipes import pldm
+from openjepa.recipes.base import Training, register
+from openjepa.recipes.conditions import Actions, Condition
+from openjepa.recipes.worlds import Over, WorldRecipe
+from openjepa.signals.frames import Window
+from openjepa.targets import Shared, Target
+from openjepa.terms import Terms, TermsOf
+from openjepa.world_model import Form
+
+
+@register("h-jepa")
+class HJEPA(WorldRecipe):
+    """PLDM's six choices at level 1; those of level 2 in `level2`."""
+
+    paper: ClassVar[str] = "LeCun, 2022; Zhang et al., 2026, arXiv:2604.03208"
+
+    recipe: Literal["h-jepa"] = "h-jepa"
+    preset: str = "diverse-maze"
+    hiding: Future = Future(frames=15, forced=False, rollout=14)
+    condition: Condition = Actions()
+    encoder: FrameNet = Conv(channels=(32, 64, 64), width=512)
+    head: Head = NoHead()
+    predictor: WorldPredictor = GRU()
+    target: Target = Shared()
+    energy: Energy = L2()
+    guard: Guard = VICReg(std=29.4, covariance=17.9 / 511)
+    guard_over: Over = "first"
+    terms: Terms = Terms(inverse=4.81, inverse_hidden=512, motion=2.92)
+    train: Training = Training(steps=31_200, batch_size=128, lr=7e-4, weight_decay=1e-6)
+    level2: Level2 = Level2(
+        lift=Same(),
+        predictor=MLP(hidden=(512, 512), residual=True),
+        guard=NoGuard(),
+        similarity=0.0,
+    )
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "diverse-maze": {},
+        "tiny": {
+            **pldm.PLDM.presets["tiny"],
+            "level2": {
+                "span": 16,
+                "steps": 4,
+                "lift": {"kind": "mlp", "hidden": [256, 256], "width": 8},
+                "predictor": {"kind": "mlp", "hidden": [256, 256], "residual": True},
+                "guard": {"kind": "vicreg", "std": 16.0, "covariance": 8.0},
+                "similarity": 4.0,
+            },
+        },
+    }
+
+    @property
+    def window(self) -> int:
+        """Long enough for both levels."""
+        return max(self.hiding.frames, self.level2.frames)
+
+    def monitor(self, held_out: Window) -> HierarchyMonitor:
+        """Of both levels."""
+        return HierarchyMonitor(held_out)
+
+    def assemble(self, parts: Parts, form: Form, terms: TermsOf) -> HierarchicalJEPA:
+        """Both levels.
+
+        Raises:
+            UserError: a condition other than actions, or a predictor of level 2 that does not take its states.
+        """
+        if self.condition.kind != "actions":
+            raise UserError(f"h-jepa's levels are told actions alone, not condition {self.condition.kind!r}")
+        width = self.head.out(cast(FrameEncoder, parts.encoder).width)
+        level2 = self.level2.build(form, width, self.signal.action_width)
+        return HierarchicalJEPA(self, parts, form, terms, level2)
