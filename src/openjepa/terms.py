@@ -23,6 +23,11 @@ class Terms(Config):
     """Of a hinge at 1 on the standard deviation over time of each feature in each window, from the second frame on
     (PLDM's `std_t`)."""
 
+    @property
+    def weighty(self) -> bool:
+        """Whether any term counts."""
+        return max(self.similarity, self.inverse, self.motion) > 0
+
     def build(self, shape: tuple[int, ...], told: int) -> "TermsOf":
         """For states of this shape and actions of `told` numbers."""
         return TermsOf(self, shape, told)

@@ -1,6 +1,7 @@
 """What all predictors of world models promise: causality, unrolling, candidates, errors."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from openjepa.config import Config
 from openjepa.errors import UserError
 from openjepa.nets.blockcausal import BlockCausal
 from openjepa.nets.branches import Branches
+from openjepa.nets.concatenated import Concatenated
 from openjepa.nets.conditioned import Conditioned
 from openjepa.nets.dynamics import Borrowed, Dynamics
 from openjepa.nets.maps import Maps
+from openjepa.nets.motion import Motion, Moved
 from openjepa.nets.perceptron import MLP
 from openjepa.nets.recurrent import GRU
 from openjepa.nets.transformer import KeysValues
@@ -22,6 +25,16 @@ from openjepa.parallel import BatchNorm
 
 WIDTH, ACTIONS, GRID = 8, 3, (2, 3)
 SMALL = {"history": 3, "depth": 2, "heads": 2, "head_width": 4, "hidden": 16, "actions": {"kind": "smoothed"}}
+BESIDE = {"history": 3, "action": 4, "depth": 2, "heads": 2, "head_width": 4, "hidden": 16}
+
+
+def moved(**options: Any) -> Moved:
+    scale = torch.tensor([[0.1], [0.2]]).expand(2, ACTIONS), torch.tensor([[1.0], [0.5]]).expand(2, ACTIONS)
+    bounds = torch.tensor([[-9.0], [9.0]]).expand(2, ACTIONS)
+    inner = BlockCausal(width=16, depth=2, heads=2, history=3, state=ACTIONS).build(WIDTH, 2 * ACTIONS, GRID)
+    return Moved(inner, Motion(1, *scale, bounds, None), ACTIONS, **options)
+
+
 PREDICTORS: dict[str, tuple[tuple[int, ...], Callable[..., Dynamics]]] = {
     "gru": ((WIDTH,), lambda **kw: GRU().build(WIDTH, ACTIONS, **kw)),
     "gru told by an mlp": (
@@ -51,6 +64,15 @@ PREDICTORS: dict[str, tuple[tuple[int, ...], Callable[..., Dynamics]]] = {
             WIDTH, ACTIONS, GRID, **kw
         ),
     ),
+    "concatenated, history of 3": (
+        (6, WIDTH),
+        lambda **kw: Concatenated.parse(BESIDE).build(WIDTH, ACTIONS, GRID, **kw),
+    ),
+    "concatenated on vectors, history of 3": (
+        (WIDTH,),
+        lambda **kw: Concatenated.parse(BESIDE).build(WIDTH, ACTIONS, **kw),
+    ),
+    "moved, history of 3": ((6, WIDTH + ACTIONS), moved),
     "branches": (
         (WIDTH,),
         lambda **kw: Branches([MLP(hidden=(16,)).build(WIDTH, ACTIONS - 2, **kw) for _ in "ab"]),

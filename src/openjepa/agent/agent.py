@@ -9,6 +9,7 @@ task ──configurator──▶ goal, weights, horizon, mode, level
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -94,12 +95,14 @@ class Agent:
         self._start: Tensor | None = None
 
     @torch.no_grad()
-    def step(self, observation: Any, active: Sequence[bool] | None = None) -> Any:
+    def step(self, observation: Any, active: Sequence[bool] | None = None, known: Any = None) -> Any:
         """The next action.
 
         Args:
             observation: uint8 `[C, H, W]`, or `[B, C, H, W]` from B environments.
             active: which of them still run; the others are given a neutral action.
+            known: `[P]` or `[B, P]`, the physical variables that go with it, for a world model that is told the
+                robot's own state; any other does not look at it.
 
         Returns:
             `[A]` float32 (an int where actions are discrete), or `[B, A]` (`[B]` int64).
@@ -121,16 +124,18 @@ class Agent:
         phase = self._clock % self.model.block
         self.planned = self.judged = None
         if phase == 0:
-            self._think(frames, _rows(active, self.problems))
+            known = known if known is None or given.dim() == 4 else np.asarray(known)[None]
+            self._think(frames, _rows(active, self.problems), known)
         self._clock += 1
         assert self._action is not None
         actions = self.space.unfold(self._action[:, None])[:, phase].cpu().numpy()
         return actions if given.dim() == 4 else (actions[0] if actions.ndim > 1 else int(actions[0]))
 
     @torch.no_grad()
-    def finish(self, observation: Any, rows: Sequence[int], over: bool) -> None:
-        """The last frames `[R, C, H, W]` of environments that have ended; `over`: not by a time limit."""
-        states = self.perception.look(as_frames(observation, "the observation"))
+    def finish(self, observation: Any, rows: Sequence[int], over: bool, known: Any = None) -> None:
+        """The last frames `[R, C, H, W]` of environments that have ended; `over`: not by a time limit; `known` as in
+        `step`."""
+        states = self.perception.look(as_frames(observation, "the observation"), known)
         index = torch.tensor(list(rows), device=states.device)
         led = None if self._action is None else self._action[index]
         _, intrinsic = self._costs(index).now(states, led)
@@ -160,9 +165,9 @@ class Agent:
         results: EpisodeResult | list[EpisodeResult] = run(self, environment, **settings)
         return results
 
-    def _think(self, frames: Tensor, rows: Tensor) -> None:
+    def _think(self, frames: Tensor, rows: Tensor, known: Any) -> None:
         """A model step: perceive, judge, remember, and plan where the last plan is used up."""
-        self.perception.observe(frames, self._action)
+        self.perception.observe(frames, self._action, known)
         state, past = self.perception.state(rows)
         rows = rows.to(state.device)
         led = None if self._action is None else self._action[rows]

@@ -11,6 +11,7 @@ from openjepa.agent.cost import Cost, Danger, Effort, Explore, Goal, Reduce, Ter
 from openjepa.agent.critic import Critic, CriticTerm
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.objective import Risk
+from openjepa.agent.perception import own_size
 from openjepa.agent.planners import PlannerChoice
 from openjepa.agent.policy import Policy
 from openjepa.agent.protocols import Actor, WorldModel
@@ -120,7 +121,7 @@ class Configurator:
         """
         terms: dict[str, Term] = {"effort": Effort(space_of(self.model)), "explore": Explore(memory)}
         if goal is not None:
-            terms["goal"] = Goal(goal, self.distance, self.reduce, self.unit)
+            terms["goal"] = Goal(goal, self.distance, self.reduce, self.unit, own_size(self.model))
         if self.danger is not None:
             terms["danger"] = Danger(self.danger)
         trained: dict[str, Term] = {}

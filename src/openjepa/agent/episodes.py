@@ -86,7 +86,8 @@ def run(
     """One episode in each environment, all in step with one another.
 
     Args:
-        environment: a Gymnasium environment, a list of them, or a vector environment (`num_envs`).
+        environment: a Gymnasium environment, a list of them, or a vector environment (`num_envs`). For a world model
+            that is told the robot's own state it puts the variables of its episodes into `info["state"]`.
         seeds: one for each environment; a single number counts up from there. An episode depends on its seed alone,
             not on those that it is run with.
         max_steps: environment steps after which we stop, if the environment's own limit does not.
@@ -130,6 +131,8 @@ class _Episodes:
         if not fine:
             return
         self.frames = _stack([a.observation for a in arrivals], fine[0].observation)
+        state = fine[0].info.get("state") if self.agent.perception.own else None
+        self.known = None if state is None else _stack([a.info.get("state") for a in arrivals], state)
         goals = [a.info.get("goal_frame") for a in arrivals]
         goal = fine[0].info.get("goal_frame")
         numbers = [result.seed for result in self.results]
@@ -139,7 +142,7 @@ class _Episodes:
     def act(self) -> np.ndarray:
         """`[B, A]`, or `[B]` discrete."""
         began = time.perf_counter()
-        actions = self.agent.step(self.frames, self.active)
+        actions = self.agent.step(self.frames, self.active, self.known)
         seconds = time.perf_counter() - began
         for row in self._running():
             self.results[row].seconds.append(seconds)
@@ -158,6 +161,8 @@ class _Episodes:
             self.results[row].actions.append(actions[row])
             if not self._failed(row, arrival):
                 self.frames[row] = np.asarray(arrival.observation)
+                if self.known is not None:
+                    self.known[row] = arrival.info["state"]
                 _note(self.results[row], arrival)
         self.agent.forget([row for row, arrival in here if arrival.error is not None])
         here = [(row, arrival) for row, arrival in here if arrival.error is None]
@@ -184,7 +189,8 @@ class _Episodes:
             return
         for row in rows:
             self.results[row].ended, self.active[row] = ended, False
-        self.agent.finish(self.frames[rows], rows, over=ended == "terminated")
+        known = None if self.known is None else self.known[rows]
+        self.agent.finish(self.frames[rows], rows, over=ended == "terminated", known=known)
 
     def _keep_frames(self, rows: list[int]) -> None:
         for row in rows if self.record else []:

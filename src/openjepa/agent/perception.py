@@ -1,6 +1,7 @@
 """Perception: from frames to an estimate of the state, with a memory of past frames."""
 
 from collections import deque
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -8,43 +9,70 @@ from torch import Tensor, nn
 from openjepa.agent.protocols import WorldModel
 from openjepa.errors import UserError
 
+if TYPE_CHECKING:
+    from openjepa.embodied import EmbodiedJEPA
+
 
 class Perception:
     """The world model's encoder over the last `history` frames, one model step apart.
 
-    At an episode's start there are fewer frames, and the model is given those that there are.
+    At an episode's start there are fewer frames, and the model is given those that there are. A model that holds the
+    robot's own state in its states (`openjepa.embodied`) is given that too.
     """
 
     def __init__(self, model: WorldModel) -> None:
         self.model = model
         self.device = device_of(model)
+        self.own = own_size(model)
         self.reset()
 
     def reset(self) -> None:
         """Forget the frames: a new episode begins."""
         self._frames: deque[Tensor] = deque(maxlen=self.model.history)
         self._actions: deque[Tensor] = deque(maxlen=max(0, self.model.history - 1))
+        self._known: deque[Tensor] = deque(maxlen=self.model.history)
 
-    def observe(self, frames: Tensor, action: Tensor | None = None) -> None:
-        """Frames `[B, C, H, W]` one model step after the last ones, and the action `[B, A']` taken meanwhile."""
+    def observe(self, frames: Tensor, action: Tensor | None = None, known: Any = None) -> None:
+        """Frames `[B, C, H, W]` one model step after the last ones, and the action `[B, A']` taken meanwhile.
+
+        Args:
+            known: `[B, P]`, the physical variables that the model's episodes record, told with the frames.
+
+        Raises:
+            UserError: the model asks for them, and they are missing.
+        """
         if self._frames and action is not None:
             self._actions.append(action.to(self.device))
         self._frames.append(frames.to(self.device))
+        if self.own:
+            self._known.append(self._told(known))
 
     def state(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         """Latents `[R, T, *L]` of these problems' frames, and the actions `[R, T-1, A']` between them."""
         rows = rows.to(self.device)
         frames = torch.stack(list(self._frames), 1)[rows]
         past = torch.stack(list(self._actions), 1)[rows] if self._actions else None
-        return self._encode(frames, past), past
+        known = torch.stack(list(self._known), 1)[rows] if self._known else None
+        return self._encode(frames, past, known), past
 
-    def look(self, frames: Tensor) -> Tensor:
-        """Latents `[N, *L]` of single frames `[N, C, H, W]`, such as goals."""
-        return self._encode(frames.to(self.device)[:, None], None)[:, -1]
+    def look(self, frames: Tensor, known: Any = None) -> Tensor:
+        """Latents `[N, *L]` of single frames `[N, C, H, W]`, such as goals, which are known by their picture alone."""
+        told = None if known is None or not self.own else self._told(known)[:, None]
+        return self._encode(frames.to(self.device)[:, None], None, told)[:, -1]
 
     @torch.no_grad()
-    def _encode(self, frames: Tensor, past: Tensor | None) -> Tensor:
-        return self.model.encode(frames, past)
+    def _encode(self, frames: Tensor, past: Tensor | None, known: Tensor | None) -> Tensor:
+        if known is None:
+            return self.model.encode(frames, past)
+        return cast("EmbodiedJEPA", self.model).encode(frames, past, known)
+
+    def _told(self, known: Any) -> Tensor:
+        if known is None:
+            raise UserError(
+                "this world model is told the robot's own state: give it with every observation (Agent.step's `known`; "
+                'an environment puts it into info["state"])'
+            )
+        return torch.as_tensor(known, dtype=torch.float32, device=self.device)
 
 
 def as_frames(frames: object, what: str) -> Tensor:
@@ -65,3 +93,8 @@ def device_of(model: object) -> torch.device:
     """Where a model's parameters are; the CPU for one without any."""
     first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return torch.device("cpu") if first is None else first.device
+
+
+def own_size(model: object) -> int:
+    """Numbers of the robot's own state at the end of a latent's last axis: an `EmbodiedJEPA`'s, else 0."""
+    return getattr(model, "own", 0)

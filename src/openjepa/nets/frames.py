@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import Annotated, cast
 
+import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -10,6 +12,7 @@ from openjepa.errors import UserError
 from openjepa.jepa import View
 from openjepa.nets.convolutional import Conv, ConvEncoder
 from openjepa.nets.dynamics import Grid
+from openjepa.nets.frozen import Backbone, FrozenNet
 from openjepa.nets.timm import Timm
 from openjepa.nets.transformer import ViT
 from openjepa.signals.images.signal import ImageSignal
@@ -24,7 +27,7 @@ class PatchViT(ViT):
     """Side in pixels."""
 
 
-FrameNet = Annotated[Conv | PatchViT | Timm, Field(discriminator="kind")]
+FrameNet = Annotated[Conv | PatchViT | Timm | FrozenNet, Field(discriminator="kind")]
 
 
 class FrameEncoder(nn.Module, ABC):
@@ -101,6 +104,33 @@ class PatchFrames(FrameEncoder):
         return tokens if norm is None else norm(tokens)
 
 
-def frame_encoder(config: Conv | PatchViT | Timm, frame: Frame) -> FrameEncoder:
+class FrozenFrames(FrameEncoder):
+    """A trained image encoder: no gradients, and its norms and dropout stay as in evaluation."""
+
+    def __init__(self, config: FrozenNet, frame: Frame) -> None:
+        net = config.build()
+        if frame[0] not in (1, 3, net.channels):
+            raise UserError(
+                f"the frozen encoder takes pictures of {net.channels} channels, states are of {frame[0]}: use "
+                "signal.stack 1"
+            )
+        super().__init__(frame, net.width, net.places)
+        self.config, self.net = config, net.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "FrozenFrames":
+        return super().train(False)
+
+    def layers(self, view: View, count: int) -> list[Tensor]:
+        with torch.no_grad():
+            net = cast(Backbone, self.net)
+            return [self.finish(net(net.fit(self.pixels(view))))]
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        return F.layer_norm(tokens, tokens.shape[-1:]) if self.config.norm == "layer" else tokens
+
+
+def frame_encoder(config: Conv | PatchViT | Timm | FrozenNet, frame: Frame) -> FrameEncoder:
     """The encoder for frames `(C, H, W)`; UserError where the sizes do not fit."""
+    if isinstance(config, FrozenNet):
+        return FrozenFrames(config, frame)
     return ConvFrames(config, frame) if isinstance(config, Conv) else PatchFrames(config, frame)

@@ -9,9 +9,12 @@ from typing import Annotated
 from pydantic import Field
 
 from openjepa.nets.blockcausal import BlockCausal
+from openjepa.nets.concatenated import Concatenated
 from openjepa.nets.conditioned import Conditioned
 from openjepa.nets.maps import Maps
 from openjepa.nets.perceptron import MLP
 from openjepa.nets.recurrent import GRU
 
-WorldPredictor = Annotated[GRU | MLP | Maps | Conditioned | BlockCausal, Field(discriminator="kind")]
+WorldPredictor = Annotated[
+    GRU | MLP | Maps | Conditioned | Concatenated | BlockCausal, Field(discriminator="kind")
+]

@@ -9,7 +9,7 @@ import torch
 from openjepa.config import override
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
-from openjepa.recipes import hjepa, ijepa, latentaction, lejepa, lewm, mixture, pldm
+from openjepa.recipes import dinowm, hjepa, ijepa, latentaction, lejepa, lewm, mixture, pldm, vjepa2ac
 from openjepa.recipes.base import Recipe, Training, register, registered
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Training",
     "build",
     "configure",
+    "dinowm",
     "find",
     "hjepa",
     "ijepa",
@@ -27,6 +28,7 @@ __all__ = [
     "pldm",
     "register",
     "registered",
+    "vjepa2ac",
 ]
 
 
@@ -65,10 +67,12 @@ def configure(
 
 
 def build(config: Recipe, seed: int | None = None) -> JEPA:
-    """The config's model; its weights are a function of `seed` (the config's own by default)."""
+    """The config's model; what of its weights is drawn is a function of `seed` (the config's own by default)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed if seed is None else seed)
-        return config.build()
+        model = config.build()
+    config.fill(model)
+    return model
 
 
 def _merge(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

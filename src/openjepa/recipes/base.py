@@ -100,6 +100,13 @@ class Recipe(Config):
             UserError: choices that cannot go together.
         """
 
+    def fill(self, model: JEPA) -> None:
+        """Give a model that was built the weights that are not drawn: those of a trained part of it.
+
+        Raises:
+            UserError: they cannot be read.
+        """
+
     def from_scratch(self) -> Self:
         """The config with a random encoder, also where it would start from published weights."""
         encoder: Any = getattr(self, "encoder", None)

@@ -12,9 +12,10 @@ from openjepa.errors import UserError
 from openjepa.guards import Guard
 from openjepa.health.world_monitor import WorldMonitor
 from openjepa.hiding.future import Future
-from openjepa.jepa import Parts
+from openjepa.jepa import JEPA, Parts
 from openjepa.nets.dynamics import Dynamics
 from openjepa.nets.frames import FrameNet, frame_encoder
+from openjepa.nets.frozen import Backbone, FrozenNet
 from openjepa.nets.heads import Head
 from openjepa.nets.world import WorldPredictor
 from openjepa.recipes.base import Recipe
@@ -58,6 +59,8 @@ class WorldRecipe(Recipe):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.encoder.kind == "frozen" and self.target.kind != "shared":
+            raise ValueError("an encoder that is never trained is its own target: use target shared")
         if self.terms.motion and self.hiding.frames < 3:
             raise ValueError("terms.motion needs windows of at least three frames: raise hiding.frames")
         if self.terms.inverse and not self.condition.told:
@@ -105,7 +108,12 @@ class WorldRecipe(Recipe):
             else {"low": space.low.tolist(), "high": space.high.tolist()}
         )
         condition = self.condition.model_validate(self.condition.model_dump() | known)
-        return self.model_copy(update={"signal": fitted, "condition": condition})
+        changes: dict[str, Any] = {"signal": fitted, "condition": condition.fitted(samples.trained)}
+        if isinstance(self.encoder, FrozenNet):
+            encoder = self.encoder.known()
+            scale = encoder.scale(fitted.channels)
+            changes |= {"encoder": encoder, "signal": fitted.model_copy(update=scale)}
+        return self.model_copy(update=changes)
 
     def hold_out(self, samples: "EpisodeWindows") -> tuple[Tensor, Window]:
         """Whole episodes are held out, never windows: one in fifty, at least 4, at most 64."""
@@ -114,9 +122,14 @@ class WorldRecipe(Recipe):
     def monitor(self, held_out: Window) -> WorldMonitor:
         return self.condition.monitor(held_out)
 
+    def fill(self, model: JEPA) -> None:
+        if isinstance(self.encoder, FrozenNet):
+            frozen = next(part for part in model.encoder.modules() if isinstance(part, Backbone))
+            self.encoder.fill(frozen)
+
     def build(self) -> WorldJEPA:
         """Raises UserError for networks that do not fit one another or the windows."""
-        encoder = frame_encoder(self.encoder, self.signal.seen)
+        encoder = self.condition.encoder(frame_encoder(self.encoder, self.signal.seen), self.signal)
         width, head = self.head.out(encoder.width), self.head.build(encoder.width)
         own = self.head.kind != "none"
         places = (1, 1) if own else encoder.places
@@ -180,11 +193,15 @@ class EpisodeWindows:
 
     def fit(self, signal: FrameSignal) -> FrameSignal:
         """The signal with the frames' shape and the statistics of the actions that are trained on."""
-        train, _ = self.split()
         kept: dict[str, Any] = {"stack": signal.stack}
         if signal.channels == self.windows.frame[0]:
             kept |= {"mean": signal.mean, "std": signal.std}
-        return self.windows.signal(**self.episodes.subset(train.tolist()).action_scale(), **kept)
+        return self.windows.signal(**self.trained.action_scale(), **kept)
+
+    @property
+    def trained(self) -> "Episodes":
+        """The episodes to train on."""
+        return self.episodes.subset(self.split()[0].tolist())
 
     def split(self) -> tuple[Tensor, Tensor]:
         """Numbers of the episodes to train on and of those held out, the same ones whatever the run's seed.

@@ -177,5 +177,9 @@ class Episodes:
         """
         return {} if isinstance(self._recording.actions, int) else z_score(self._rows())
 
+    def states(self) -> NDArray[np.float32]:
+        """All physical variables, `[sum of T+1, P]`."""
+        return np.concatenate([self._tape.records[number].state for number in self._numbers])
+
     def _rows(self) -> NDArray[np.float32]:
         return np.concatenate([self._tape.records[number].actions for number in self._numbers])

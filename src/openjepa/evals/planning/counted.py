@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from openjepa.agent.protocols import WorldModel
+from openjepa.agent.perception import own_size
+from openjepa.agent.protocols import Uncertain, WorldModel
 
 
 class Counted(nn.Module):
@@ -13,10 +14,13 @@ class Counted(nn.Module):
         self.model, self.predictions = model, 0
         self.block, self.history = model.block, model.history
         self.horizon, self.actions = model.horizon, model.actions
+        if isinstance(model, Uncertain):
+            self.latents = model.latents  # what has several futures has them counted as well
+        self.own = own_size(model)
 
-    def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
+    def encode(self, frames: Tensor, actions: Tensor | None = None, *known: Tensor) -> Tensor:
         """As the model's."""
-        return self.model.encode(frames, actions)
+        return self.model.encode(frames, actions, *known)
 
     def rollout(
         self, state: Tensor, actions: Tensor, z: Tensor | None = None, past: Tensor | None = None

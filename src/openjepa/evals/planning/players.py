@@ -73,6 +73,7 @@ class Planned:
         return self._model.predictions + (0 if self._guide is None else self._guide.predictions)
 
     def begin(self, problems: Problems) -> None:
+        self._world = problems.world
         self.agent.memory.clear()
         if self._guide is not None:
             self._guide.begin(problems)
@@ -81,7 +82,8 @@ class Planned:
     def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
         if self._guide is not None:
             self._guide.see(state, np.flatnonzero(active))
-        return self.agent.step(frames, active.tolist())
+        known = self._world.observe(state) if self._model.own else None
+        return self.agent.step(frames, active.tolist(), known)
 
 
 class Cloned:

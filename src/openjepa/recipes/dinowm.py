@@ -1,0 +1,108 @@
+"""DINO-WM: predict the patch tokens that a frozen image encoder will give of the coming frame.
+
+Zhou et al., ICML 2025, arXiv:2411.04983.
+
+signal     frames and blocks of 5 actions        target   the encoder itself, frozen
+hiding     the next frame, teacher-forced        energy   L2, mean over patches and features
+condition  actions and the robot's own state     guard    none: nothing that is trained could collapse
+
+    openjepa collect two-rooms --episodes 1000 --out episodes
+    openjepa train dino-wm --data episodes --encoder.source runs/images   # preset tiny, an encoder of ours
+    openjepa train dino-wm --preset push-t --data push-t.h5 --condition.variables "[agent_x, agent_y]"
+
+The encoder is any image recipe's run, or one of the Hub's (`encoder.source`, see `nets.frozen`); it is saved with the
+model. Action and the robot's own state stand beside the features of every patch, and the state is predicted with them;
+which of the recorded variables are the robot's own is said with `condition.variables`. `tiny` sees pictures alone: in
+our Two Rooms the recorded state is the answer.
+
+Departures: the robot's own state stands there as z-scores (theirs: as a trained embedding of 10 numbers, itself a
+target, for which a constant would do); goals are compared by their patches (theirs: with the own state of the goal as
+well); no decoder beside it; whole episodes are held out (theirs: windows); one AdamW without decay on biases and norms.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from openjepa.energies import L2, Energy
+from openjepa.guards import Guard, NoGuard
+from openjepa.hiding import Future
+from openjepa.nets.concatenated import Concatenated
+from openjepa.nets.frames import FrameNet
+from openjepa.nets.frozen import FrozenNet
+from openjepa.nets.heads import Head, NoHead
+from openjepa.nets.world import WorldPredictor
+from openjepa.recipes.base import Training, register
+from openjepa.recipes.conditions import Condition, Proprioception
+from openjepa.recipes.worlds import WorldRecipe
+from openjepa.signals.frames import FrameSignal
+from openjepa.targets import Shared, Target
+
+DINOV2_S = {
+    "kind": "transformers",
+    "config": {
+        "model_type": "dinov2",
+        "hidden_size": 384,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 6,
+        "image_size": 518,
+        "patch_size": 14,
+    },
+}
+SMALL = {
+    "kind": "ours",
+    "signal": {"size": 64, "channels": 3, "patch": 8},
+    "encoder": {"kind": "vit", "width": 96, "depth": 4, "heads": 3},
+}
+"""An encoder of ours on 64 px; whatever `encoder.source` names takes its place."""
+
+
+@register("dino-wm")
+class DINOWM(WorldRecipe):
+    """DINO-WM's six choices; the defaults are the paper's for PushT."""
+
+    paper: ClassVar[str] = "Zhou et al., ICML 2025, arXiv:2411.04983"
+
+    recipe: Literal["dino-wm"] = "dino-wm"
+    preset: str = "push-t"
+    signal: FrameSignal = FrameSignal(size=224, block=5, state_dim=4)
+    hiding: Future = Future(frames=4)
+    condition: Condition = Proprioception()
+    encoder: FrameNet = FrozenNet(source="hub:facebook/dinov2-small", size=196, architecture=DINOV2_S)
+    head: Head = NoHead()
+    predictor: WorldPredictor = Concatenated()
+    target: Target = Shared(stop_gradient=True)
+    energy: Energy = L2()
+    guard: Guard = NoGuard()
+    train: Training = Training(
+        steps=6_000_000,
+        batch_size=32,
+        lr=5e-4,
+        schedule="constant",
+        warmup=0.0,
+        cooldown=0.0,
+        weight_decay=0.01,
+    )
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "push-t": {},
+        "tiny": {
+            "signal": {"size": 64, "block": 5},
+            "condition": {"kind": "actions"},
+            "encoder": {"kind": "frozen", "source": "", "size": None, "architecture": SMALL},
+            "predictor": {
+                "kind": "concatenated",
+                "depth": 3,
+                "heads": 4,
+                "head_width": 32,
+                "hidden": 256,
+                "dropout": 0.0,
+            },
+            "train": {
+                "steps": 1000,
+                "batch_size": 32,
+                "lr": 1e-3,
+                "schedule": "cosine",
+                "warmup": 0.05,
+                "precision": "fp32",
+            },
+        },
+    }

@@ -1,0 +1,112 @@
+"""V-JEPA 2-AC: predict a frozen encoder's patches from actions and the robot's pose, a step ahead and on its own.
+
+Assran et al., 2025, arXiv:2506.09985, section 3.
+
+signal     frames, differences of poses        target   the encoder itself, frozen
+hiding     the next frame, teacher-forced,     energy   L1
+           and a rollout of two steps          guard    none: nothing that is trained could collapse
+condition  actions and the robot's pose
+
+    openjepa collect arm --episodes 500 --policy scripted --out episodes
+    openjepa train vjepa2-ac --data episodes --encoder.source runs/images   # preset tiny, an encoder of ours
+    openjepa train vjepa2-ac --preset droid --data droid                    # V-JEPA 2 ViT-g; 305 M parameters to train
+
+Every frame is encoded alone, its patches layer-normalised without parameters, as predictions are. The tokens of a step
+are `[action, pose, patches]`, and see their own and earlier steps. A coming pose is the last one with the actions
+added, angles composed, in a rollout of training as in planning; the energy is of patches alone.
+
+Departures: the training rollout is told poses that actions were added to (theirs: recorded ones, the same where actions
+are their differences); actions and poses are z-scored (theirs: in metres and radians); poses are kept within what was
+recorded (theirs: the gripper alone, within 0..1); biases and norms are not decayed; no token of the camera's pose.
+Their planner bounds the L1 norm of an action, ours each of its numbers.
+"""
+
+from typing import Any, ClassVar, Literal, Self
+
+from openjepa.energies import L1, Energy
+from openjepa.guards import Guard, NoGuard
+from openjepa.hiding import Future
+from openjepa.nets.blockcausal import BlockCausal
+from openjepa.nets.frames import FrameNet
+from openjepa.nets.frozen import FrozenNet
+from openjepa.nets.heads import Head, NoHead
+from openjepa.nets.world import WorldPredictor
+from openjepa.recipes.base import Training, register
+from openjepa.recipes.conditions import Condition, Proprioception
+from openjepa.recipes.dinowm import SMALL
+from openjepa.recipes.worlds import EpisodeWindows, WorldRecipe
+from openjepa.signals.frames import FrameSignal
+from openjepa.targets import Shared, Target
+
+VITG = {
+    "kind": "transformers",
+    "config": {
+        "model_type": "vjepa2",
+        "hidden_size": 1408,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 22,
+        "mlp_ratio": 48 / 11,
+        "crop_size": 256,
+        "patch_size": 16,
+        "tubelet_size": 2,
+    },
+}
+
+
+@register("vjepa2-ac")
+class VJEPA2AC(WorldRecipe):
+    """V-JEPA 2-AC's six choices; the defaults are those of the released `configs/train/vitg16/droid-256px-8f.yaml`."""
+
+    paper: ClassVar[str] = "Assran et al., 2025, arXiv:2506.09985"
+
+    recipe: Literal["vjepa2-ac"] = "vjepa2-ac"
+    preset: str = "droid"
+    signal: FrameSignal = FrameSignal(size=256, action_dim=7, state_dim=7)
+    hiding: Future = Future(frames=8, rollout=2)
+    condition: Condition = Proprioception(future="moved", angles=3)
+    encoder: FrameNet = FrozenNet(
+        source="hub:facebook/vjepa2-vitg-fpc64-256", norm="layer", architecture=VITG
+    )
+    head: Head = NoHead()
+    predictor: WorldPredictor = BlockCausal()
+    target: Target = Shared(stop_gradient=True)
+    energy: Energy = L1()
+    guard: Guard = NoGuard()
+    train: Training = Training(
+        steps=94_500,
+        batch_size=256,
+        lr=4.25e-4,
+        schedule="constant",
+        warmup=15 / 315,
+        start_lr=0.75 / 4.25,
+        cooldown=15 / 315,
+        weight_decay=0.04,
+    )
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "droid": {},
+        "tiny": {
+            "signal": {"size": 64, "block": 3, "action_dim": 3, "state_dim": 3},
+            "hiding": {"frames": 4, "rollout": 2},
+            "condition": {"angles": None},
+            "encoder": {"kind": "frozen", "source": "", "norm": "layer", "architecture": SMALL},
+            "predictor": {
+                "kind": "block-causal",
+                "width": 96,
+                "depth": 3,
+                "heads": 4,
+                "history": 3,
+                "state": 3,
+            },
+            "train": {"steps": 1000, "batch_size": 32, "lr": 1e-3, "precision": "fp32"},
+        },
+    }
+
+    def adapt(self, samples: EpisodeWindows) -> Self:
+        """As any world model's; the predictor's token of the pose takes its numbers."""
+        adapted = super().adapt(samples)
+        condition, predictor = adapted.condition, adapted.predictor
+        if not isinstance(condition, Proprioception) or not isinstance(predictor, BlockCausal):
+            return adapted
+        size = condition.own(adapted.signal).size if condition.future == "moved" else 0
+        return adapted.model_copy(update={"predictor": predictor.model_copy(update={"state": size})})
