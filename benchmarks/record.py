@@ -13,7 +13,10 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("openjepa", "torch", "torchvision", "torch-world", "lightly", "timm", "transformers")
+PACKAGES = (
+    *("openjepa", "torch", "torchvision", "torch-world", "lightly", "timm", "transformers"),
+    *("stable-worldmodel", "gymnasium", "mujoco", "gym-pusht"),
+)
 
 
 def write(name: str, payload: Mapping[str, Any], results: Path = RESULTS) -> Path:

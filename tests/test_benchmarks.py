@@ -130,3 +130,30 @@ def folder_of_images(path: Path) -> Path:
                 pixels = random.integers(0, 100, (16, 16)) + 70 * label
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
     return path
+
+
+def test_a_plan_and_a_world_s_step_are_timed_without_peers(tmp_path: Path) -> None:
+    sizes = ("--samples", 8, "--elites", 2, "--iterations", 1, "--rounds", 1, "--worlds", 2, "--steps", 1)
+    blocked = "torch_world stable_worldmodel pygame"
+    done = run("planning_speed", "--tiny", *sizes, "--results", tmp_path, blocked=blocked)
+    assert done.returncode == 0, done.stderr
+    (solved,) = read(tmp_path, "planning-speed-solve")["models"].values()
+    assert set(solved["missing"]) == {"torch-world", "stable-worldmodel"} and set(solved["seconds"]) == {
+        "openjepa"
+    }
+    stepped = read(tmp_path, "planning-speed-worlds")
+    assert len(stepped["cart-pole"]["missing"]) == len(stepped["two-rooms"]["missing"]) == 1
+    assert all(rate > 0 for rate in stepped["two-rooms"]["steps_per_cpu_second"].values())
+
+
+@pytest.mark.slow
+def test_torch_world_s_planner_prices_plans_as_ours(tmp_path: Path) -> None:
+    pytest.importorskip("torch_world")
+    sizes = ("--samples", 8, "--elites", 2, "--iterations", 1, "--rounds", 1)
+    done = run(
+        "planning_speed", "solve", "--tiny", *sizes, "--results", tmp_path, blocked="stable_worldmodel"
+    )
+    assert done.returncode == 0, done.stderr
+    (solved,) = read(tmp_path, "planning-speed-solve")["models"].values()
+    assert solved["cost_differs_by"]["torch-world"] < 1e-3
+    assert solved["times_as_fast_as"]["openjepa"]["torch-world"]["median"] > 0
