@@ -36,7 +36,7 @@ from openjepa.worlds import make
 def solve(args: argparse.Namespace) -> dict[str, Any]:
     """A solve of each library, for each network."""
     found: dict[str, Any] = {}
-    for name in list(MODELS)[-1:] if args.tiny else MODELS:
+    for name in list(MODELS)[-1:] if args.tiny else args.networks:
         model, context = network(MODELS[name]), CONTEXTS.get(name, 1)
         random = torch.Generator().manual_seed(SEED)
         shape = args.problems, context, *model.signal.frame
@@ -177,6 +177,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "python -m benchmarks.planning_speed", description=__doc__, formatter_class=formatter
     )
     parser.add_argument("parts", nargs="*", default=list(PARTS), help="solve, worlds (default: both)")
+    parser.add_argument("--networks", nargs="*", default=list(MODELS), choices=MODELS, help="default: all")
     parser.add_argument("--problems", type=int, default=1, help="planned together")
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--iterations", type=int, default=10)
