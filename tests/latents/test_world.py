@@ -10,6 +10,7 @@ from openjepa.agent.objective import Imagination, Risk
 from openjepa.agent.protocols import Situation, Uncertain
 from openjepa.check import check_jepa
 from openjepa.errors import UserError
+from openjepa.evals.planning.counted import Counted
 from openjepa.latents.world import LatentWorldJEPA
 from openjepa.recipes import build, configure
 from openjepa.rng import Rng
@@ -131,7 +132,7 @@ def test_inference_shapes_no_state(case: str) -> None:
 def test_futures_are_the_problem_s_own(case: str) -> None:
     """Drawn from one generator a problem, so that a problem alone and among others meets the same."""
     model = model_of(case)
-    assert isinstance(model, Uncertain)
+    assert isinstance(model, Uncertain) and isinstance(Counted(model), Uncertain)
     state = model.encode(window_for(model, 3).frames)[:, :1]
     together = model.latents(state, 4, 3, seeded(3))
     assert together.shape == (3, 4, 3, model.latent.chance)
