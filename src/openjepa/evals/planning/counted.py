@@ -16,8 +16,6 @@ class Counted(nn.Module):
         self.horizon, self.actions = model.horizon, model.actions
         if isinstance(model, Uncertain):
             self.latents = model.latents  # what has several futures has them counted as well
-        if isinstance(model, Uncertain):
-            self.latents = model.latents  # what has several futures has them counted as well
         self.own = own_size(model)
 
     def encode(self, frames: Tensor, actions: Tensor | None = None, *known: Tensor) -> Tensor:
