@@ -8,7 +8,7 @@ condition  a latent z, limited by KL,         guard    SIGReg, of each time step
            sparsity or a codebook
 
     openjepa collect branch --policy scripted --episodes 1000 --steps 40 --out branch
-    openjepa train latent-action --data branch
+    openjepa train latent-action --data branch   # preset tiny, not measured yet
     openjepa train latent-action --data branch --condition.latent.capacity codebook
     openjepa controls runs/latent-action-tiny-0
 
