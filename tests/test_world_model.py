@@ -29,7 +29,7 @@ LATENTS: dict[str, tuple[str, dict[str, object]]] = {
     "moving target": ("pldm", {"target": "ema"}),
     "two levels": ("h-jepa", {}),
     "both ways": ("pldm", {"hiding.forced": True}),
-    "of two frames": ("pldm", {"signal.stack": 2, "encoder.batch_norm": True}),
+    "of two frames": ("ts-jepa", {}),
 }
 
 

@@ -46,6 +46,15 @@ Every number of the protocol is set by its dotted name:
 """
 
 
+REMOTE_HELP = """\
+Every number of the protocol is set by its dotted name:
+
+  openjepa remote RUN --loss 0.1 --episodes 200
+  openjepa remote RUN --schedules "[{kind: every, steps: 5}, {kind: drift, threshold: 0.3}]" --actor.updates 5000
+  openjepa remote --protocol remote.json
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exits with 2 and one sentence on a mistake that the user can mend."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -65,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     own, changes = list(arguments), {}
-    if own[:1] in (["train"], ["collect"], ["plan"]):
+    if own[:1] in (["train"], ["collect"], ["plan"], ["remote"]):
         own, changes = _split(own, _commands(parser)[own[0]]._option_string_actions)
     args, rest = parser.parse_known_args(own)
     if rest:
@@ -143,6 +152,9 @@ def _parser() -> argparse.ArgumentParser:
     collect.add_argument("--policy", default="random-walk", help="random, random-walk or scripted")
     collect.add_argument("--steps", type=int, help="environment steps of an episode (default: the world's)")
     collect.add_argument("--size", type=int, default=64, help="side of a frame in pixels")
+    collect.add_argument(
+        "--difficulty", default="{}", help="of the goals that the policy seeks, e.g. '{target: [0, 0]}'"
+    )
     collect.add_argument("--seed", type=int, default=0)
     collect.add_argument("--out", required=True, help="the folder")
     collect.add_argument("--json", action="store_true")
@@ -195,6 +207,23 @@ def _parser() -> argparse.ArgumentParser:
         "--updates", type=int, default=1000, help="of each predictor that is fitted to compare with"
     )
     controls.add_argument("--json", action="store_true", help="print the table as JSON")
+
+    remote = command(
+        "remote",
+        _remote,
+        "control over a channel: success against transmissions sent, foreseen or held in between",
+        epilog=REMOTE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    remote.add_argument(
+        "runs", nargs="*", metavar="RUN", help="a world model; several of one recipe are combined"
+    )
+    remote.add_argument("--env", help="the world (default: that of the run's episodes)")
+    remote.add_argument("--protocol", metavar="FILE", help="play a saved protocol or result again")
+    remote.add_argument(
+        "--out", metavar="FILE", help="the result as JSON (default, of one run: remote.json in it)"
+    )
+    remote.add_argument("--json", action="store_true", help="print the result as JSON")
 
     embed = command("embed", _embed, "write one feature vector per image, in bounded memory")
     embed.add_argument("run_dir", metavar="RUN")
@@ -313,11 +342,23 @@ def _collect(args: argparse.Namespace) -> None:
     from openjepa.worlds import open_world
     from openjepa.worlds.collect import collect
 
+    difficulty = parse_scalar(args.difficulty)
+    if not isinstance(difficulty, dict):
+        raise UserError(
+            f"--difficulty takes names with values, such as '{{name: value}}', not {difficulty!r}"
+        )
     options = {name: parse_scalar(value) for name, value in args.changes.items()}
     world = open_world(args.world, size=args.size, **options)
     with Waiting() as waiting:
         found = collect(
-            world, args.policy, args.episodes, args.seed, args.out, progress=waiting, steps=args.steps
+            world,
+            args.policy,
+            args.episodes,
+            args.seed,
+            args.out,
+            progress=waiting,
+            steps=args.steps,
+            difficulty=difficulty,
         )
     _show(args, {"episodes": len(found), "steps": int(found.lengths.sum()), "folder": args.out})
 
@@ -380,6 +421,26 @@ def _controls(args: argparse.Namespace) -> None:
     with Waiting() as waiting:
         table = latent_controls(model, args.data, name=args.run_dir, progress=waiting, **known)
     print(json.dumps(table.to_dict()) if args.json else table)
+
+
+def _remote(args: argparse.Namespace) -> None:
+    from openjepa.evals import planning
+    from openjepa.waiting import Waiting
+
+    if args.protocol and (args.runs or args.env or args.changes):
+        raise UserError(
+            "--protocol says everything that the numbers depend on: give no run or option beside it"
+        )
+    with Waiting() as waiting:
+        protocol = (
+            planning.RemoteProtocol.read(args.protocol)
+            if args.protocol
+            else planning.remote_protocol_for(args.runs, args.env, args.changes)
+        )
+        result = planning.remote(protocol, waiting)
+    if out := args.out or (f"{args.runs[0]}/remote.json" if len(args.runs) == 1 else None):
+        planning.write(out, result.to_dict())
+    print(json.dumps(result.to_dict()) if args.json else result)
 
 
 def _embed(args: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ STEADY: dict[str, dict[str, object]] = {
     "pldm": {},
     "lewm": {"predictor__dropout": 0.0},  # each process drops others
     "h-jepa": {},
+    "ts-jepa": {},
 }
 
 

@@ -93,6 +93,14 @@ def test_a_script_reaches_goal_after_goal(name: str) -> None:
     assert (policy.goal.values != first.values).any(1).mean() >= 0.98
 
 
+@pytest.mark.parametrize("kind", [RandomWalk, Scripted])
+def test_goals_are_of_the_difficulty_that_is_asked_for(kind: type[Policy]) -> None:
+    world, generator = make("cart-pole"), rng()
+    policy, state = kind(world, difficulty={"target": [0.2, 0.3]}), world.reset(50, generator)
+    policy(state, generator)
+    assert (policy.goal.values[:, 0] >= 0.2).all() and (policy.goal.values[:, 0] <= 0.3).all()
+
+
 def test_half_of_the_scripts_shun_danger() -> None:
     world, generator = make("branch", risk=1.0), rng()
     policy, state = Scripted(world), world.reset(300, generator)

@@ -89,6 +89,20 @@ class Policy(nn.Module):
             raise UserError(
                 "this policy sees the goal, but episodes in memory had none: train it with goal=False"
             )
+        return self.learn(states, goals, actions, generator, updates=updates, batch=batch, lr=lr)
+
+    def learn(
+        self,
+        states: Tensor,
+        goals: Tensor | None,
+        actions: Tensor,
+        generator: torch.Generator,
+        *,
+        updates: int = 2000,
+        batch: int = 256,
+        lr: float = 1e-3,
+    ) -> list[float]:
+        """Learn to give these actions `[N, A']` in these states `[N, *L]`, for these goals `[N, *L]`; the losses."""
         self.head.standardise(states)
 
         def loss() -> Tensor:

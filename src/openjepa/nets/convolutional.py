@@ -27,7 +27,7 @@ class Conv(Choice):
     blocks: int = Field(2, ge=0)
     """Residual blocks a stack."""
     batch_norm: bool = False
-    """Whether every convolution is followed by batch norm (TS-JEPA for remote control)."""
+    """Whether batch norm follows every convolution, and the vector's linear layer (TS-JEPA for remote control)."""
     width: int = Field(512, ge=1)
     """D, numbers of the vector, or of each place of the map."""
     output: Literal["vector", "map"] = "vector"
@@ -74,6 +74,8 @@ class ConvEncoder(nn.Module):
         else:
             self.grid = None
             self.leave = nn.Sequential(nn.Flatten(), nn.Linear(last * grid[0] * grid[1], config.width))
+            if config.batch_norm:
+                self.leave.append(BatchNorm(config.width))
         self.norm = ChannelNorm(config.width) if config.norm else nn.Identity()
         for module in (self.stacks, self.leave):
             module.to(memory_format=torch.channels_last)

@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Annotated, Literal
 
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -39,7 +40,19 @@ class Projector(Choice):
         return self.width
 
 
-Head = Annotated[NoHead | Projector, Field(discriminator="kind")]
+class Sphere(Choice):
+    """The mean over tokens, at length sqrt(D): what a cosine leaves free cannot drift over the steps of a rollout."""
+
+    kind: Literal["sphere"] = "sphere"
+
+    def build(self, width: int) -> nn.Module:
+        return PooledDirection()
+
+    def out(self, width: int) -> int:
+        return width
+
+
+Head = Annotated[NoHead | Projector | Sphere, Field(discriminator="kind")]
 
 
 class PooledMLP(nn.Module):
@@ -57,3 +70,10 @@ class PooledMLP(nn.Module):
 
     def forward(self, tokens_BND: Tensor) -> Tensor:
         return self.mlp(tokens_BND.mean(1)).unsqueeze(1)
+
+
+class PooledDirection(nn.Module):
+    """`[B, N, D] -> [B, 1, D]`."""
+
+    def forward(self, tokens_BND: Tensor) -> Tensor:
+        return F.normalize(tokens_BND.mean(1, keepdim=True), dim=-1) * tokens_BND.shape[-1] ** 0.5

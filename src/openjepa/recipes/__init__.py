@@ -9,7 +9,7 @@ import torch
 from openjepa.config import override
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
-from openjepa.recipes import dinowm, hjepa, ijepa, latentaction, lejepa, lewm, mixture, pldm, vjepa2ac
+from openjepa.recipes import dinowm, hjepa, ijepa, latentaction, lejepa, lewm, mixture, pldm, tsjepa, vjepa2ac
 from openjepa.recipes.base import Recipe, Training, register, registered
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "pldm",
     "register",
     "registered",
+    "tsjepa",
     "vjepa2ac",
 ]
 

@@ -1,6 +1,6 @@
 """Recording episodes of a world, many at a time, onto disk."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from openjepa.errors import UserError
 from openjepa.worlds.base import World
 from openjepa.worlds.episodes import Episode, Episodes
 from openjepa.worlds.factors import unknown
-from openjepa.worlds.policies import Random, RandomWalk, Scripted
+from openjepa.worlds.policies import Policy, Random, RandomWalk, Scripted
 from openjepa.worlds.reading import open_episodes
 from openjepa.worlds.records import Progress
 from openjepa.worlds.registry import open_world
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Acting = Callable[[State, Generator], ArrayLike]
 """`[n, A]` actions, or `[n]` integers where they are discrete, from the worlds' states and a generator."""
 
-POLICIES: dict[str, Callable[[World], Acting]] = {
+POLICIES: dict[str, type[Policy]] = {
     "random": Random,
     "random-walk": RandomWalk,
     "scripted": Scripted,
@@ -41,6 +41,7 @@ def collect(
     progress: Progress | None = None,
     steps: int | None = None,
     worlds: int = 32,
+    difficulty: Mapping[str, Any] | None = None,
 ) -> Episodes:
     """Record episodes into a folder, or go on with a folder where this was interrupted.
 
@@ -58,6 +59,7 @@ def collect(
         progress: `progress("collecting episodes", done, total)`.
         steps: T; by default the world's `max_steps`.
         worlds: how many run at once.
+        difficulty: of the goals that a named policy seeks, by the world's names.
 
     Returns:
         The first `episodes` of the folder. A world that raised has ended the episodes that ran beside it early, and
@@ -73,10 +75,12 @@ def collect(
         if value < 1:
             raise UserError(f"{name}={value}: at least 1 is collected")
     about = {"world": world.name, "options": world.options, "policy": _name(policy), "seed": seed}
+    if difficulty:
+        about["difficulty"] = dict(difficulty)
     store = Store(
         out, world.frame, world.actions, world.variables, {**about, "steps": steps, "worlds": worlds}
     )
-    act = _policy(policy, world)
+    act = _policy(policy, world, difficulty)
     while len(store) < episodes:
         if progress is not None:
             progress("collecting episodes", len(store), episodes)
@@ -130,14 +134,21 @@ def _rows(actions: NDArray, space: Any) -> NDArray[np.float32]:
     return np.eye(space, dtype=np.float32)[actions] if isinstance(space, int) else actions.astype(np.float32)
 
 
-def _policy(policy: Acting | str, world: "World | ThirdParty") -> Acting:
+def _policy(
+    policy: Acting | str, world: "World | ThirdParty", difficulty: Mapping[str, Any] | None
+) -> Acting:
+    named = isinstance(policy, str) and isinstance(world, World)
+    if difficulty and not named:
+        raise UserError(
+            f"difficulty is of the goals that our policies seek in our worlds, not for {_name(policy)}"
+        )
     if not isinstance(policy, str):
         return policy
     if not isinstance(world, World):
         return world.policy(policy)
     if policy not in POLICIES:
         raise unknown("policy", policy, POLICIES)
-    return POLICIES[policy](world)
+    return POLICIES[policy](world, difficulty=difficulty)
 
 
 def _name(policy: Acting | str) -> str:

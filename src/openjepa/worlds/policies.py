@@ -6,6 +6,8 @@ whose `factors` are not the very object of the call before, as after every `Worl
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -17,10 +19,14 @@ from openjepa.worlds.state import State
 
 
 class Policy(ABC):
-    """What every policy has."""
+    """What every policy has.
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    Args:
+        difficulty: of the goals that it seeks, where it seeks any; by the world's names.
+    """
+
+    def __init__(self, world: World, difficulty: Mapping[str, Any] | None = None) -> None:
+        self.world, self.difficulty = world, dict(difficulty or {})
         self._factors: object = None
 
     def __call__(self, state: State, rng: Generator) -> NDArray:
@@ -64,8 +70,14 @@ class RandomWalk(Policy):
 
     mean, spread, least, most = (share / 2.45 for share in (1.0, 0.4, 0.2, 1.8))
 
-    def __init__(self, world: World, errands: float = 0.35, concentration: float = 5.0) -> None:
-        super().__init__(world)
+    def __init__(
+        self,
+        world: World,
+        errands: float = 0.35,
+        concentration: float = 5.0,
+        difficulty: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(world, difficulty)
         if not 0 <= errands <= 1:
             raise UserError(f"RandomWalk: errands is a share in 0..1, not {errands}")
         self.errands, self.concentration = errands, concentration
@@ -76,7 +88,7 @@ class RandomWalk(Policy):
         self.heading = rng.uniform(-np.pi, np.pi, (n, pairs))
         if self.errands:
             self.errand = rng.random(n) < self.errands
-            self.goal = self.world.goal(state, rng)
+            self.goal = self.world.goal(state, rng, **self.difficulty)
 
     def act(self, state: State, rng: Generator) -> NDArray:
         if self.errands:
@@ -111,20 +123,20 @@ class Scripted(Policy):
             that is random.
     """
 
-    def __init__(self, world: World, noise: float = 0.2) -> None:
-        super().__init__(world)
+    def __init__(self, world: World, noise: float = 0.2, difficulty: Mapping[str, Any] | None = None) -> None:
+        super().__init__(world, difficulty)
         if noise < 0:
             raise UserError(f"Scripted: noise is at least 0, not {noise}")
         self.noise = noise
 
     def begin(self, state: State, rng: Generator) -> None:
-        self.goal = self.world.goal(state, rng)
+        self.goal = self.world.goal(state, rng, **self.difficulty)
         self.cautious = rng.random(len(state)) < 0.5
 
     def act(self, state: State, rng: Generator) -> NDArray:
         there = np.flatnonzero(self.world.solved(state, self.goal))
         if len(there):
-            self.goal = self.goal.put(there, self.world.goal(state.take(there), rng))
+            self.goal = self.goal.put(there, self.world.goal(state.take(there), rng, **self.difficulty))
         right, space = self.world.expert(state, self.goal, self.cautious), self.world.actions
         if isinstance(space, int):
             return np.where(rng.random(len(state)) < self.noise, rng.integers(space, size=len(state)), right)

@@ -4,6 +4,7 @@ from openjepa.evals.planning.evaluate import evaluate, play_row, states, surpris
 from openjepa.evals.planning.exploring import Explored, explore
 from openjepa.evals.planning.play import Outcome
 from openjepa.evals.planning.protocol import Protocol, fingerprint, protocol_for, write
+from openjepa.evals.planning.remote import RemoteProtocol, RemoteResult, remote, remote_protocol_for
 from openjepa.evals.planning.result import PlanningResult, Row
 from openjepa.evals.planning.state import StateTable, probe_state
 from openjepa.evals.planning.surprise import SurpriseTable, surprise
@@ -13,6 +14,8 @@ __all__ = [
     "Outcome",
     "PlanningResult",
     "Protocol",
+    "RemoteProtocol",
+    "RemoteResult",
     "Row",
     "StateTable",
     "SurpriseTable",
@@ -22,6 +25,8 @@ __all__ = [
     "play_row",
     "probe_state",
     "protocol_for",
+    "remote",
+    "remote_protocol_for",
     "states",
     "surprise",
     "surprises",

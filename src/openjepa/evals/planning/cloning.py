@@ -11,6 +11,7 @@ from torch import Tensor
 from openjepa.agent import Policy
 from openjepa.agent.actor import space_of
 from openjepa.agent.heads import descend
+from openjepa.agent.semantic import Log
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.planning.protocol import Cloning
@@ -44,9 +45,56 @@ def open_windows(model: WorldJEPA, data: str = "") -> EpisodeWindows:
 
 def encode_frames(model: WorldJEPA, frames: Tensor) -> Tensor:
     """Latents `[N, *L]` of single frames `[N, C, H, W]`, in bounded memory."""
+    return encode_clips(model, frames[:, None])[:, 0]
+
+
+def encode_clips(model: WorldJEPA, frames: Tensor) -> Tensor:
+    """Latents `[N, T, *L]` of clips `[N, T, C, H, W]`, in bounded memory."""
     with torch.no_grad():
-        device = next(model.parameters()).device
-        return torch.cat([model.encode(part[:, None].to(device))[:, 0] for part in frames.split(ENCODED)])
+        device, together = next(model.parameters()).device, max(1, ENCODED // frames.shape[1])
+        return torch.cat([model.encode(part.to(device)) for part in frames.split(together)])
+
+
+def encode_episode(model: WorldJEPA, frames: Tensor) -> Tensor:
+    """Latents `[T, *L]` of all frames `[T, C, H, W]` of an episode, each with those before it that a state is of."""
+    before, found = model.config.signal.stack - 1, []
+    for frame in range(min(model.block, len(frames))):  # a state's frames are a block apart
+        row = frames[frame :: model.block]
+        parts = [
+            encode_clips(model, row[None, max(0, start - before) : start + ENCODED])[0, min(start, before) :]
+            for start in range(0, len(row), ENCODED)
+        ]
+        found.append(torch.cat(parts))
+    latents = found[0].new_empty(len(frames), *found[0].shape[1:])
+    for frame, states in enumerate(found):
+        latents[frame :: model.block] = states
+    return latents
+
+
+def encoded(
+    model: WorldJEPA, samples: EpisodeWindows, frames: int, seed: int, progress: Progress | None = None
+) -> list[Log]:
+    """Training episodes, mixed, until there are as many frames.
+
+    Raises:
+        UserError: no episode has a whole block of actions.
+    """
+    train, _ = samples.split()
+    logs: list[Log] = []
+    count = 0
+    for number in np.random.default_rng(seed).permutation(train.numpy()):
+        if count >= frames:
+            break
+        episode = samples.episodes[int(number)]
+        taken, begin = blocks(episode, model.block)
+        latents = encode_episode(model, torch.from_numpy(episode.frames))
+        logs.append(Log(latents, torch.from_numpy(taken).to(latents), torch.from_numpy(begin)))
+        count += len(episode) + 1
+        if progress is not None:
+            progress("encoding episodes to imitate", min(count, frames), frames)
+    if not any(len(log.begin) for log in logs):
+        raise UserError(f"{samples.name}: no episode has {model.block} actions in a row to imitate")
+    return logs
 
 
 def clone(
@@ -57,31 +105,19 @@ def clone(
     Raises:
         UserError: no episode has a whole block of actions.
     """
-    train, _ = samples.split()
-    random = np.random.default_rng(seed)
-    latents, actions, rows, last, count = [], [], [], [], 0
-    for number in random.permutation(train.numpy()):
-        if count >= settings.frames:
-            break
-        episode = samples.episodes[int(number)]
-        taken, begin = blocks(episode, model.block)
-        latents.append(encode_frames(model, torch.from_numpy(episode.frames)))
-        actions.append(torch.from_numpy(taken))
-        rows.append(torch.from_numpy(begin) + count)
-        last.append(torch.full((len(begin),), count + len(episode)))
-        count += len(episode) + 1
-        if progress is not None:
-            progress("encoding episodes to imitate", min(count, settings.frames), settings.frames)
-    states, row, end = torch.cat(latents), torch.cat(rows), torch.cat(last)
-    if len(row) == 0:
-        raise UserError(f"{samples.name}: no episode has {model.block} actions in a row to imitate")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        policy = Policy(
-            tuple(states.shape[1:]), space_of(model), hidden=settings.hidden, layers=settings.layers
-        ).to(states.device)
+    logs = encoded(model, samples, settings.frames, seed, progress)
+    first = np.cumsum([0] + [len(log.latents) for log in logs[:-1]]).tolist()
+    states, done = (torch.cat([getattr(log, name) for log in logs]) for name in ("latents", "actions"))
+    row = torch.cat([log.begin + start for log, start in zip(logs, first, strict=True)])
+    end = torch.cat(
+        [
+            torch.full((len(log.begin),), start + len(log.latents) - 1)
+            for log, start in zip(logs, first, strict=True)
+        ]
+    )
+    policy = new_policy(model, tuple(states.shape[1:]), settings, seed, goal=True).to(states.device)
     policy.head.standardise(states)
-    generator, done = torch.Generator().manual_seed(seed), torch.cat(actions).to(states)
+    generator = torch.Generator().manual_seed(seed)
 
     def loss() -> Tensor:
         pick = torch.randint(len(row), (settings.batch,), generator=generator)
@@ -92,6 +128,15 @@ def clone(
 
     descend(policy, loss, updates=settings.updates, lr=settings.lr)
     return policy.eval()
+
+
+def new_policy(
+    model: WorldJEPA, shape: tuple[int, ...], settings: Cloning, seed: int, *, goal: bool
+) -> Policy:
+    """An untrained one for latents of this shape; its weights are a function of the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Policy(shape, space_of(model), goal=goal, hidden=settings.hidden, layers=settings.layers)
 
 
 def blocks(episode: Episode, block: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """Playing a protocol: every model, and beside it what chance, imitation and the truth achieve on the same problems."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from openjepa.evals.planning.clips import Violation
 from openjepa.evals.planning.cloning import clone, open_windows
 from openjepa.evals.planning.play import Outcome, Player, play, problems
 from openjepa.evals.planning.players import Chance, Cloned, Expert, Planned, Simulating
-from openjepa.evals.planning.protocol import Protocol
+from openjepa.evals.planning.protocol import Evaluation, Protocol
 from openjepa.evals.planning.result import PlanningResult, Row
 from openjepa.evals.planning.state import StateTable, probe_state
 from openjepa.evals.planning.surprise import SurpriseTable, surprise
@@ -17,6 +18,9 @@ from openjepa.recipes.worlds import EpisodeWindows
 from openjepa.world_model import WorldJEPA
 from openjepa.worlds import World
 from openjepa.worlds.planar import Planar
+
+if TYPE_CHECKING:
+    from openjepa.worlds.third_party import ThirdParty
 
 NAMES = {
     "random": "random policy",
@@ -56,7 +60,7 @@ def evaluate(protocol: Protocol, progress: Progress | None = None) -> PlanningRe
 
 
 def play_row(
-    protocol: Protocol, name: str, players: Iterable[Player], progress: Progress | None = None
+    protocol: Evaluation, name: str, players: Iterable[Player], progress: Progress | None = None
 ) -> Row:
     """Anyone's row on a protocol's problems: one player for each model's episodes."""
     return _Table(protocol, protocol.world(), progress).row(name, players)
@@ -108,7 +112,7 @@ def _informed(name: str, protocol: Protocol) -> Player:
 class _Table:
     """What all rows share."""
 
-    def __init__(self, protocol: Protocol, world: World, progress: Progress | None) -> None:
+    def __init__(self, protocol: Evaluation, world: "World | ThirdParty", progress: Progress | None) -> None:
         self.protocol, self.world, self.progress = protocol, world, progress
 
     def row(self, name: str, players: Iterable[Player]) -> Row:
@@ -136,5 +140,7 @@ class _Table:
             if self.progress is not None:
                 self.progress(f"episodes of {name}", before + done, total)
 
-        given = problems(self.world, protocol.seed, numbers, protocol.factors, protocol.difficulty)
+        given = problems(
+            self.world, protocol.seed, numbers, protocol.factors, protocol.difficulty, protocol.hold
+        )
         return play(player, given, protocol.budget or self.world.max_steps, protocol.seed, tick)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -25,12 +25,14 @@ class Problems:
     Attributes:
         numbers: `[n]`, of the episodes.
         start, goal: n worlds each, of the same layouts.
+        hold: environment steps in a row for which the goal must be kept.
     """
 
     world: World
     numbers: list[int]
     start: State
     goal: State
+    hold: int = field(default=1, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -46,7 +48,7 @@ class Outcome:
 
     Attributes:
         number: of the episode.
-        success: whether the goal was reached.
+        success: whether the goal was reached, and kept for as long as was asked.
         steps: environment steps taken.
         distance: from start to goal, by the world's `distance`.
         final: from where it ended to the goal.
@@ -105,6 +107,7 @@ def problems(
     numbers: Sequence[int],
     factors: dict[str, Any],
     difficulty: dict[str, Any],
+    hold: int = 1,
 ) -> Problems:
     """Starts and goals, each a function of seed and number.
 
@@ -114,13 +117,13 @@ def problems(
     if not isinstance(world, World):
         from openjepa.evals.planning.live import live_problems
 
-        return live_problems(world, seed, numbers, factors, difficulty)
+        return replace(live_problems(world, seed, numbers, factors, difficulty), hold=hold)
     found = [
         world.task(1, np.random.default_rng([seed, TASKS, number]), factors, **difficulty)
         for number in numbers
     ]
     starts, goals = (State.concatenate(side) for side in zip(*found, strict=True))
-    return Problems(world, list(numbers), starts, goals)
+    return Problems(world, list(numbers), starts, goals, hold=hold)
 
 
 def play(
@@ -159,7 +162,8 @@ class Underway:
     def __init__(self, player: Player, given: Problems, rng: Generator) -> None:
         self.player, self.given, self.rng = player, given, rng
         self.state, n = given.start, len(given)
-        self.success = given.world.solved(given.start, given.goal)
+        self.kept = given.world.solved(given.start, given.goal).astype(np.int64)
+        self.success = self.kept >= given.hold
         self.active = ~self.success
         self.steps, self.danger, self.predictions = (np.zeros(n, np.int64) for _ in range(3))
         self.errors = [""] * n
@@ -212,5 +216,6 @@ class Underway:
         if self.frames is not None and arrival.frames is not None:
             self.frames[rows] = arrival.frames
         self.danger[rows] += arrival.danger
-        self.success[rows] = arrival.solved
-        self.active[rows] = ~arrival.solved
+        self.kept[rows] = np.where(arrival.solved, self.kept[rows] + 1, 0)
+        self.success[rows] = self.kept[rows] >= self.given.hold
+        self.active[rows] = ~self.success[rows]

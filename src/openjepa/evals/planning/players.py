@@ -97,14 +97,17 @@ class Cloned:
         self._perception = Perception(model)
 
     def begin(self, problems: Problems) -> None:
+        self._perception.reset()
         self._goal = self._perception.look(torch.from_numpy(problems.world.render(problems.goal)))
+        self._rows = torch.arange(len(problems))
         self._queue: list[NDArray] = []
 
     def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
         if not self._queue:
             assert frames is not None
-            latents = self._perception.look(torch.from_numpy(frames))
-            block = self._space.unfold(self._policy.act(latents, self._goal)[:, None])
+            self._perception.observe(torch.from_numpy(frames.copy()))
+            latents, _ = self._perception.state(self._rows)
+            block = self._space.unfold(self._policy.act(latents[:, -1], self._goal)[:, None])
             self._queue = list(block.cpu().numpy().swapaxes(0, 1))
         return self._queue.pop(0)
 

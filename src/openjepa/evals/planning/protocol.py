@@ -1,10 +1,10 @@
-"""A planning evaluation as a data object, saved as one JSON that re-runs to the same number."""
+"""An evaluation of world models as a data object, saved as one JSON that re-runs to the same number."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from pydantic import Field
 from torch import nn
@@ -61,8 +61,8 @@ class Cloning(Config):
     """Hidden layers."""
 
 
-class Protocol(Config):
-    """Everything that the numbers of an evaluation depend on.
+class Evaluation(Config):
+    """What the numbers of any evaluation in a world depend on.
 
     Every model plays `episodes` of its own: model i those numbered from `i * episodes` on. Start and goal are functions
     of seed and number alone.
@@ -78,27 +78,19 @@ class Protocol(Config):
     """Factors of variation that are fixed, by name."""
     difficulty: dict[str, Any] = Field(default_factory=dict)
     """Of the goals, by the world's names; what is not named is as the world's own protocol has it."""
+    hold: int = Field(1, ge=1)
+    """Environment steps in a row for which a goal must be kept."""
     episodes: int = Field(100, ge=1)
     """Of each model."""
     budget: int | None = Field(None, ge=1)
     """Environment steps of an episode; none: the world's `max_steps`."""
     seed: int = Field(0, ge=0)
-    """Of starts, goals and the planners' noise."""
-    planner: Planner = CEM()
-    cost: GoalCost = GoalCost()
-    level: Literal[1, 2] = 1
-    """Of the hierarchy, which acts: 1 plans for the goal, 2 sets sub-goals for it."""
-    higher: Higher = Higher()
+    """Of starts, goals and all other random numbers."""
     batch: int = Field(50, ge=1)
-    """Episodes that run side by side and are planned together."""
-    candidates: int | None = Field(None, ge=1)
-    """The most candidates that the model is given at a time; none: all."""
-    baselines: tuple[Baseline, ...] = ("random", "cloning", "expert", "oracle")
-    cloning: Cloning = Cloning()
-    oracle: CEM = CEM(horizon=8, execute=4, samples=64, iterations=3, elites=8)
-    """Of the planner on the true simulator; its steps are the environment's, its cost the true distance."""
+    """Episodes that run side by side."""
     data: str = ""
-    """Episodes for cloning; empty: those that each model was trained on."""
+    """Episodes to imitate; empty: those that each model was trained on."""
+    baselines: tuple[Baseline, ...] = ()
 
     def world(self) -> "World | ThirdParty":
         """Raises UserError for an unknown world, option, factor or difficulty, or baselines that it cannot have."""
@@ -159,10 +151,27 @@ class Protocol(Config):
             raise UserError(f"{path}: {error}") from None
 
 
+class Protocol(Evaluation):
+    """Planning, in one world."""
+
+    planner: Planner = CEM()
+    cost: GoalCost = GoalCost()
+    level: Literal[1, 2] = 1
+    """Of the hierarchy, which acts: 1 plans for the goal, 2 sets sub-goals for it."""
+    higher: Higher = Higher()
+    candidates: int | None = Field(None, ge=1)
+    """The most candidates that the model is given at a time; none: all."""
+    baselines: tuple[Baseline, ...] = ("random", "cloning", "expert", "oracle")
+    cloning: Cloning = Cloning()
+    oracle: CEM = CEM(horizon=8, execute=4, samples=64, iterations=3, elites=8)
+    """Of the planner on the true simulator; its steps are the environment's, its cost the true distance."""
+
+
 def protocol_for(
     runs: Sequence[str], env: str | None = None, changes: Mapping[str, str] | None = None
 ) -> Protocol:
-    """The protocol for some runs: world and options are those of the first run's episodes, unless another is named.
+    """The protocol for some runs: world, options and difficulty are those of the first run's episodes, unless others
+    are named.
 
     Where actions are discrete there is no oracle among the baselines, of a Gymnasium environment no expert either.
 
@@ -171,6 +180,29 @@ def protocol_for(
 
     Raises:
         UserError: no run, not a world model, no world to be told from its data, an unknown option.
+    """
+    return for_runs(Protocol, runs, env, changes)
+
+
+E = TypeVar("E", bound=Evaluation)
+
+
+def for_runs(kind: type[E], runs: Sequence[str], env: str | None, changes: Mapping[str, str] | None) -> E:
+    """`protocol_for` of any kind."""
+    plain = kind.parse(_of_runs(runs, env)).model_dump(mode="json")
+    world = open_world(plain["env"], **plain["options"])
+    missing = {"expert", "oracle"} if not isinstance(world, World) else set()
+    missing |= {"oracle"} if isinstance(world.actions, int) else set()
+    plain["baselines"] = [name for name in plain["baselines"] if name not in missing]
+    return kind.parse(override(kind, plain, changes or {}))
+
+
+def _of_runs(runs: Sequence[str], env: str | None = None) -> dict[str, Any]:
+    """What some runs say of an `Evaluation`: models, and the world of the first one's episodes, unless another is
+    named.
+
+    Raises:
+        UserError: no run, not a world model, no world to be told from its data.
     """
     if not runs:
         raise UserError("name at least one run of a world model, or a --protocol")
@@ -184,14 +216,10 @@ def protocol_for(
         raise UserError(
             f"{runs[0]} does not say in which world its episodes were recorded: name it with --env"
         )
-    options = about["options"] if env == about.get("world") else {"size": loaded[0].signal.size}
-    plain = Protocol.parse({"models": models, "env": env, "options": options}).model_dump(mode="json")
-    world = open_world(env, **options)
-    if not isinstance(world, World):
-        plain["baselines"] = ["random", "cloning"]
-    elif isinstance(world.actions, int):
-        plain["baselines"].remove("oracle")
-    return Protocol.parse(override(Protocol, plain, changes or {}))
+    found = {"models": models, "env": env}
+    if env != about.get("world"):
+        return found | {"options": {"size": loaded[0].signal.size}}
+    return found | {"options": about["options"], "difficulty": about.get("difficulty", {})}
 
 
 def load_world_model(run: str | Path) -> WorldJEPA:

@@ -157,7 +157,7 @@ class PlanningResult:
         """Aligned text for people."""
         table = [["", "success in %", "steps", "ends at", "predictions", "ms a step p50", "p99"]]
         table += [_cells(row) for row in self.rows]
-        lines = _aligned(table)
+        lines = aligned(table)
         first, protocol = self.rows[0], self.protocol
         lines += [
             "",
@@ -172,7 +172,7 @@ class PlanningResult:
             lines += [
                 f"By run: {rates} % (mean {100 * first.rate:.1f}, standard deviation {100 * spread:.1f})."
             ]
-        lines += ["", "Success in % by distance of start and goal:", *_aligned(_by_distance(self.rows))]
+        lines += ["", "Success in % by distance of start and goal:", *aligned(_by_distance(self.rows))]
         for row in self.rows:
             if row.errors:
                 lines.append(f"{row.method}: {len(row.errors)} episodes ended in an error: {row.errors[0]}")
@@ -183,7 +183,7 @@ def _cells(row: Row) -> list[str]:
     predictions = row.mean("predictions")
     return [
         row.method,
-        _percent(row.rate, row.interval),
+        percent(row.rate, row.interval),
         "–" if not row.successes else f"{row.mean('steps', successful=True):.1f}",
         f"{row.mean('final'):.3g}",
         f"{predictions:,.0f}" if predictions else "–",
@@ -196,18 +196,20 @@ def _by_distance(rows: Sequence[Row]) -> list[list[str]]:
     bins = rows[0].by_distance()
     head = ["", *(f"{near.low:.3g} to {near.high:.3g}" for near in bins)]
     body = [
-        [row.method, *(_percent(near.successes / near.episodes, near.interval) for near in row.by_distance())]
+        [row.method, *(percent(near.successes / near.episodes, near.interval) for near in row.by_distance())]
         for row in rows
     ]
     return [head, *body]
 
 
-def _percent(rate: float, interval: tuple[float, float]) -> str:
+def percent(rate: float, interval: tuple[float, float]) -> str:
+    """`93.3 [90.0, 95.6]`, of shares."""
     low, high = interval
     return f"{100 * rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _aligned(table: list[list[str]]) -> list[str]:
+def aligned(table: list[list[str]]) -> list[str]:
+    """Lines of text, from cells."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in table]
 

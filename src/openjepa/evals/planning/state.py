@@ -16,7 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from openjepa.errors import UserError
 from openjepa.evals.features import PIXEL_SIDE, Progress
-from openjepa.evals.planning.cloning import encode_frames
+from openjepa.evals.planning.cloning import encode_clips
 from openjepa.evals.probes import standardise_
 from openjepa.evals.runs import untrained
 from openjepa.recipes.worlds import EpisodeWindows
@@ -86,7 +86,7 @@ class StateTable:
 
 
 Features = Callable[[Tensor], Tensor]
-"""Of frames `[N, C, H, W]`: `[N, d]`."""
+"""Of successive frames `[N, T, C, H, W]`: `[N, d]`."""
 
 
 def probe_state(
@@ -118,8 +118,8 @@ def probe_state(
     )
     random = cast(WorldJEPA, untrained(model.config, seed))
     rows: dict[str, Features] = {
-        "model": lambda x: encode_frames(model, x).flatten(1).cpu(),
-        "random init": lambda x: encode_frames(random, x).flatten(1).cpu(),
+        "model": lambda x: _states(model, x),
+        "random init": lambda x: _states(random, x),
         "raw pixels": _pixels,
     }
     fits: list[Fit] = []
@@ -169,13 +169,13 @@ class _Part:
         self.names, self.targets = _targets(samples.episodes.variables, np.concatenate(states))
 
     def features(self, features: Features) -> Tensor:
-        """`[N, frames * d]`."""
+        """`[N, d]`."""
         found = []
         for number, start in zip(self._numbers, self._starts, strict=True):
             if len(start):
                 rows = (start[:, None] + self._offsets).ravel()
                 seen = torch.from_numpy(self._samples.episodes[number].frames[rows])
-                found.append(features(seen).float().unflatten(0, (len(start), -1)).flatten(1))
+                found.append(features(seen.unflatten(0, (len(start), -1))).float())
         return torch.cat(found)
 
 
@@ -195,7 +195,13 @@ def _targets(variables: Sequence[str], states: NDArray) -> tuple[list[str], NDAr
 def _pixels(frames: Tensor) -> Tensor:
     """Colours, averaged down to at most 32 rows and columns."""
     side = min(PIXEL_SIDE, *frames.shape[-2:])
-    return adaptive_avg_pool2d(frames.float() / 255, side).flatten(1)
+    return adaptive_avg_pool2d(frames.flatten(0, 1).float() / 255, side).reshape(len(frames), -1)
+
+
+def _states(model: WorldJEPA, frames: Tensor) -> Tensor:
+    """All states of which every frame is there; of too few frames the last."""
+    whole = min(model.config.signal.stack, frames.shape[1]) - 1
+    return encode_clips(model, frames)[:, whole:].flatten(1).cpu()
 
 
 def _regress(x: Tensor, targets: NDArray, episode: NDArray, tested: Tensor) -> NDArray:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from openjepa.errors import UserError
 from openjepa.evals.planning.clips import Violation, make_clips
-from openjepa.evals.planning.cloning import encode_frames
+from openjepa.evals.planning.cloning import encode_clips
 from openjepa.evals.planning.protocol import check_fit
 from openjepa.evals.runs import untrained
 from openjepa.evals.table import Z95
@@ -128,7 +128,7 @@ def errors(model: WorldJEPA, frames: Tensor, actions: Tensor) -> Tensor:
 @torch.no_grad()
 def changes(model: WorldJEPA, frames: Tensor) -> Tensor:
     """How far each state lies from the one before, `[N, T-1]`."""
-    states = encode_frames(model, frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+    states = encode_clips(model, frames)
     return (states[:, 1:] - states[:, :-1]).square().flatten(2).mean(2).cpu()
 
 

@@ -1,0 +1,189 @@
+"""Remote control: success against transmissions sent (see `agent.channel`).
+
+Every schedule is played by two receivers on the same problems: one foresees the latents between transmissions, the
+other takes the last one for the present, so that its policy repeats the last command. Both have the same actor, which
+is trained on the logged episodes (see `agent.semantic`). With `every` step there is nothing in between: that row is
+what sending always is worth.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from openjepa.agent.channel import Between, Drift, Every, Schedule
+from openjepa.evals.features import Progress
+from openjepa.evals.planning.cloning import open_windows
+from openjepa.evals.planning.evaluate import NAMES, play_row
+from openjepa.evals.planning.linked import Actor, Controlled, teach
+from openjepa.evals.planning.play import Player
+from openjepa.evals.planning.players import Chance, Expert
+from openjepa.evals.planning.protocol import Evaluation, for_runs
+from openjepa.evals.planning.result import Row, aligned, percent
+
+
+class RemoteProtocol(Evaluation):
+    """Remote control, in one world."""
+
+    hold: int = Field(50, ge=1)
+    """Environment steps in a row for which a goal must be kept: of the cart-pole, a second."""
+    schedules: tuple[Schedule, ...] = Field(
+        (*(Every(steps=k) for k in (1, 2, 4, 8, 12, 16)), *(Drift(threshold=x) for x in (0.25, 0.5, 1.0))),
+        min_length=1,
+    )
+    between: tuple[Between, ...] = Field(("predict", "hold"), min_length=1)
+    """What receivers do between transmissions."""
+    loss: float = Field(0.0, ge=0, lt=1)
+    """Probability that a transmission is lost."""
+    actor: Actor = Actor()
+    baselines: tuple[Literal["random", "expert"], ...] = ("random", "expert")
+
+
+def remote_protocol_for(
+    runs: Sequence[str], env: str | None = None, changes: Mapping[str, str] | None = None
+) -> RemoteProtocol:
+    """The protocol for some runs, as `protocol_for` makes that of planning, with the same mistakes."""
+    return for_runs(RemoteProtocol, runs, env, changes)
+
+
+@dataclass(frozen=True)
+class Sending:
+    """Episodes of one schedule and receiver.
+
+    Attributes:
+        between: what the receiver does between transmissions.
+        schedule: as in the protocol.
+        row: the episodes.
+        sent, lost: transmissions of each episode; those lost were sent as well.
+        block: environment steps in a step of the model, at which at most one is sent.
+    """
+
+    between: Between
+    schedule: Every | Drift
+    row: Row
+    sent: tuple[int, ...]
+    lost: tuple[int, ...]
+    block: int
+
+    @property
+    def share(self) -> float:
+        """Of the steps of the model, those with a transmission; 0..1."""
+        steps = sum(-(-outcome.steps // self.block) for outcome in self.row.outcomes)
+        return sum(self.sent) / max(steps, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            **self.row.to_dict(),
+            "between": self.between,
+            "schedule": self.schedule.model_dump(mode="json"),
+            "share": self.share,
+            "sent": list(self.sent),
+            "lost": list(self.lost),
+        }
+
+
+@dataclass(frozen=True)
+class RemoteResult:
+    """All rows of one protocol: schedules by receiver, then the baselines, which need no channel."""
+
+    protocol: RemoteProtocol
+    sendings: tuple[Sending, ...]
+    baselines: tuple[Row, ...]
+
+    def of(self, between: Between) -> list[Sending]:
+        """One receiver's, the most transmissions first."""
+        return sorted((s for s in self.sendings if s.between == between), key=lambda s: -s.share)
+
+    def same_outcomes(self, other: "RemoteResult") -> bool:
+        """Whether every episode went the same way, with the same transmissions; time does not count."""
+        mine, others = (
+            [(s.row.outcomes, s.sent, s.lost) for s in r.sendings] + [row.outcomes for row in r.baselines]
+            for r in (self, other)
+        )
+        return mine == others
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `RemoteProtocol.read` takes such a file too."""
+        return {
+            "protocol": self.protocol.model_dump(mode="json"),
+            "rows": [sending.to_dict() for sending in self.sendings],
+            "baselines": [row.to_dict() for row in self.baselines],
+        }
+
+    def __str__(self) -> str:
+        """Aligned text for people."""
+        table = [["receiver", "schedule", "sent in %", "an episode", "lost", "success in %", "steps"]]
+        for between in self.protocol.between:
+            for sending in self.of(between):
+                row, episodes = sending.row, len(sending.sent)
+                table.append(
+                    [
+                        NAMES_BETWEEN[between],
+                        said(sending.schedule),
+                        f"{100 * sending.share:.1f}",
+                        f"{sum(sending.sent) / episodes:.1f}",
+                        f"{sum(sending.lost) / episodes:.1f}",
+                        percent(row.rate, row.interval),
+                        f"{row.mean('steps'):.0f}",
+                    ]
+                )
+        for row in self.baselines:
+            table.append(
+                [row.method, *["–"] * 4, percent(row.rate, row.interval), f"{row.mean('steps'):.0f}"]
+            )
+        protocol, count = self.protocol, len(self.sendings[0].sent)
+        return "\n".join(
+            [
+                *aligned(table),
+                "",
+                f"{count} episodes on {protocol.env}, seed {protocol.seed}; the goal is to be kept for {protocol.hold} "
+                f"steps; {100 * protocol.loss:g} % of transmissions are lost.",
+                "95 % intervals: Wilson over episodes. Sent: share of the model's steps; steps: mean over episodes.",
+            ]
+        )
+
+
+NAMES_BETWEEN: dict[Between, str] = {"predict": "foresees", "hold": "holds the last"}
+
+
+def said(schedule: Every | Drift) -> str:
+    """A schedule in words."""
+    if isinstance(schedule, Drift):
+        return f"drift over {schedule.threshold:g}"
+    return "always" if schedule.steps == 1 else f"every {schedule.steps} steps"
+
+
+def remote(protocol: RemoteProtocol, progress: Progress | None = None) -> RemoteResult:
+    """Play all episodes; a function of the protocol alone, but for the seconds.
+
+    Args:
+        progress: called as (what, done, total).
+
+    Raises:
+        UserError: see `Evaluation.world`, `Evaluation.load` and `encoded`.
+    """
+    world = protocol.world()
+    models = protocol.load(world)
+    opened = {model.config.data: open_windows(model, protocol.data) for model in models}
+    actors = [
+        teach(model, opened[model.config.data], protocol.actor, protocol.seed, progress) for model in models
+    ]
+    sendings = []
+    for between in protocol.between:
+        for schedule in protocol.schedules:
+            players = [
+                Controlled(model, actor, schedule, between, protocol.loss, protocol.seed)
+                for model, actor in zip(models, actors, strict=True)
+            ]
+            row = play_row(protocol, f"{NAMES_BETWEEN[between]}, {said(schedule)}", players, progress)
+            sent, lost = (
+                tuple(n for player in players for n in getattr(player, name)) for name in ("sent", "lost")
+            )
+            sendings.append(Sending(between, schedule, row, sent, lost, models[0].block))
+    baselines = []
+    for name in protocol.baselines:
+        others: Iterable[Player] = [Expert() if name == "expert" else Chance(protocol.seed) for _ in models]
+        baselines.append(play_row(protocol, NAMES[name], others, progress))
+    return RemoteResult(protocol, tuple(sendings), tuple(baselines))
