@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.acting import common
 from benchmarks.acting.common import Data, Settings, percent, table
 
-DATA = Data("maze", {"rooms": 3}, steps=100)
+DATA = Data("maze", {"rooms": 3}, "scripted", steps=100)
 """Ways of up to eight rooms, 160 units; 25 layouts."""
 TURNS = 2
 TRAIN: Mapping[str, Any] = {}

@@ -7,7 +7,7 @@ hiding     the future: a rollout at each      energy   L2, mean over the rollout
            level, in steps and in spans       guard    VICReg, at each level
 condition  actions; macro-actions             terms    level 1: PLDM's; level 2: similarity, the price of z
 
-    openjepa collect maze --episodes 1000 --out maze
+    openjepa collect maze --policy scripted --episodes 1000 --out maze
     openjepa train h-jepa --data maze   # preset tiny, not measured yet
     openjepa plan runs/h-jepa-tiny-0 --level 2
     openjepa plan runs/h-jepa-tiny-0 --level 2 --higher.subgoals oracle
@@ -20,7 +20,8 @@ Departures: both levels learn in one run, level 2 from level 1's states as they 
 gradients pass down only with `level2.joint`). The capacity of macro-actions is limited by a divergence that is paid for
 (theirs: a layer norm alone). A vector, a GRU and an MLP stand for their maps and convolutions, and nothing but frames
 and actions is seen (theirs: velocity). `tiny` gives level 2 states of its own (`level2.lift mlp`), whose guard is on
-how they vary within a window: so distance in them is to follow the way there and not the straight line.
+how they vary within a window: so distance in them is to follow the way there and not the straight line. Its episodes
+must get about within a window (`scripted`): of a walker at random all features look alike in so short a time.
 """
 
 from typing import Any, ClassVar, Literal, cast
@@ -80,8 +81,8 @@ class HJEPA(WorldRecipe):
         "tiny": {
             **pldm.PLDM.presets["tiny"],
             "level2": {
-                "span": 16,
-                "steps": 4,
+                "span": 8,
+                "steps": 8,
                 "lift": {"kind": "mlp", "hidden": [256, 256], "width": 8},
                 "predictor": {"kind": "mlp", "hidden": [256, 256], "residual": True},
                 "guard": {"kind": "vicreg", "std": 16.0, "covariance": 8.0},
