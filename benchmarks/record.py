@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -37,7 +38,7 @@ def circumstances() -> dict[str, Any]:
     module = getattr(sys.modules["__main__"], "__spec__", None)
     program = f"-m {module.name}" if module else Path(sys.argv[0]).name
     return {
-        "command": " ".join(["python", program, *sys.argv[1:]]),
+        "command": " ".join(["python", program, shlex.join(sys.argv[1:])]).strip(),
         "versions": {"python": platform.python_version()} | installed(PACKAGES),
         "machine": {
             "cpu": cpu_model(),
