@@ -32,7 +32,7 @@ def test_who_stays_has_seen_one_cell() -> None:
 def test_the_longer_the_more_and_always_the_same() -> None:
     given = problems(WORLD, 0, range(4), {}, {})
     walk = partial(Chance, policy=partial(RandomWalk, errands=0))
-    short, long = explore(walk(0), given, 10, seed=0), explore(walk(0), given, 60, seed=0)
+    short, long = explore(walk(0), given, 10, seed=0), explore(walk(0), given, 200, seed=0)
     assert (long >= short).all() and long.mean() > 2 * short.mean()
     np.testing.assert_array_equal(explore(walk(0), given, 10, seed=0), short)
     assert not np.array_equal(explore(walk(1), given, 10, seed=0), short)

@@ -48,7 +48,7 @@ def test_a_run_leaves_metrics_checkpoints_and_a_model(recipe: str, tmp_path: Pat
     data = run.about["data"]
     assert (
         data["episodes"] == 20
-        and data["windows"] == len(EpisodeWindows(dots.episodes(), model.future.frames, model.block))
+        and data["windows"] == len(model.config.open(dots.episodes(), adapt=False))
         and data["variables"] == ["x", "y"]
     )
     loaded = openjepa.load(tmp_path / "run")
