@@ -384,6 +384,7 @@ def _plan(args: argparse.Namespace) -> None:
     import warnings
 
     from openjepa.evals import planning
+    from openjepa.evals.planning.film import films_beside
     from openjepa.waiting import Waiting
 
     if args.protocol and (args.runs or args.env or args.changes):
@@ -397,7 +398,8 @@ def _plan(args: argparse.Namespace) -> None:
             if args.protocol
             else planning.protocol_for(args.runs, args.env, args.changes)
         )
-        result = planning.evaluate(protocol, waiting)
+        out = args.out or (f"{args.runs[0]}/plan.json" if len(args.runs) == 1 else None)
+        result = planning.evaluate(protocol, waiting, films=out and films_beside(out))
         found: dict[str, Any] = result.to_dict()
         tables: list[Any] = [result]
         if args.surprise:
@@ -406,7 +408,6 @@ def _plan(args: argparse.Namespace) -> None:
         if args.probes:
             tables += (states := planning.states(protocol, args.probes, waiting))
             found["state"] = [table.to_dict() for table in states]
-    out = args.out or (f"{args.runs[0]}/plan.json" if len(args.runs) == 1 else None)
     if out:
         planning.write(out, found)
     print(json.dumps(found) if args.json else "\n\n".join(map(str, tables)))

@@ -6,9 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import openjepa
+from openjepa import cli
 from openjepa.recipes import configure
+from openjepa.report import write_report
 from openjepa.signals.images import ImageSet, open_images
 from openjepa.training import start
+
+from .. import dots
 
 CLASSES = ["stripes", "<b>dots</b>", "ramp & glow"]
 SMALL = {
@@ -33,6 +38,21 @@ OWN = {
         "head.width": "8",
         "guard.slices": "8",
     },
+}
+
+PLAN = {
+    "planner.samples": "8",
+    "planner.iterations": "2",
+    "planner.elites": "4",
+    "planner.horizon": "3",
+    "oracle.samples": "4",
+    "oracle.elites": "2",
+    "oracle.iterations": "1",
+    "cloning.frames": "30",
+    "cloning.updates": "3",
+    "cloning.hidden": "8",
+    "episodes": "3",
+    "budget": "6",
 }
 
 
@@ -83,3 +103,25 @@ def run(request: pytest.FixtureRequest, finished: dict[str, Path], tmp_path: Pat
 def ijepa_run(finished: dict[str, Path], tmp_path: Path) -> Path:
     """An I-JEPA run that the test may change."""
     return Path(shutil.copytree(finished["i-jepa"], tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def world_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world model of a few steps that has planned, been surprised and been probed; not to be written to."""
+    pytest.importorskip("h5py")
+    folder = tmp_path_factory.mktemp("worlds")
+    collect = ["collect", "two-rooms", "--episodes", "12", "--steps", "8", "--size", "16"]
+    cli.main([*collect, "--out", str(folder / "episodes"), "--json"])
+    run = folder / "run"
+    openjepa.train(
+        "pldm", data=str(folder / "episodes"), out=run, options=dots.options("pldm", train__steps=4)
+    )
+    words = [word for name, value in PLAN.items() for word in (f"--{name}", value)]
+    cli.main(["plan", str(run), *words, "--surprise", "--probes", "1", "--json"])
+    return run
+
+
+@pytest.fixture(scope="session")
+def world_page(world_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its report."""
+    return write_report(shutil.copytree(world_run, tmp_path_factory.mktemp("page") / "run"))

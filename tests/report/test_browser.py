@@ -49,7 +49,15 @@ def needs_browser():
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_report_opens_whole_and_offline(run: Path, images, tmp_path: Path, width: int):
-    report = write_report(run, images).read_text()
+    opens_whole_and_offline(write_report(run, images).read_text(), tmp_path, width, images=50)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_world_model_s_report_opens_whole_and_offline(world_page: Path, tmp_path: Path, width: int):
+    opens_whole_and_offline(world_page.read_text(), tmp_path, width, images=40)
+
+
+def opens_whole_and_offline(report: str, tmp_path: Path, width: int, images: int) -> None:
     frame = f"<iframe width={width} height=900 style='border:0' srcdoc=\"{html.escape(report)}\"></iframe>"
     probe = f"<body>{frame}<script>{MEASURE}</script>"
     (tmp_path / "probe.html").write_text(probe)
@@ -57,7 +65,7 @@ def test_the_report_opens_whole_and_offline(run: Path, images, tmp_path: Path, w
     match = re.search(r'<body data-found="([^"]*)"', seen)
     assert match, "the page was not measured"
     found = json.loads(html.unescape(match[1]))
-    assert found["images"] == report.count("<img ") >= 50
+    assert found["images"] == report.count("<img ") >= images
     assert found["broken"] == found["flat"] == 0
     assert found["charts"] == report.count("<svg role=") >= 8
     assert found["wide"] == 0 and found["out"] == []

@@ -24,7 +24,7 @@ SECTIONS = [
     "data",
     "reproduce",
 ]
-VOID = {"meta", "link", "img", "br", "path", "use", "rect"}
+VOID = {"meta", "link", "img", "br", "path", "use", "rect", "source"}
 
 
 class Outline(HTMLParser):

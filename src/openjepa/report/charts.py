@@ -42,6 +42,7 @@ class Chart:
         lines: at least one.
         stacked: the lines are shares that add up to 1.
         level: a dashed reference height and its name.
+        top: where the axis ends; by default where the lines do.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Chart:
     lines: list[Line]
     stacked: bool = False
     level: tuple[float, str] | None = None
+    top: float | None = None
 
 
 def draw(chart: Chart, name: str) -> str:
@@ -134,7 +136,9 @@ def _draw_lines(axes: Any, chart: Chart) -> None:
         axes.axhline(chart.level[0], color=INK, linewidth=1, linestyle=(0, (4, 3)))
         everything.append(chart.level[0])
     finite = np.array([value for value in everything if np.isfinite(value)])
-    if len(finite) and finite.min() > 0 and finite.max() > LOG_FROM * finite.min():
+    if chart.top is not None:
+        axes.set_ylim(0, chart.top)
+    elif len(finite) and finite.min() > 0 and finite.max() > LOG_FROM * finite.min():
         axes.set_yscale("log")
         axes.minorticks_off()
     elif len(finite) and finite.min() >= 0:

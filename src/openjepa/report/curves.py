@@ -26,10 +26,11 @@ class Figure:
 def figures(record: Record) -> list[Figure]:
     """Every chart for which the run has numbers, drawn."""
     charts = [chart for chart in (*_training(record), *_health(record)) if chart.lines]
-    return [_figure(chart, f"chart{i}") for i, chart in enumerate(charts)]
+    return [figure(chart, f"chart{i}") for i, chart in enumerate(charts)]
 
 
-def _figure(chart: Chart, name: str) -> Figure:
+def figure(chart: Chart, name: str) -> Figure:
+    """A chart drawn; `name` sets it apart from the page's others."""
     legend = [
         (f"--s{i % 6 + 1}", line.name, f"{line.values[-1]:.0%}" if chart.stacked else short(line.values[-1]))
         for i, line in enumerate(chart.lines)

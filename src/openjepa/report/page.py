@@ -51,8 +51,8 @@ def write_report(
     if model is None:
         model = _found(lambda: _load(record), reasons)
     if not sections.of_images(record):
-        reasons.append("pictures of images are not those of a world model")
-    elif images is None and model is not None:
+        return _write_world(record, model, data, reasons, progress)
+    if images is None and model is not None:
         if data is not None:
             images = _open(data, model)
         else:
@@ -61,13 +61,35 @@ def write_report(
         looks = gallery.Looks("There are no pictures: " + "; ".join(reasons) + ".")
     else:
         looks = gallery.look(model, images, samples, progress)
-    path = record.path / "report.html"
-    _write(path, render(record, looks, images, model))
-    return path
+    return _write(record, render(record, model, looks=looks, images=images))
 
 
-def render(record: Record, looks: gallery.Looks, images: ImageSet | None, model: JEPA | None) -> str:
-    """The page's text."""
+def _write_world(
+    record: Record, model: JEPA | None, data: Any, reasons: list[str], progress: Progress | None
+) -> Path:
+    """The report of a world model: windows of episodes in the place of images, and its plans."""
+    from openjepa.report import acting, theatre
+
+    found = acting.read_acting(record.path)
+    shown = theatre.open_theatre(record, model, data, found.result if found else None, reasons, progress)
+    return _write(record, render(record, model, acting=found, theatre=shown))
+
+
+def render(
+    record: Record,
+    model: JEPA | None,
+    *,
+    looks: gallery.Looks | None = None,
+    images: ImageSet | None = None,
+    acting: Any = None,
+    theatre: Any = None,
+) -> str:
+    """The page's text.
+
+    Args:
+        looks, images: of a run on images.
+        acting, theatre: of a world model.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("openjepa.report", "."),
         autoescape=True,
@@ -87,6 +109,8 @@ def render(record: Record, looks: gallery.Looks, images: ImageSet | None, model:
         figures=curves.figures(record),
         events=record.kind("event"),
         looks=looks,
+        acting=acting,
+        theatre=theatre,
         data=sections.data(record, images),
         versions=sections.versions(record),
         command=record.about.get("command"),
@@ -120,8 +144,9 @@ def _found(get: Any, reasons: list[str]) -> Any:
         return None
 
 
-def _write(path: Path, text: str) -> None:
+def _write(record: Record, text: str) -> Path:
     """All of it or nothing."""
+    path = record.path / "report.html"
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
@@ -131,3 +156,4 @@ def _write(path: Path, text: str) -> None:
         raise UserError(
             f"{path} cannot be written ({error.strerror}); make room or allow writing there"
         ) from error
+    return path

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,25 @@ def data_uri(image: Pixels) -> str:
         return _uri("image/png", buffer)
     picture.save(buffer, "WEBP", quality=82, method=4)
     return _uri("image/webp", buffer)
+
+
+def film_uri(frames: Sequence[Pixels], seconds: float) -> str:
+    """uint8 `[H, W, 3]` each as an animated GIF that plays over and over, in so many seconds, the last one held."""
+    pictures = [Image.fromarray(frame).quantize(64, dither=Image.Dither.NONE) for frame in frames]
+    each = max(
+        20, round(1000 * seconds / len(frames) / 10) * 10
+    )  # GIF counts hundredths; browsers slow 10 ms down
+    buffer = io.BytesIO()
+    pictures[0].save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=[each] * (len(frames) - 1) + [1500],
+        loop=0,
+        optimize=True,
+    )
+    return _uri("image/gif", buffer)
 
 
 def figure_uri(png: bytes) -> str:

@@ -1,6 +1,7 @@
 """Playing a protocol: every model, and beside it what chance, imitation and the truth achieve on the same problems."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from openjepa.evals.features import Progress
 from openjepa.evals.planning.clips import Violation
 from openjepa.evals.planning.cloning import clone, open_windows
+from openjepa.evals.planning.film import Camera
 from openjepa.evals.planning.play import Outcome, Player, play, problems
 from openjepa.evals.planning.players import Chance, Cloned, Expert, Planned, Simulating
 from openjepa.evals.planning.protocol import Evaluation, Protocol
@@ -30,11 +32,14 @@ NAMES = {
 }
 
 
-def evaluate(protocol: Protocol, progress: Progress | None = None) -> PlanningResult:
+def evaluate(
+    protocol: Protocol, progress: Progress | None = None, *, films: str | Path | None = None
+) -> PlanningResult:
     """Play all episodes; a function of the protocol alone, but for the seconds.
 
     Args:
         progress: called as (what, done, total).
+        films: where to keep some of the first model's episodes to be looked at (see `film.Films`).
 
     Raises:
         UserError: see `Protocol.world`, `Protocol.load` and `clone`; a planner for the other kind of actions.
@@ -47,15 +52,19 @@ def evaluate(protocol: Protocol, progress: Progress | None = None) -> PlanningRe
     planned = [Planned(model, protocol) for model in models]
     samples = _samples(models, protocol)  # mistakes show before anything is played
     table = _Table(protocol, world, progress)
-    rows = [table.row("planning", planned)]
+    camera = None if films is None else Camera(planned[0])
+    players: list[Player] = [*planned] if camera is None else [camera, *planned[1:]]
+    rows = [table.row("planning", players)]
+    if camera is not None and films is not None:
+        camera.develop(rows[0].outcomes).save(films)
     for name in protocol.baselines:
-        players: Iterable[Player] = (_informed(name, protocol) for _ in models)
+        others: Iterable[Player] = (_informed(name, protocol) for _ in models)
         if name == "cloning":
-            players = (
+            others = (
                 Cloned(model, clone(model, windows, protocol.cloning, protocol.seed, progress))
                 for model, windows in zip(models, samples, strict=True)
             )
-        rows.append(table.row(NAMES[name], players))
+        rows.append(table.row(NAMES[name], others))
     return PlanningResult(protocol, tuple(rows))
 
 
@@ -143,4 +152,6 @@ class _Table:
         given = problems(
             self.world, protocol.seed, numbers, protocol.factors, protocol.difficulty, protocol.hold
         )
-        return play(player, given, protocol.budget or self.world.max_steps, protocol.seed, tick)
+        watch = player.watch if isinstance(player, Camera) else None
+        budget = protocol.budget or self.world.max_steps
+        return play(player, given, budget, protocol.seed, tick, watch)

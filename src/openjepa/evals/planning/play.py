@@ -127,7 +127,12 @@ def problems(
 
 
 def play(
-    player: Player, given: Problems, budget: int, seed: int, tick: Callable[[int], None] = lambda done: None
+    player: Player,
+    given: Problems,
+    budget: int,
+    seed: int,
+    tick: Callable[[int], None] = lambda done: None,
+    watch: Callable[[State], None] | None = None,
 ) -> tuple[list[Outcome], list[float]]:
     """One episode of each problem.
 
@@ -135,6 +140,7 @@ def play(
         budget: environment steps.
         seed: of what the world leaves to chance.
         tick: told how many episodes are over.
+        watch: shown the n worlds after every step.
 
     Returns:
         Their outcomes, and the seconds of every call of `act`.
@@ -142,6 +148,8 @@ def play(
     episodes = given.begin(player, seed)
     while episodes.active.any() and len(episodes.seconds) < budget:
         episodes.step()
+        if watch is not None:
+            watch(episodes.state)
         tick(int((~episodes.active).sum()))
     return episodes.outcomes(), episodes.seconds
 
