@@ -98,8 +98,15 @@ def test_a_steady_fall_is_named_before_it_is_complete():
 
 
 def test_embeddings_that_become_constant_have_collapsed():
-    assert judge(course("share/embedding", 0.6, 0.3, 0.03), STEPS).word == "collapsed"
+    constant = [{"share/embedding": v, "share/context": v / 2} for v in (0.6, 0.3, 0.03)]
+    assert judge(run(*constant), STEPS).word == "collapsed"
     assert judge(course("share/embedding", 0.6, 0.3, 0.2), STEPS).healthy
+
+
+def test_a_constant_beside_features_that_still_tell_samples_apart_is_no_collapse():
+    lejepa = [(0.476, 0.209), (0.164, 0.522), (0.107, 0.53), (0.103, 0.55), (0.089, 0.583), (0.074, 0.6)]
+    readings = [{"share/embedding": e, "share/context": c} for e, c in lejepa]
+    assert judge(run(*readings), STEPS).healthy
 
 
 def test_a_share_that_is_small_from_the_start_is_not_accused():
