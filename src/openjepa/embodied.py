@@ -113,10 +113,9 @@ class EmbodiedJEPA(WorldJEPA):
         super().__init__(config, parts, form, terms)
         self.own, self.moved = own.size, moved
 
-    def compare(self, prediction: Sequence[Tensor], s_y: Tensor) -> Tensor:
-        if not self.moved:
-            return super().compare(prediction, s_y)
-        return super().compare([guess[..., : -self.own] for guess in prediction], s_y[..., : -self.own])
+    def ways(self, guess: Tensor, s_y: Tensor) -> dict[str, Tensor]:
+        told = -self.own if self.moved else None
+        return super().ways(guess[..., :told], s_y[..., :told])
 
     def encode(self, frames: Tensor, actions: Tensor | None = None, state: Tensor | None = None) -> Tensor:
         """States `[B, T, *L]` of frames `[B, T, C, H, W]` and the variables `[B, T, P]` recorded with them.

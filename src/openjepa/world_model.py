@@ -114,11 +114,18 @@ class WorldJEPA(JEPA):
         return [self.form.tokens(torch.cat(found, 1))]
 
     def compare(self, prediction: Sequence[Tensor], s_y: Tensor) -> Tensor:
-        """The energy: of teacher forcing plus of the rollout, each the mean over its frames."""
+        """The energy: of teacher forcing plus of the rollout."""
+        return torch.stack(list(self.ways(prediction[0], s_y).values())).sum()
+
+    def ways(self, guess: Tensor, s_y: Tensor) -> dict[str, Tensor]:
+        """Energies of predictions `[B, M, n, D]`: `forced`, `rollout`, or both, each the mean over its frames."""
         forced = self.future.frames - 1 if self.future.forced else 0
-        parts = [part for part in (slice(None, forced), slice(forced, None)) if s_y[:, part].shape[1]]
-        guess = prediction[0]
-        return torch.stack([self.energy(guess[:, part], s_y[:, part]) for part in parts]).sum()
+        parts = {"forced": slice(None, forced), "rollout": slice(forced, None)}
+        return {
+            way: self.energy(guess[:, part], s_y[:, part])
+            for way, part in parts.items()
+            if s_y[:, part].shape[1]
+        }
 
     @property
     def block(self) -> int:

@@ -93,3 +93,15 @@ def test_a_window_is_a_sample_and_its_frames_are_views() -> None:
     parts = [reading[f"power/{name}"] for name in ("constant", "position", "content")]
     assert sum(parts) == pytest.approx(1)
     assert WorldMonitor(moving(), lidar_views=9).measure(model, step=0)["lidar/q"] == T
+
+
+def test_a_model_that_is_trained_both_ways_is_measured_both_ways() -> None:
+    found = WorldMonitor(moving()).measure(model_of("stays", hiding__forced=True), 0)
+    for name in ("model", "persistence", "permuted_actions"):
+        both = found[f"energy/forced/{name}"] + found[f"energy/rollout/{name}"]
+        assert both == pytest.approx(found[f"energy/{name}"])
+    assert found["energy/forced/model"] == pytest.approx(found["energy/forced/persistence"])
+    assert (
+        found["energy/rollout/model"] > 1.5 * found["energy/forced/model"]
+    )  # three steps go farther than one
+    assert not any("forced/" in key for key in WorldMonitor(moving()).measure(model_of("moves"), 0))

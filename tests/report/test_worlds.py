@@ -120,15 +120,14 @@ def test_the_model_is_left_as_it_is(world_run: Path) -> None:
 
 def test_a_decoder_draws_what_is_in_the_states(world_run: Path) -> None:
     model, window = load(world_run), dots.windows(64, 3)
-    frames = window.frames
-    decoder = fit_decoder(model, frames, updates=150)
-    states = model.encode(frames)
+    frames, states = window.frames, model.encode(window.frames).detach()
+    decoder = fit_decoder(model, frames, states, updates=150)
     drawn = decoder.draw(states)
     assert drawn.shape == frames.shape and drawn.dtype == torch.uint8
     errors = (drawn.float() - frames.float()).square().mean((2, 3, 4))
     usual = frames.float().mean((0, 1), keepdim=True)
     assert errors.mean() < 0.5 * (usual - frames.float()).square().mean()
-    assert torch.equal(drawn, fit_decoder(model, frames, updates=150).draw(states))
+    assert torch.equal(drawn, fit_decoder(model, frames, states, updates=150).draw(states))
 
 
 def test_what_moves_counts_as_much_as_what_stands() -> None:
@@ -151,7 +150,7 @@ def test_imagination_follows_the_actions_and_looks_again(world_run: Path) -> Non
     model = load(world_run)
     looking = imagining.Imagining(model, None, None, [], None)  # ty: ignore[invalid-argument-type]
     window = dots.windows(1, 6)
-    states, actions = looking.encode(window.frames[0]), window.actions[0]
+    states, actions = looking.encode(window.frames[0], window.state[0]), window.actions[0]
     whole, each = looking.follow(states, actions, 5), looking.follow(states, actions, 1)
     assert whole.shape == each.shape == states.shape
     assert torch.allclose(whole[:2], each[:2], atol=1e-6) and not torch.allclose(

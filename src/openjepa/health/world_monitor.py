@@ -1,6 +1,6 @@
 """Measures a world model on held-out windows: what `Monitor` measures, and whether actions and motion are used."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -23,7 +23,9 @@ class WorldMonitor(Monitor):
 
     - `energy/persistence`: of the last seen state, copied;
     - `energy/permuted_actions`: of the predictor given another window's actions (`energy/permuted`: another window's
-      states, with the right actions).
+      states, with the right actions);
+    - `energy/forced/...` and `energy/rollout/...` (`model`, `persistence`, `permuted_actions`): of a model that is
+      trained in both ways, each by itself.
     """
 
     batch: Window
@@ -50,7 +52,7 @@ class WorldMonitor(Monitor):
             "persistence": states[:, future.known],
         }
         energies = {f"energy/{name}": float(world.compare([guess], s_y)) for name, guess in guesses.items()}
-        return stds(known[:, 0].mean(1), s_y, guesses["model"]) | energies
+        return stds(known[:, 0].mean(1), s_y, guesses["model"]) | energies | _each_way(world, guesses, s_y)
 
     def _predictions(
         self, world: WorldJEPA, views: Views, s_x: list[Tensor], others: list[Tensor]
@@ -66,3 +68,15 @@ class WorldMonitor(Monitor):
 
     def _input_std(self, batch: Window) -> float:
         return mean_std(batch.frames[:, -1])
+
+
+def _each_way(world: WorldJEPA, guesses: Mapping[str, Tensor], s_y: Tensor) -> dict[str, float]:
+    """The energies of teacher forcing and of the rollout, where the model is trained in both ways."""
+    if not (world.future.forced and world.future.rollout):
+        return {}
+    return {
+        f"energy/{way}/{name}": float(energy)
+        for name in ("model", "persistence", "permuted_actions")
+        if name in guesses
+        for way, energy in world.ways(guesses[name], s_y).items()
+    }

@@ -142,7 +142,7 @@ def _draw_lines(axes: Any, chart: Chart) -> None:
         axes.set_yscale("log")
         axes.minorticks_off()
     elif len(finite) and finite.min() >= 0:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(axes.get_ylim()[1], 1.05 * finite.max()))
 
 
 def _draw_stacked(axes: Any, chart: Chart) -> None:

@@ -97,7 +97,7 @@ def _screening(
     columns, names = [[pixels.to_rgb(frame) for frame in frames[::block]]], ["real"]
     imagined = None
     if imagining is not None:
-        imagined = _imagine(imagining, frames[::block], _actions(film, world, block), film.plans.shape[1])
+        imagined = _imagine(imagining, film, _actions(film, world, block))
         columns.append([pixels.to_rgb(one) for one in imagining.decoder.draw(imagined).numpy()])
         names.append("imagined")
     columns.append([pixels.to_rgb(film.goal)] * len(columns[0]))
@@ -124,8 +124,10 @@ def _actions(film: Film, world: "World | ThirdParty", block: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(rows[:whole], np.float32)).reshape(whole // block, -1)
 
 
-def _imagine(imagining: Imagining, frames: NDArray, actions: Tensor, every: int) -> Tensor:
-    states = imagining.encode(frames[: len(actions) + 1])
+def _imagine(imagining: Imagining, film: Film, actions: Tensor) -> Tensor:
+    block, every = imagining.model.block, film.plans.shape[1]
+    frames, known = film.frames[::block], film.known[::block]
+    states = imagining.encode(frames[: len(actions) + 1], known[: len(actions) + 1])
     imagined = imagining.follow(states, actions.to(states.device), every)
     missing = len(frames) - len(imagined)  # the frame after a block that the episode's end cut short
     return torch.cat([imagined, imagined[-1:].expand(missing, *imagined.shape[1:])])
@@ -180,7 +182,8 @@ def _until(imagining: Imagining, film: Film, world: World, now: int) -> tuple[Te
     """The states that the model looks back on at a step, and the actions between them."""
     block, history = imagining.model.block, imagining.model.history
     first = max(now % block, now - (history - 1) * block)
-    states = imagining.encode(film.frames[first : now + 1 : block])[None]
+    seen = slice(first, now + 1, block)
+    states = imagining.encode(film.frames[seen], film.known[seen])[None]
     if now == first:
         return states, None
     taken = _actions(film, world, 1)[first:now]
@@ -193,7 +196,7 @@ def _drift(
     """Where there is no map: the variables over time, real and read off what was imagined."""
     if imagined is None or imagining is None or imagining.reading is None:
         return None
-    real, read = film.values, imagining.reading(imagined)
+    real, read = film.known, imagining.reading(imagined)
     steps = np.arange(len(real))
     clear = [i for i, r2 in enumerate(imagining.r2) if r2 > 0.5][:3]
     if not clear:

@@ -108,6 +108,14 @@ def _health(record: Record) -> Iterator[Chart]:
             },
         ),
     )
+    for way, title in (("forced", "Teacher-forced energy"), ("rollout", "Energy of the rollout")):
+        names = {"model": "prediction", "persistence": "last state", "permuted_actions": "wrong actions"}
+        yield Chart(
+            title,
+            "The part of the energy above that is "
+            + ("of single steps from true states." if way == "forced" else "of steps on own predictions."),
+            _lines(record, "health", {f"energy/{way}/{key}": name for key, name in names.items()}),
+        )
     yield Chart(
         "What the target is made of",
         "Shares of the power of the (normalised) target: the same everywhere (constant), fixed by position, and the "

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from openjepa.agent.perception import own_size
 from openjepa.report import pixels
 from openjepa.report.charts import Chart, Line
 from openjepa.report.curves import Figure, figure
@@ -58,6 +59,9 @@ def foresee(imagining: Imagining) -> Foresight:
         "wrong actions": model.form.tokens(wrong),
         "mean target": truth[:, 1:].mean(0, keepdim=True).expand_as(truth[:, 1:]),
     }
+    features = slice(-own_size(model) or None)  # a picture does not tell the robot's own state
+    truth = truth[..., features]
+    guesses = {name: guess[..., features] for name, guess in guesses.items()}
     steps = list(range(1, states.shape[1]))
     energies = {name: [_energy(imagining, g, truth, t) for t in steps] for name, g in guesses.items()}
     even = float(np.mean(energies["mean target"]))

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openjepa.agent.perception import own_size
 from openjepa.evals.decoder import Decoder, fit_decoder
 from openjepa.recipes.worlds import EpisodeWindows
 from openjepa.signals.frames import Window
@@ -82,21 +83,21 @@ class Imagining:
         window = samples.read(rows[order[:count]])
         if progress is not None:
             progress("fitting a decoder, for looking only", 0, 1)
-        decoder = fit_decoder(model, window.frames, seed=SEED)
+        states = _encoded(model, window.frames, window.state)
+        decoder = fit_decoder(model, window.frames, states, seed=SEED)
         if not samples.episodes.variables:
             return cls(model, decoder, None, [], held_out)
-        states, truth = _known(model, window)
-        reading = Reading(states[:ROWS], truth[:ROWS])
-        there, wanted = _known(model, held_out)
+        given, truth = _known(states, window)
+        reading = Reading(given[:ROWS], truth[:ROWS])
+        there, wanted = _known(_encoded(model, held_out.frames, held_out.state), held_out)
         missed = np.square(reading(there) - wanted).sum(0)
         spread = np.square(wanted - wanted.mean(0)).sum(0)
         r2 = [1 - m / s if s > 0 else float("nan") for m, s in zip(missed, spread, strict=True)]
         return cls(model, decoder, reading, r2, held_out)
 
-    @torch.no_grad()
-    def encode(self, frames: Any) -> Tensor:
-        """States `[T, *L]` of an episode's frames `[T, C, H, W]`."""
-        return self.model.encode(torch.as_tensor(frames)[None])[0]
+    def encode(self, frames: Any, known: Any) -> Tensor:
+        """States `[T, *L]` of an episode's frames `[T, C, H, W]` and physical variables `[T, P]`."""
+        return _encoded(self.model, torch.as_tensor(frames)[None], torch.as_tensor(known)[None])[0]
 
     @torch.no_grad()
     def follow(self, states: Tensor, actions: Tensor, every: int) -> Tensor:
@@ -111,10 +112,18 @@ class Imagining:
         return torch.cat(found)
 
 
-def _known(model: WorldJEPA, window: Window) -> tuple[Tensor, NDArray]:
+@torch.no_grad()
+def _encoded(model: WorldJEPA, frames: Tensor, known: Tensor) -> Tensor:
+    """`[B, T, *L]` of windows; models that are told the robot's own state are given the variables `[B, T, P]`."""
+    own, parts = own_size(model), []
+    for some, told in zip(frames.split(32), known.split(32), strict=True):
+        beside: dict[str, Any] = {"state": told} if own else {}
+        parts.append(model.encode(some.to(next(model.parameters()).device), **beside))
+    return torch.cat(parts)
+
+
+def _known(states: Tensor, window: Window) -> tuple[Tensor, NDArray]:
     """States `[N, *L]` and variables `[N, V]` of all frames whose variables are known."""
-    with torch.no_grad():
-        parts = [model.encode(part) for part in window.frames.split(32)]
-    states, truth = torch.cat(parts).flatten(0, 1), window.state.flatten(0, 1)
+    truth = window.state.flatten(0, 1)
     whole = truth.isfinite().all(1)
-    return states[whole], truth[whole].numpy()
+    return states.flatten(0, 1)[whole], truth[whole].numpy()

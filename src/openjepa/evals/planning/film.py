@@ -31,6 +31,7 @@ class Film:
         frames: uint8 `[T+1, C, H, W]`.
         goal: uint8 `[C, H, W]`, its picture.
         values: float64 `[T+1, V]`, the world's (`State.values`).
+        known: float32 `[T+1, P]`, its physical variables.
         wanted: `[V]`, of the goal.
         actions: `[T, A]` (`[T]` integers where discrete).
         planned: `[K]`, environment steps at which a plan was made.
@@ -43,6 +44,7 @@ class Film:
     frames: Pixels
     goal: Pixels
     values: NDArray
+    known: NDArray
     wanted: NDArray
     actions: NDArray
     planned: NDArray
@@ -89,7 +91,7 @@ class Films:
             raise UserError(f"{path} holds no films of episodes: run `openjepa plan` again") from None
 
 
-_PARTS = ("goal", "values", "wanted", "actions", "planned", "plans", "judged")
+_PARTS = ("goal", "values", "known", "wanted", "actions", "planned", "plans", "judged")
 
 
 def films_beside(result: str | Path) -> Path:
@@ -175,6 +177,7 @@ class Camera:
             frames=world.render(states),
             goal=world.render(goal)[0],
             values=states.values,
+            known=world.observe(states),
             wanted=goal.values[0],
             actions=np.stack([step.actions[row] for step in steps]),
             planned=np.array([t for t, _ in plans]),
