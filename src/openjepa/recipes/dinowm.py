@@ -7,7 +7,7 @@ hiding     the next frame, teacher-forced        energy   L2, mean over patches 
 condition  actions and the robot's own state     guard    none: nothing that is trained could collapse
 
     openjepa collect two-rooms --episodes 1000 --out episodes
-    openjepa train dino-wm --data episodes --encoder.source runs/images   # preset tiny, an encoder of ours
+    openjepa train dino-wm --data episodes --encoder.source runs/images   # tiny, an encoder of ours; not measured yet
     openjepa train dino-wm --preset push-t --data push-t.h5 --condition.variables "[agent_x, agent_y]"
 
 The encoder is any image recipe's run, or one of the Hub's (`encoder.source`, see `nets.frozen`); it is saved with the

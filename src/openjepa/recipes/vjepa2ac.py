@@ -8,7 +8,7 @@ hiding     the next frame, teacher-forced,     energy   L1
 condition  actions and the robot's pose
 
     openjepa collect arm --episodes 500 --policy scripted --out episodes
-    openjepa train vjepa2-ac --data episodes --encoder.source runs/images   # preset tiny, an encoder of ours
+    openjepa train vjepa2-ac --data episodes --encoder.source runs/images   # tiny, an encoder of ours; not measured yet
     openjepa train vjepa2-ac --preset droid --data droid                    # V-JEPA 2 ViT-g; 305 M parameters to train
 
 Every frame is encoded alone, its patches layer-normalised without parameters, as predictions are. The tokens of a step
