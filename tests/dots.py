@@ -25,6 +25,20 @@ SIZES = {
     "train.save_every": 0.3,
     "train.health_every": 0.5,
 }
+PLAN = {
+    "planner.samples": "8",
+    "planner.iterations": "2",
+    "planner.elites": "4",
+    "planner.horizon": "3",
+    "oracle.samples": "4",
+    "oracle.elites": "2",
+    "oracle.iterations": "1",
+    "cloning.frames": "30",
+    "cloning.updates": "3",
+    "cloning.hidden": "8",
+    "episodes": "3",
+}
+"""A protocol of seconds, as on the command line."""
 OF_RECIPE = {
     "pldm": {"hiding.frames": 5, "hiding.rollout": 3, "terms.inverse_hidden": 16, "terms.motion": 0.1},
     "lewm": {

@@ -5,10 +5,10 @@ import difflib
 import json
 import shlex
 import sys
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from openjepa.errors import UserError
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from openjepa.evals.table import ProbeTable
     from openjepa.recipes import Recipe
 
+T = TypeVar("T")
+
 TRAIN_HELP = """\
-World models (pldm, lewm) learn from episodes, all others from images. Every choice swaps from here, by its dotted name:
+Recipes whose signal is frames learn from episodes, the others from images (see `openjepa recipes`). Every choice swaps
+from here, by its dotted name:
 
   openjepa train i-jepa --guard sigreg --target shared
   openjepa train lejepa --encoder timm --encoder.name resnet18
@@ -387,18 +390,10 @@ def _plan(args: argparse.Namespace) -> None:
     from openjepa.evals.planning.film import films_beside
     from openjepa.waiting import Waiting
 
-    if args.protocol and (args.runs or args.env or args.changes):
-        raise UserError(
-            "--protocol says everything that the numbers depend on: give no run or option beside it"
-        )
     with Waiting() as waiting, warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"openjepa: {message}", file=sys.stderr)  # ty: ignore[invalid-assignment]
-        protocol = (
-            planning.Protocol.read(args.protocol)
-            if args.protocol
-            else planning.protocol_for(args.runs, args.env, args.changes)
-        )
-        out = args.out or (f"{args.runs[0]}/plan.json" if len(args.runs) == 1 else None)
+        protocol = _protocol(args, planning.Protocol.read, planning.protocol_for)
+        out = _result_file(args, "plan.json")
         result = planning.evaluate(protocol, waiting, films=out and films_beside(out))
         found: dict[str, Any] = result.to_dict()
         tables: list[Any] = [result]
@@ -428,20 +423,28 @@ def _remote(args: argparse.Namespace) -> None:
     from openjepa.evals import planning
     from openjepa.waiting import Waiting
 
-    if args.protocol and (args.runs or args.env or args.changes):
+    with Waiting() as waiting:
+        protocol = _protocol(args, planning.RemoteProtocol.read, planning.remote_protocol_for)
+        result = planning.remote(protocol, waiting)
+    if out := _result_file(args, "remote.json"):
+        planning.write(out, result.to_dict())
+    print(json.dumps(result.to_dict()) if args.json else result)
+
+
+def _protocol(args: argparse.Namespace, read: Callable[..., T], protocol_for: Callable[..., T]) -> T:
+    """A saved protocol, or that of the runs with what the command line changes."""
+    if not args.protocol:
+        return protocol_for(args.runs, args.env, args.changes)
+    if args.runs or args.env or args.changes:
         raise UserError(
             "--protocol says everything that the numbers depend on: give no run or option beside it"
         )
-    with Waiting() as waiting:
-        protocol = (
-            planning.RemoteProtocol.read(args.protocol)
-            if args.protocol
-            else planning.remote_protocol_for(args.runs, args.env, args.changes)
-        )
-        result = planning.remote(protocol, waiting)
-    if out := args.out or (f"{args.runs[0]}/remote.json" if len(args.runs) == 1 else None):
-        planning.write(out, result.to_dict())
-    print(json.dumps(result.to_dict()) if args.json else result)
+    return read(args.protocol)
+
+
+def _result_file(args: argparse.Namespace, name: str) -> str | None:
+    """Where the result goes: to `--out`, or of one run into its folder."""
+    return args.out or (f"{args.runs[0]}/{name}" if len(args.runs) == 1 else None)
 
 
 def _embed(args: argparse.Namespace) -> None:

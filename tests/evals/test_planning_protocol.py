@@ -20,21 +20,7 @@ from .. import dots
 
 pytest.importorskip("h5py")
 
-SMALL = {
-    "planner.samples": "8",
-    "planner.iterations": "2",
-    "planner.elites": "4",
-    "planner.horizon": "3",
-    "oracle.samples": "4",
-    "oracle.elites": "2",
-    "oracle.iterations": "1",
-    "cloning.frames": "30",
-    "cloning.updates": "3",
-    "cloning.hidden": "8",
-    "episodes": "3",
-    "budget": "4",
-    "batch": "2",
-}
+SMALL = dots.PLAN | {"budget": "4", "batch": "2"}
 WORDS = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
 
 

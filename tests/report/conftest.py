@@ -40,21 +40,6 @@ OWN = {
     },
 }
 
-PLAN = {
-    "planner.samples": "8",
-    "planner.iterations": "2",
-    "planner.elites": "4",
-    "planner.horizon": "3",
-    "oracle.samples": "4",
-    "oracle.elites": "2",
-    "oracle.iterations": "1",
-    "cloning.frames": "30",
-    "cloning.updates": "3",
-    "cloning.hidden": "8",
-    "episodes": "3",
-    "budget": "6",
-}
-
 
 def pictures(count: int = 96, side: int = 16) -> tuple[np.ndarray, np.ndarray]:
     """uint8 `[N, side, side, 3]` of three kinds, and their kinds' names."""
@@ -116,7 +101,7 @@ def world_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     openjepa.train(
         "pldm", data=str(folder / "episodes"), out=run, options=dots.options("pldm", train__steps=4)
     )
-    words = [word for name, value in PLAN.items() for word in (f"--{name}", value)]
+    words = [word for name, value in (dots.PLAN | {"budget": "6"}).items() for word in (f"--{name}", value)]
     cli.main(["plan", str(run), *words, "--surprise", "--probes", "1", "--json"])
     return run
 

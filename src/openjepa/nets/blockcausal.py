@@ -8,9 +8,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from openjepa.errors import UserError
-from openjepa.nets.dynamics import Dynamics, Grid, Memory, causal_mask
+from openjepa.nets.causal import CausalDynamics
+from openjepa.nets.dynamics import Grid, Memory
 from openjepa.nets.positions import RotaryStyle, rotary
-from openjepa.nets.transformer import Block, KeysValues, TransformerConfig, initialise
+from openjepa.nets.transformer import Block, TransformerConfig, initialise
 
 
 class BlockCausal(TransformerConfig):
@@ -48,7 +49,7 @@ class BlockCausal(TransformerConfig):
         return BlockCausalDynamics(self, width, actions, grid, head)
 
 
-class BlockCausalDynamics(Dynamics):
+class BlockCausalDynamics(CausalDynamics):
     """Patch tokens in row order, `[N, k, h * w, D]`."""
 
     def __init__(
@@ -68,9 +69,6 @@ class BlockCausalDynamics(Dynamics):
         initialise(self, config.init)
         _calm(self.blocks)
 
-    def memory(self) -> Memory:
-        return Memory([KeysValues() for _ in self.blocks])
-
     def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         past, steps = memory.steps, states.shape[1]
         told = [
@@ -79,12 +77,7 @@ class BlockCausalDynamics(Dynamics):
         x = torch.cat([torch.stack(told, 2), self.enter(states)], 2)
         positions = self.places(past, steps, x.device)
         turn = rotary(positions, self.config.width // self.config.heads, self.config.rotary)
-        mask = causal_mask(past, steps, x.shape[2], x.device)
-        first, x = (steps - 1) * x.shape[2], x.flatten(1, 2)
-        for i, (block, remembered) in enumerate(zip(self.blocks, memory.parts, strict=True), 1):
-            wanted = first if newest and i == len(self.blocks) else 0
-            x = block(x, wanted, turn=turn, memory=remembered, mask=mask)
-        patches = x.unflatten(1, (1 if newest else steps, -1))[:, :, len(told) :]
+        patches = self.attend(x, memory, newest, turn=turn)[:, :, len(told) :]
         return self.leave(self.norm(patches))
 
     def places(self, past: int, steps: int, device: torch.device) -> Tensor:

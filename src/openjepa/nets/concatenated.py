@@ -7,7 +7,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from openjepa.config import Choice
-from openjepa.nets.dynamics import Dynamics, Grid, Memory, causal_mask
+from openjepa.nets.causal import CausalDynamics, feed_forward
+from openjepa.nets.dynamics import Grid, Memory
 from openjepa.nets.transformer import Attention, KeysValues
 
 
@@ -46,22 +47,15 @@ class PlainBlock(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.attention = Attention(width, config.heads, config.head_width, False, config.dropout)
         self.dropout = nn.Dropout(config.dropout)
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, config.hidden),
-            nn.GELU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.hidden, width),
-            nn.Dropout(config.dropout),
-        )
+        self.mlp = feed_forward(width, config.hidden, config.dropout)
 
-    def forward(self, x: Tensor, memory: KeysValues, mask: Tensor | None, first: int) -> Tensor:
+    def forward(self, x: Tensor, first: int, *, memory: KeysValues, mask: Tensor | None) -> Tensor:
         attended = self.attention(self.norm(x), first, memory=memory, mask=mask)
         x = x[:, first:] + self.dropout(attended)
         return x + self.mlp(x)
 
 
-class ConcatenatedDynamics(Dynamics):
+class ConcatenatedDynamics(CausalDynamics):
     """States `[N, k, n, D]`, or `[N, k, D]` where there is no grid."""
 
     def __init__(
@@ -75,16 +69,10 @@ class ConcatenatedDynamics(Dynamics):
         self.blocks = nn.ModuleList(PlainBlock(config, wide) for _ in range(config.depth))
         self.norm = nn.LayerNorm(wide)
 
-    def memory(self) -> Memory:
-        return Memory([KeysValues() for _ in self.blocks])
-
     def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         past, steps = memory.steps, states.shape[1]
         tokens = states.reshape(*states.shape[:2], self.tokens, -1)
         told = self.tell(actions).unsqueeze(2).expand(-1, -1, self.tokens, -1)
-        x = (torch.cat([tokens, told], -1) + self.positions[past : past + steps]).flatten(1, 2)
-        mask = causal_mask(past, steps, self.tokens, x.device)
-        for i, (block, remembered) in enumerate(zip(self.blocks, memory.parts, strict=True), 1):
-            first = (steps - 1) * self.tokens if newest and i == len(self.blocks) else 0
-            x = block(x, remembered, mask, first)
+        x = torch.cat([tokens, told], -1) + self.positions[past : past + steps]
+        x = self.attend(x, memory, newest)
         return self.norm(x)[..., : tokens.shape[-1]].reshape(len(states), -1, *states.shape[2:])

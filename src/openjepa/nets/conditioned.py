@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from openjepa.config import Choice
 from openjepa.nets.actions import ActionEncoder, Smoothed
-from openjepa.nets.dynamics import Dynamics, Grid, Memory, causal_mask
+from openjepa.nets.causal import CausalDynamics, feed_forward
+from openjepa.nets.dynamics import Grid, Memory
 from openjepa.nets.transformer import Attention, KeysValues
 
 
@@ -54,16 +55,11 @@ class ConditionedBlock(nn.Module):
         self.attention_norm = nn.LayerNorm(width)
         self.attention = Attention(width, config.heads, config.head_width, False, config.dropout)
         self.dropout = nn.Dropout(config.dropout)
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, config.hidden),
-            nn.GELU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.hidden, width),
-            nn.Dropout(config.dropout),
-        )
+        self.mlp = feed_forward(width, config.hidden, config.dropout)
 
-    def forward(self, x: Tensor, told: Tensor, memory: KeysValues, mask: Tensor | None, first: int) -> Tensor:
+    def forward(
+        self, x: Tensor, first: int, *, told: Tensor, memory: KeysValues, mask: Tensor | None
+    ) -> Tensor:
         """Tokens `[N, k * n, D]` and what their k steps are told `[N, k, C]` give the tokens from number `first` on."""
         steering = self.steer(F.silu(told)).repeat_interleave(x.shape[1] // told.shape[1], 1)
         shift, scale, *later = steering.chunk(6, -1)
@@ -73,7 +69,7 @@ class ConditionedBlock(nn.Module):
         return x + gate2 * self.mlp(self.norm(x) * (1 + scale) + shift)
 
 
-class ConditionedDynamics(Dynamics):
+class ConditionedDynamics(CausalDynamics):
     """States `[N, k, D]`, or tokens `[N, k, n, D]` where there is a grid."""
 
     def __init__(
@@ -88,15 +84,9 @@ class ConditionedDynamics(Dynamics):
         self.blocks = nn.ModuleList(ConditionedBlock(config, width, told) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
 
-    def memory(self) -> Memory:
-        return Memory([KeysValues() for _ in self.blocks])
-
     def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         past, steps = memory.steps, states.shape[1]
         tokens = states.view(*states.shape[:2], self.tokens, -1)
-        x = (tokens + self.positions[past : past + steps]).flatten(1, 2)
-        told, mask = self.actions(actions), causal_mask(past, steps, self.tokens, x.device)
-        for i, (block, remembered) in enumerate(zip(self.blocks, memory.parts, strict=True), 1):
-            first = (steps - 1) * self.tokens if newest and i == len(self.blocks) else 0
-            x = block(x, told, remembered, mask, first)
+        x = tokens + self.positions[past : past + steps]
+        x = self.attend(x, memory, newest, told=self.actions(actions))
         return self.norm(x).view(len(states), -1, *states.shape[2:])

@@ -161,14 +161,3 @@ class Markov(Dynamics):
 
     def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         return self.step(states[:, 0], actions[:, 0]).unsqueeze(1)
-
-
-def causal_mask(past: int, steps: int, tokens: int, device: torch.device) -> Tensor | None:
-    """Block-causal: a token sees all of its own and of earlier steps.
-
-    `[steps * tokens, (past + steps) * tokens]`, True where it may look; `None` when all may look everywhere.
-    """
-    if steps == 1:
-        return None
-    when = torch.arange(past + steps, device=device).repeat_interleave(tokens)
-    return when[past * tokens :, None] >= when[None]
