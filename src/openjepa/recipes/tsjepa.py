@@ -17,9 +17,6 @@ The predictor is an MLP, rolled out on its own predictions. A cosine leaves the 
 have length sqrt(D) (`--head sphere`), or a rollout would leave the states it was trained on. The paper's semantic actor
 is `openjepa.agent.semantic`, its channel `openjepa.agent.channel`.
 
-Short trials (400 steps at 32 px, one seed) kept their rank but did not use the commands yet: one step of 20 ms changes
-little (energy 0.107 with the right commands, 0.108 with others, 0.021 for the last state copied).
-
 Departures: the paper minimises "+ cosine", a slip; the two frames, whose stacking it does not say, are channels; square
 frames of 64 or 128 px in colour (64 x 128), without jitter; residual blocks with max pooling for its ResNet; batch norm
 at the end of the encoder too; AdamW for SGD at 0.2; steps of 20 ms (see `worlds.cartpole`) for 1 ms.
