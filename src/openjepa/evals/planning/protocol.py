@@ -228,7 +228,7 @@ def load_world_model(run: str | Path) -> WorldJEPA:
     if not isinstance(model, WorldJEPA):
         recipe = model.config.recipe
         raise UserError(
-            f"{run} is a run of {recipe}, which learns from images: plan with a world model (pldm, lewm)"
+            f"{run} is a run of {recipe}, which learns from images: plan with a world model, e.g. of pldm or lewm"
         )
     return model
 
