@@ -49,6 +49,8 @@ class Data:
     episodes: int = 1000
     steps: int | None = None
     seed: int = 0
+    difficulty: Mapping[str, Any] = field(default_factory=dict)
+    """Of the goals that the policy seeks."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def collected(settings: Settings, data: Data) -> Path:
     if not done.is_file():
         tell(f"collecting {episodes} episodes of {data.world}")
         world = make(data.world, **data.options)
-        collect(world, data.policy, episodes, data.seed, path, steps=data.steps)
+        wanted = data.difficulty
+        collect(world, data.policy, episodes, data.seed, path, steps=data.steps, difficulty=wanted)
         done.touch()
     return path
 
@@ -90,36 +93,43 @@ def trained(
 
 
 def played(settings: Settings, protocols: Mapping[str, Any]) -> dict[str, Any]:
-    """The `PlanningResult` of each protocol, by its name; a protocol that was played before is read."""
-    from openjepa.evals.planning import PlanningResult
-
-    paths = {
-        name: settings.runs / "plans" / f"{_digest(chosen.model_dump(mode='json'))}.json"
-        for name, chosen in protocols.items()
+    """The result of each protocol, of planning or of remote control, by its name; what was played before is read."""
+    paths = {name: place(settings, chosen.model_dump(mode="json")) for name, chosen in protocols.items()}
+    missing = [(name, protocols[name], path) for name, path in paths.items() if not path.is_file()]
+    each(settings, _play, missing)
+    return {
+        name: _way(protocols[name])[1].from_dict(json.loads(path.read_text())) for name, path in paths.items()
     }
-    missing = [name for name, path in paths.items() if not path.is_file()]
-    items = [(name, protocols[name], paths[name], settings.threads) for name in missing]
-    each(settings, _play, items)
-    return {name: PlanningResult.from_dict(json.loads(path.read_text())) for name, path in paths.items()}
+
+
+def place(settings: Settings, key: Any) -> Path:
+    """Where what was played is kept; `key` is plain data, all that it depends on."""
+    return settings.runs / "plans" / f"{_digest(key)}.json"
 
 
 def each(settings: Settings, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """`work` of every item, `jobs` at a time in processes of their own."""
+    """`work` of every item, `jobs` at a time in processes of their own, each of so many `threads`."""
     if settings.jobs == 1 or len(items) < 2:
+        _limit(settings.threads)
         return [work(item) for item in items]
     os.environ |= {"OMP_NUM_THREADS": str(settings.threads), "OMP_WAIT_POLICY": "PASSIVE"}
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(settings.jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
+    limit = {"initializer": _limit, "initargs": (settings.threads,)}
+    with ProcessPoolExecutor(settings.jobs, mp_context=spawn, max_tasks_per_child=1, **limit) as pool:
         return list(pool.map(work, items))
 
 
 def protocol(settings: Settings, runs: Sequence[Trained], **changes: Any) -> Any:
-    """That of the runs, on problems of their world; `changes` by dots written as `__`, below the command line's."""
+    """Of planning with the runs, on problems of their world; `changes` as in `told`."""
     from openjepa.evals.planning import protocol_for
 
+    return protocol_for([run.path for run in runs], changes=told(settings, **changes))
+
+
+def told(settings: Settings, **changes: Any) -> dict[str, str]:
+    """Options of a protocol: `changes`, dots written as `__`, below the command line's."""
     named = {name.replace("__", "."): _text(value) for name, value in changes.items()}
-    told = {"episodes": str(settings.episodes), **named, **settings.plan}
-    return protocol_for([run.path for run in runs], changes=told)
+    return {"episodes": str(settings.episodes), **named, **settings.plan}
 
 
 def summary(row: Any) -> dict[str, Any]:
@@ -161,13 +171,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _train(job: tuple[str, str, Path, int, int, dict[str, str]]) -> Trained:
-    import torch
-
     import openjepa
     from openjepa.training import Run
 
     recipe, preset, data, seed, threads, options = job
-    torch.set_num_threads(threads)
     key = {
         "recipe": recipe,
         "preset": preset,
@@ -198,17 +205,27 @@ def _train(job: tuple[str, str, Path, int, int, dict[str, str]]) -> Trained:
     return Trained(seed, str(path), verdict=Run.open(path).verdict().word, **took)
 
 
-def _play(item: tuple[str, Any, Path, int]) -> None:
+def _play(item: tuple[str, Any, Path]) -> None:
+    from openjepa.evals.planning import write
+
+    name, chosen, path = item
+    tell(f"playing {name}")
+    found = _way(chosen)[0](chosen).to_dict()
+    write(path, found)
+    tell(f"{name}: {percent(found['rows'][0])} %")
+
+
+def _way(chosen: Any) -> tuple[Callable[[Any], Any], Any]:
+    """How a protocol is played, and the class of its result."""
+    from openjepa.evals.planning import PlanningResult, RemoteProtocol, RemoteResult, evaluate, remote
+
+    return (remote, RemoteResult) if isinstance(chosen, RemoteProtocol) else (evaluate, PlanningResult)
+
+
+def _limit(threads: int) -> None:
     import torch
 
-    from openjepa.evals.planning import evaluate, write
-
-    name, protocol, path, threads = item
     torch.set_num_threads(threads)
-    tell(f"playing {name}")
-    result = evaluate(protocol)
-    write(path, result.to_dict())
-    tell(f"{name}: {percent(result.rows[0].to_dict())} %")
 
 
 def _digest(key: Any) -> str:

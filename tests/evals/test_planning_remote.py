@@ -9,7 +9,7 @@ import torch
 
 from openjepa import cli
 from openjepa.errors import UserError
-from openjepa.evals.planning import RemoteProtocol, remote, remote_protocol_for
+from openjepa.evals.planning import RemoteProtocol, RemoteResult, remote, remote_protocol_for
 from openjepa.evals.planning.cloning import encode_episode, open_windows
 from openjepa.evals.planning.linked import Controlled, teach
 from openjepa.evals.planning.play import play, problems
@@ -74,6 +74,8 @@ def test_it_is_played_again_to_the_same_outcomes(
         }
     result = remote(RemoteProtocol.read(kept))
     assert result.same_outcomes(remote(RemoteProtocol.read(kept)))
+    read = RemoteResult.from_dict(said)
+    assert read.same_outcomes(result) and read.to_dict() == said
     rows = {(s.between, s.schedule.kind, getattr(s.schedule, "steps", 0)): s for s in result.sendings}
     always, third = rows["predict", "every", 1], rows["predict", "every", 3]
     assert always.sent == (7, 7, 7) and always.share == 1 and third.sent == (3, 3, 3)
@@ -134,5 +136,7 @@ def test_mistakes_are_named(run: str) -> None:
         remote_protocol_for([run], changes={"schedules": "[]"})
     with pytest.raises(UserError, match="loss"):
         remote_protocol_for([run], changes={"loss": "1"})
+    with pytest.raises(UserError, match="no rows of transmissions"):
+        RemoteResult.from_dict({"rows": [{}], "baselines": []})
     with pytest.raises(SystemExit):
         cli.main(["remote", run, "--protocol", "x.json"])

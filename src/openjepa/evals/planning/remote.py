@@ -8,11 +8,13 @@ what sending always is worth.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 from pydantic import Field
 
 from openjepa.agent.channel import Between, Drift, Every, Schedule
+from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.planning.cloning import open_windows
 from openjepa.evals.planning.evaluate import NAMES, play_row
@@ -38,6 +40,11 @@ class RemoteProtocol(Evaluation):
     """Probability that a transmission is lost."""
     actor: Actor = Actor()
     baselines: tuple[Literal["random", "expert"], ...] = ("random", "expert")
+
+    @property
+    def ways(self) -> list[tuple[Between, Every | Drift]]:
+        """What is played: each receiver with each schedule."""
+        return list(product(self.between, self.schedules))
 
 
 def remote_protocol_for(
@@ -81,6 +88,7 @@ class Sending:
             "share": self.share,
             "sent": list(self.sent),
             "lost": list(self.lost),
+            "block": self.block,
         }
 
 
@@ -111,6 +119,23 @@ class RemoteResult:
             "rows": [sending.to_dict() for sending in self.sendings],
             "baselines": [row.to_dict() for row in self.baselines],
         }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "RemoteResult":
+        """The inverse of `to_dict`. Raises UserError when it is none."""
+        try:
+            rows = [
+                (Row.from_dict(row), tuple(row["sent"]), tuple(row["lost"]), row["block"])
+                for row in data["rows"]
+            ]
+            baselines = tuple(Row.from_dict(row) for row in data["baselines"])
+        except (KeyError, TypeError):
+            raise UserError(
+                "this is no result of an evaluation of remote control: it has no rows of transmissions"
+            ) from None
+        protocol = RemoteProtocol.parse(data["protocol"])
+        sendings = (Sending(*way, *row) for way, row in zip(protocol.ways, rows, strict=True))
+        return cls(protocol, tuple(sendings), baselines)
 
     def __str__(self) -> str:
         """Aligned text for people."""
@@ -171,17 +196,16 @@ def remote(protocol: RemoteProtocol, progress: Progress | None = None) -> Remote
         teach(model, opened[model.config.data], protocol.actor, protocol.seed, progress) for model in models
     ]
     sendings = []
-    for between in protocol.between:
-        for schedule in protocol.schedules:
-            players = [
-                Controlled(model, actor, schedule, between, protocol.loss, protocol.seed)
-                for model, actor in zip(models, actors, strict=True)
-            ]
-            row = play_row(protocol, f"{NAMES_BETWEEN[between]}, {said(schedule)}", players, progress)
-            sent, lost = (
-                tuple(n for player in players for n in getattr(player, name)) for name in ("sent", "lost")
-            )
-            sendings.append(Sending(between, schedule, row, sent, lost, models[0].block))
+    for between, schedule in protocol.ways:
+        players = [
+            Controlled(model, actor, schedule, between, protocol.loss, protocol.seed)
+            for model, actor in zip(models, actors, strict=True)
+        ]
+        row = play_row(protocol, f"{NAMES_BETWEEN[between]}, {said(schedule)}", players, progress)
+        sent, lost = (
+            tuple(n for player in players for n in getattr(player, name)) for name in ("sent", "lost")
+        )
+        sendings.append(Sending(between, schedule, row, sent, lost, models[0].block))
     baselines = []
     for name in protocol.baselines:
         others: Iterable[Player] = [Expert() if name == "expert" else Chance(protocol.seed) for _ in models]
