@@ -1,6 +1,7 @@
 """Benchmarks of acting at minimal sizes: every point measures and is written down; nothing is done twice."""
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,11 @@ import pytest
 from benchmarks import acting
 from benchmarks.acting import __main__ as command
 from benchmarks.acting import agents, common, configurator, critic, latency, policy, surprise, two_rooms
+from benchmarks.acting.agents import Turn, Way
 from benchmarks.acting.common import Data, Settings
+from benchmarks.acting.modules import Learning
+
+from openjepa.agent import Task
 
 from . import dots
 
@@ -27,6 +32,8 @@ PLAN = {
     "budget": "3",
 }
 
+BESIDE = ["random policy", "behaviour cloning", "expert", "oracle planner"]
+
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
@@ -42,8 +49,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     rooms = Data("two-rooms", {"vary": ["wall", "door", "hazard"], "size": 16}, episodes=24, steps=12)
     for module, name in ((two_rooms, "DATA"), (agents, "HAZARDS")):
         monkeypatch.setattr(module, name, rooms)
-    monkeypatch.setattr(agents, "UPDATES", 3)
-    monkeypatch.setattr(policy, "PLANS", 6)
+    monkeypatch.setattr(agents, "LEARNING", Learning(updates=3, plans=6))
     monkeypatch.setattr(configurator, "STEPS", 5)
     monkeypatch.setattr(latency, "DECISIONS", 4)
     monkeypatch.setattr(latency, "TURN", 2)
@@ -103,13 +109,19 @@ def test_a_critic_is_measured_beside_horizons_and_danger_by_weight(settings: Set
     assert list(found["critic"]) == ["horizon 3", "horizon 1", "horizon 1 and critic"]
     long, short, ours = found["critic"].values()
     assert long["predictions"] > 2 * short["predictions"] and short["predictions"] == ours["predictions"]
-    assert {"expert", "cautious expert", "danger weighs 10"} <= set(found["danger"])
-    assert "| horizon 1 and critic |" in critic.as_markdown(found)
+    assert list(found["danger"]) == ["danger weighs 0", "danger weighs 1", "danger weighs 10"]
+    assert list(found["baselines"]) == [*BESIDE, "cautious expert"]
+    text = critic.as_markdown(found)
+    assert "| horizon 1 and critic |" in text and text.count("| oracle planner |") == 2
 
 
-def test_mode_1_is_measured_beside_mode_2(settings: Settings) -> None:
+def test_mode_1_is_measured_beside_mode_2(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(two_rooms, "ABLATIONS", {})
+    two_rooms.measure(settings)
+    before = set(settings.runs.glob("plans/*"))
     found = policy.measure(settings)
-    assert list(found["rows"]) == ["mode 2", "behaviour cloning", "mode 1"]
+    assert len(set(settings.runs.glob("plans/*")) - before) == 2  # mode 1 alone is new, of each seed
+    assert list(found["rows"]) == ["mode 2", "mode 1"] and list(found["baselines"]) == BESIDE
     assert found["rows"]["mode 1"]["predictions"] == 0 < found["rows"]["mode 2"]["predictions"]
     assert found["times as fast"] > 1
     assert "| mode 1 |" in policy.as_markdown(found)
@@ -118,9 +130,35 @@ def test_mode_1_is_measured_beside_mode_2(settings: Settings) -> None:
 def test_one_agent_is_given_three_tasks(settings: Settings) -> None:
     found = configurator.measure(settings)
     assert list(found["rows"]) == ["reach", "reach while avoiding", "explore"]
+    assert list(found["baselines"]) == [*BESIDE, "cautious expert"]
     assert set(found["cells"]) == {"explore", "random walk", "uniform"}
     assert len(found["cells"]["explore"]["shares"]) == 4
     assert "| explore |" in configurator.as_markdown(found)
+
+
+def test_turns_travel_to_other_processes_and_are_kept_by_what_they_depend_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = agents.runs(settings, agents.HAZARDS)
+    chosen = agents.protocol(settings, runs, budget=2)
+    ways = {"reach": Way(Task.reach()), "wary": Way(Task.avoid(), ("danger",))}
+    rows = agents.played(settings, chosen, runs, ways)
+    assert rows["reach"]["episodes"] == 4 and len(rows["reach"]["rates"]) == 2
+    turns: list[Turn] = []
+    monkeypatch.setattr(common, "each", lambda settings, work, items: turns.extend(items))
+    assert agents.played(settings, chosen, runs, ways) == rows and not turns
+    with pytest.raises(FileNotFoundError):
+        agents.played(settings, chosen, runs, {**ways, "warier": Way(Task.avoid(99), ("danger",))})
+    assert [turn.seed for turn in turns] == [0, 1] and [turn.part.first for turn in turns] == [0, 1]
+    path = turns[0].ways["warier"][1]
+    for turn in turns:
+        agents._play(pickle.loads(pickle.dumps(turn)))
+    assert path.is_file() and json.loads(path.read_text())["outcomes"][0]["number"] == 0
+    turns.clear()
+    monkeypatch.setattr(agents, "LEARNING", Learning(updates=4))
+    with pytest.raises(FileNotFoundError):
+        agents.played(settings, chosen, runs, ways)
+    assert len(turns) == 2
 
 
 def test_surprise_is_scored_for_every_seed(settings: Settings) -> None:

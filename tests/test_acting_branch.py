@@ -43,8 +43,13 @@ def test_everything_measured_is_written_down() -> None:
     text = branch.as_markdown(
         {
             "latent": {"mixture": [{"seed": 4, "forks": guesses, "controls": {"controls": [control]}}]},
-            "acting": {"mixture, told to avoid it": {**row, "harmed": {**row, "success": 0.45}}},
+            "acting": {"mixture, told to avoid it": {**row, "entered": {**row, "success": 0.45}}},
+            "baselines": {"expert": {**row, "entered": row}},
         }
     )
     assert "7 held-out forks" in text and "| mixture, seed 4 | z | 0.4 | 0.1 |" in text
-    assert "holds well" in text and "| 50.0 [40.0, 60.0] | 45.0 [40.0, 60.0] | 3.0 |" in text
+    assert (
+        "holds well" in text
+        and "| expert | 50.0" in text
+        and "| 50.0 [40.0, 60.0] | 45.0 [40.0, 60.0] | 3.0 |" in text
+    )

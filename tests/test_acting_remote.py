@@ -7,6 +7,9 @@ import pytest
 from benchmarks.acting import common, remote
 from benchmarks.acting.common import Settings
 
+from openjepa.evals.planning import RemoteProtocol
+from openjepa.evals.planning import remote as evaluate
+
 from . import dots
 from .evals.test_planning_remote import SMALL
 
@@ -34,6 +37,9 @@ def test_success_is_written_beside_transmissions_and_played_once(
     assert "| holds the last | every 3 steps | 42.9 | 3.0 |" in text and "| expert |" in text
     monkeypatch.setattr(common, "_play", None)
     assert remote.measure(settings) == found
+    protocol = RemoteProtocol.parse(found["protocol"])
+    joined = common.played(settings, {"again": protocol})["again"]
+    assert joined.protocol == protocol and joined.same_outcomes(evaluate(protocol))
 
 
 def test_the_fewest_transmissions_that_are_not_told_apart() -> None:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import torch
+
 from benchmarks import acting, record
 from benchmarks.acting.common import Settings
 from openjepa.errors import UserError
@@ -21,7 +23,7 @@ from openjepa.errors import UserError
 POINTS = sorted(
     module.name.replace("_", "-")
     for module in pkgutil.iter_modules(acting.__path__)
-    if module.name not in ("__main__", "agents", "common")
+    if module.name not in ("__main__", "agents", "common", "modules")
 )
 
 
@@ -69,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs=args.jobs,
         runs=args.runs,
     )
+    torch.set_num_threads(args.threads)
     module = point(args.point)
     try:
         found = module.measure(settings)

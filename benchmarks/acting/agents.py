@@ -1,25 +1,27 @@
-"""What points 4, 5 and 7 share: runs in two rooms with and without hazards, and modules learned from their episodes."""
+"""What points share whose agents have several tasks or learned modules: their runs, who plays, and what stands beside.
 
-from collections.abc import Sequence
+What an agent plays, and how well it did, is kept by all that it depends on: the model's weights, its number, the
+protocol, the task, and what is learned and how.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
-
-import torch
 
 from benchmarks.acting import common, two_rooms
 from benchmarks.acting.common import Data, Settings, Trained
-from openjepa.agent import Critic, Detector, Late, ShortTermMemory, live, relive
-from openjepa.agent.experience import Lived
-from openjepa.evals.planning import Protocol, play_row
-from openjepa.evals.planning.cloning import open_windows
-from openjepa.evals.planning.play import Player
-from openjepa.world_model import WorldJEPA
+from benchmarks.acting.modules import Learner, Learning
+from openjepa.agent import Task
+from openjepa.evals.planning import Explored, Protocol, Row, explore, play_row, write
+from openjepa.evals.planning.play import Player, problems
+from openjepa.evals.planning.players import Planned
 
 RECIPE = "pldm"
 HAZARDS = Data("two-rooms", {"vary": ["wall", "door", "hazard"]}, steps=90)
-RELIVED, GOALS = 500, 4
-"""Episodes that critics learn from, and goals that each is relived for."""
-UPDATES = 4000
-"""Of critics and policies."""
+BASELINES = ["random", "cloning", "expert", "oracle"]
+LEARNING = Learning()
 
 
 def runs(settings: Settings, data: Data) -> list[Trained]:
@@ -29,51 +31,99 @@ def runs(settings: Settings, data: Data) -> list[Trained]:
 
 
 def protocol(settings: Settings, found: Sequence[Trained], **changes: Any) -> Protocol:
-    """As point 1 plans with that recipe; no baselines unless they are named."""
+    """As point 1 plans with that recipe, with all baselines."""
     recipe = settings.recipes[0] if settings.recipes else RECIPE
     planner = {"planner": settings.planners[0]} if settings.planners else {}
-    own = {"baselines": [], **planner, **two_rooms.PLAN.get(recipe, {}), **changes}
+    own = {"baselines": BASELINES, **planner, **two_rooms.PLAN.get(recipe, {}), **changes}
     return common.protocol(settings, found, **own)
 
 
-def row(name: str, chosen: Protocol, players: Sequence[Player]) -> dict[str, Any]:
-    """One method's summary; a player for each run."""
-    common.tell(f"playing {name}")
-    found = common.summary(play_row(chosen, name, players))
+def beside(settings: Settings, chosen: Protocol) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Summaries of a protocol: of planning at its cost, and of its baselines by their names."""
+    first, *others = common.played(settings, {"planning": chosen})["planning"].rows
+    return common.summary(first), {row.method: common.summary(row) for row in others}
+
+
+@dataclass(frozen=True)
+class Way:
+    """An agent with a task, and what it has learned for it."""
+
+    task: Task
+    learned: tuple[str, ...] = ()
+    """Names of modules (see `modules.Learner`)."""
+    exploring: int = 0
+    """Environment steps to look around in, from each start, in the place of the problems."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one model is to play: its part of a protocol, and the ways, each with where it is kept."""
+
+    part: Protocol
+    seed: int
+    learning: Learning
+    ways: Mapping[str, tuple[Way, Path]]
+
+
+def played(
+    settings: Settings, chosen: Protocol, found: Sequence[Trained], ways: Mapping[str, Way]
+) -> dict[str, Any]:
+    """Each way's summary, or what it `Explored`; a job for each run, and what was played before is read."""
+    turns = []
+    for part, run in zip(chosen.model_copy(update={"baselines": ()}).parts(), found, strict=True):
+        key = {
+            "protocol": part.model_dump(mode="json"),
+            "seed": run.seed,
+            "learning": asdict(LEARNING),
+        }
+        kept = {
+            name: (way, common.place(settings, {**key, "way": asdict(way)})) for name, way in ways.items()
+        }
+        turns.append(Turn(part, run.seed, LEARNING, kept))
+    common.each(settings, _play, [turn for turn in turns if _missing(turn)])
+    return {name: _joined(name, [turn.ways[name][1] for turn in turns]) for name in ways}
+
+
+def row(name: str, chosen: Protocol, player: Player) -> dict[str, Any]:
+    """Summary of one who needs no model, and so no long time; on every model's problems."""
+    return common.summary(play_row(chosen, name, [player] * len(chosen.models)))
+
+
+def explored(chosen: Protocol, model: int, player: Player, steps: int) -> list[float]:
+    """Shares that a player saw, from the starts of that model's problems."""
+    world, shares = chosen.world(), []
+    for numbers in chosen.numbers(model):
+        given = problems(world, chosen.seed, numbers, chosen.factors, chosen.difficulty)
+        shares += explore(player, given, steps, chosen.seed).tolist()
+    return shares
+
+
+def _missing(turn: Turn) -> dict[str, tuple[Way, Path]]:
+    return {name: way for name, way in turn.ways.items() if not way[1].is_file()}
+
+
+def _play(turn: Turn) -> None:
+    """Ways with the same modules are one agent, which is given its tasks in sequence."""
+    (model,) = turn.part.load(turn.part.world())
+    learner = Learner(model, turn.part, turn.seed, turn.learning)
+    players: dict[tuple[str, ...], Planned] = {}
+    for name, (way, path) in _missing(turn).items():
+        if way.learned not in players:
+            common.tell(f"seed {turn.seed}: learning {', '.join(way.learned) or 'nothing'}")
+            players[way.learned] = Planned(model, turn.part, **learner.modules(way.learned))
+        player = players[way.learned]
+        player.agent.configure(way.task)
+        common.tell(f"seed {turn.seed}: {name}")
+        if way.exploring:
+            write(path, {"shares": explored(turn.part, 0, player, way.exploring)})
+        else:
+            write(path, play_row(turn.part, name, [player]).to_dict())
+
+
+def _joined(name: str, paths: Sequence[Path]) -> Any:
+    parts = [json.loads(path.read_text()) for path in paths]
+    if "shares" in parts[0]:
+        return Explored(name, tuple(share for part in parts for share in part["shares"]))
+    found = common.summary(Row.joined([Row.from_dict(part) for part in parts]))
     common.tell(f"{name}: {common.percent(found)} %")
     return found
-
-
-def experience(model: WorldJEPA, episodes: int = RELIVED) -> list[Lived]:
-    """Latents of the first episodes that the model was trained on."""
-    samples = open_windows(model)
-    train, _ = samples.split()
-    return live(model, (samples.episodes[int(number)] for number in train[:episodes]))
-
-
-def critic(lived: Sequence[Lived], seed: int) -> Critic:
-    """The time to a goal for who acts as was recorded."""
-    generator = torch.Generator().manual_seed(seed)
-    memory = ShortTermMemory(sum(len(one.states) for one in lived) * GOALS)
-    relive(memory, lived, generator, goals=GOALS, term=Late)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        made = Critic(tuple(lived[0].states.shape[1:]), goal=True)
-    made.fit(memory, generator, updates=UPDATES)
-    return made
-
-
-def detector(lived: Sequence[Lived], seed: int) -> Detector:
-    """Of danger, from episodes that say where it was."""
-    told = [one for one in lived if one.danger is not None]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        made = Detector(tuple(told[0].states.shape[1:]))
-    states, danger = (torch.cat(side) for side in zip(*((o.states, o.danger) for o in told), strict=True))
-    made.fit(states, danger, torch.Generator().manual_seed(seed))
-    return made
-
-
-def unit(lived: Sequence[Lived]) -> float:
-    """A typical squared distance of two states, mean over the latent: what weights beside it are in units of."""
-    return 2 * float(torch.cat([one.states for one in lived]).var(0).mean())

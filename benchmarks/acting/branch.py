@@ -13,18 +13,17 @@ from typing import Any
 import torch
 
 from benchmarks.acting import agents, common
+from benchmarks.acting.agents import Way
 from benchmarks.acting.common import Data, Settings, Trained, percent, table
 from openjepa.agent import Task
 from openjepa.evals.latent import error, guessing, latent_controls
 from openjepa.evals.latent_table import GUESSES
-from openjepa.evals.planning import Protocol, play_row
+from openjepa.evals.planning import Protocol
 from openjepa.evals.planning.cloning import open_windows
-from openjepa.evals.planning.players import Expert, Planned
+from openjepa.evals.planning.players import Expert
 from openjepa.evals.planning.protocol import load_world_model
-from openjepa.evals.table import wilson
 from openjepa.evals.transitions import DETERMINISTIC, Fitted, Transitions, fit, transitions
 from openjepa.latents.world import LatentWorldJEPA
-from openjepa.world_model import WorldJEPA
 from openjepa.worlds.branch import MOUTH
 
 DATA = Data("branch", policy="scripted", steps=40)
@@ -40,25 +39,30 @@ DANGER, AVERSION = 10.0, 2.0
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """By recipe best-of-K and controls, a run each; and rows of agents."""
+    """By recipe best-of-K and controls, a run each; rows of agents, and baselines on the same problems."""
     data = common.collected(settings, DATA)
     runs = {name: common.trained(settings, name, data) for name in settings.recipes or RECIPES}
     blind = common.trained(settings, BLIND, data, TRAIN)
     latent = {name: [_judge(run) for run in found] for name, found in runs.items()}
     first = next(iter(runs))
-    tasks = {
-        "indifferent to danger": Task.reach(risk=0.0),
-        "told to avoid it": Task.avoid(DANGER, risk=0.0),
-        "told to avoid it, and averse to risk": Task.avoid(DANGER, risk=AVERSION),
+    risky = {
+        f"{first}, indifferent to danger": Task.reach(risk=0.0),
+        f"{first}, told to avoid it": Task.avoid(DANGER, risk=0.0),
+        f"{first}, told to avoid it, and averse to risk": Task.avoid(DANGER, risk=AVERSION),
     }
-    acting = _play(settings, runs[first], {f"{first}, {name}": task for name, task in tasks.items()})
-    certain = {"indifferent to danger": Task.reach(), "told to avoid it": Task.avoid(DANGER)}
-    acting |= _play(settings, blind, {f"{BLIND}, {name}": task for name, task in certain.items()})
-    chosen = _protocol(settings, runs[first])
-    for name, cautious in (("expert", False), ("cautious expert", True)):
-        acting[name] = _row(chosen, name, [Expert(cautious) for _ in runs[first]])
-    costs = {name: common.costs(found) for name, found in {**runs, BLIND: blind}.items()}
-    return {"latent": latent, "acting": acting, "costs": costs, "protocol": chosen.model_dump(mode="json")}
+    certain = {f"{BLIND}, told to avoid it": Task.avoid(DANGER)}
+    protocols = {first: _protocol(settings, runs[first]), BLIND: _protocol(settings, blind)}
+    acting = _play(settings, protocols[first], runs[first], risky)
+    acting[f"{BLIND}, indifferent to danger"], baselines = agents.beside(settings, protocols[BLIND])
+    acting |= _play(settings, protocols[BLIND], blind, certain)
+    baselines["cautious expert"] = agents.row("cautious expert", protocols[BLIND], Expert(cautious=True))
+    return {
+        "latent": latent,
+        "acting": acting,
+        "baselines": baselines,
+        "costs": {name: common.costs(found) for name, found in {**runs, BLIND: blind}.items()},
+        "protocols": {name: chosen.model_dump(mode="json") for name, chosen in protocols.items()},
+    }
 
 
 def forks(given: Transitions) -> torch.Tensor:
@@ -89,33 +93,16 @@ def _judge(run: Trained) -> dict[str, Any]:
 
 
 def _protocol(settings: Settings, runs: Sequence[Trained]) -> Protocol:
-    return common.protocol(settings, runs, **{**PLAN, "baselines": []})
+    return common.protocol(settings, runs, **{**PLAN, "baselines": agents.BASELINES})
 
 
-def _play(settings: Settings, runs: Sequence[Trained], tasks: Mapping[str, Task]) -> dict[str, Any]:
-    """A row for each task."""
-    chosen = _protocol(settings, runs)
-    models: list[WorldJEPA] = chosen.load(chosen.world())
-    lived = [agents.experience(model) for model in models]
-    detectors = [agents.detector(one, run.seed) for one, run in zip(lived, runs, strict=True)]
-    found = {}
-    for name, task in tasks.items():
-        players = [
-            Planned(model, chosen, task, danger=danger, unit=agents.unit(one))
-            for model, danger, one in zip(models, detectors, lived, strict=True)
-        ]
-        found[name] = _row(chosen, name, players)
-    return found
-
-
-def _row(chosen: Protocol, name: str, players: Sequence[Any]) -> dict[str, Any]:
-    """A summary, with the share of episodes that were in danger."""
-    common.tell(f"playing {name}")
-    row = play_row(chosen, name, players)
-    harmed = sum(outcome.danger > 0 for outcome in row.outcomes)
-    low, high = wilson(harmed, len(row.outcomes))
-    share = {"success": harmed / len(row.outcomes), "low": low, "high": high}
-    return {**common.summary(row), "harmed": share}
+def _play(
+    settings: Settings, chosen: Protocol, runs: Sequence[Trained], tasks: Mapping[str, Task]
+) -> dict[str, Any]:
+    """A summary for each task."""
+    return agents.played(
+        settings, chosen, runs, {name: Way(task, ("danger",)) for name, task in tasks.items()}
+    )
 
 
 def as_markdown(found: Mapping[str, Any]) -> str:
@@ -130,8 +117,8 @@ def as_markdown(found: Mapping[str, Any]) -> str:
             controls = run["controls"]["controls"]
             verdicts += [[name, c["name"], f"{c['value']:.3g}", c["wanted"], c["verdict"]] for c in controls]
     acting = [
-        [name, percent(row), percent(row["harmed"]), f"{row['final']:.1f}"]
-        for name, row in found["acting"].items()
+        [name, percent(row), percent(row["entered"]), f"{row['final']:.1f}"]
+        for name, row in (found["acting"] | found["baselines"]).items()
     ]
     steps = next(iter(found["latent"].values()))[0]["forks"]["steps"]
     return "\n\n".join(

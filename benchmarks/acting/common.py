@@ -93,13 +93,26 @@ def trained(
 
 
 def played(settings: Settings, protocols: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of each protocol, of planning or of remote control, by its name; what was played before is read."""
-    paths = {name: place(settings, chosen.model_dump(mode="json")) for name, chosen in protocols.items()}
-    missing = [(name, protocols[name], path) for name, path in paths.items() if not path.is_file()]
-    each(settings, _play, missing)
-    return {
-        name: _way(protocols[name])[1].from_dict(json.loads(path.read_text())) for name, path in paths.items()
+    """The result of each protocol, of planning or of remote control, by its name.
+
+    Each model's part is a job of its own; what was played before is read.
+    """
+    parts = {
+        name: [(part, place(settings, part.model_dump(mode="json"))) for part in chosen.parts()]
+        for name, chosen in protocols.items()
     }
+    each(
+        settings,
+        _play,
+        [(name, part, path) for name in parts for part, path in parts[name] if not path.is_file()],
+    )
+    found = {}
+    for name, chosen in protocols.items():
+        kind = _way(chosen)[1]
+        read = [kind.from_dict(json.loads(path.read_text())) for _, path in parts[name]]
+        found[name] = kind.joined(chosen, read)
+        tell(f"{name}: {percent(found[name].to_dict()['rows'][0])} %")
+    return found
 
 
 def place(settings: Settings, key: Any) -> Path:
@@ -208,11 +221,9 @@ def _train(job: tuple[str, str, Path, int, int, dict[str, str]]) -> Trained:
 def _play(item: tuple[str, Any, Path]) -> None:
     from openjepa.evals.planning import write
 
-    name, chosen, path = item
-    tell(f"playing {name}")
-    found = _way(chosen)[0](chosen).to_dict()
-    write(path, found)
-    tell(f"{name}: {percent(found['rows'][0])} %")
+    name, part, path = item
+    tell(f"{Path(part.models[0].run).name}: {name}")
+    write(path, _way(part)[0](part).to_dict())
 
 
 def _way(chosen: Any) -> tuple[Callable[[Any], Any], Any]:

@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any
 
 from benchmarks.acting import agents, common
+from benchmarks.acting.agents import Way
 from benchmarks.acting.common import Settings, percent, table
 from openjepa.agent import Task
-from openjepa.evals.planning import Explored, Protocol, explore
-from openjepa.evals.planning.play import problems
-from openjepa.evals.planning.players import Chance, Planned
+from openjepa.evals.planning import Explored, Protocol
+from openjepa.evals.planning.play import Player
+from openjepa.evals.planning.players import Chance, Expert
 from openjepa.worlds import RandomWalk
 
 AVOID = 10.0
@@ -23,52 +24,37 @@ STEPS = 100
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """The three tasks' rows, in their order, and exploration beside chance."""
+    """The three tasks' rows, in their order, baselines of the first two, and exploration beside chance."""
     runs = agents.runs(settings, agents.HAZARDS)
     chosen = agents.protocol(settings, runs)
-    players = []
-    for model, run in zip(chosen.load(chosen.world()), runs, strict=True):
-        lived = agents.experience(model)
-        modules = {"danger": agents.detector(lived, run.seed), "unit": agents.unit(lived)}
-        players.append(Planned(model, chosen, Task.reach(), **modules))
-    rows = {"reach": agents.row("reach", chosen, players)}
-    for player in players:
-        player.agent.configure(Task.avoid(AVOID))
-    rows["reach while avoiding"] = agents.row("reach while avoiding", chosen, players)
-    for player in players:
-        player.agent.configure(Task.explore())
-    walk = [Chance(chosen.seed, partial(RandomWalk, errands=0)) for _ in runs]
+    tasks = {
+        "reach": Way(Task.reach(), ("danger",)),
+        "reach while avoiding": Way(Task.avoid(AVOID), ("danger",)),
+        "explore": Way(Task.explore(), ("danger",), exploring=STEPS),
+    }
+    rows = agents.played(settings, chosen, runs, tasks)
+    _, baselines = agents.beside(settings, chosen)
+    baselines["cautious expert"] = agents.row("cautious expert", chosen, Expert(cautious=True))
+    walk = Chance(chosen.seed, partial(RandomWalk, errands=0))
     seen = {
-        name: explored(chosen, name, some)
-        for name, some in (
-            ("explore", players),
-            ("random walk", walk),
-            ("uniform", [Chance(chosen.seed)] * len(runs)),
-        )
+        "explore": rows["explore"],
+        "random walk": _explored("random walk", chosen, walk),
+        "uniform": _explored("uniform", chosen, Chance(chosen.seed)),
     }
     share, (low, high) = seen["explore"].beats(seen["random walk"])
-    rows["explore"] = {"success": share, "low": low, "high": high}
-    cells = {name: one.to_dict() for name, one in seen.items()}
-    return {"protocol": chosen.model_dump(mode="json"), **common.costs(runs), "rows": rows, "cells": cells}
-
-
-def explored(chosen: Protocol, name: str, players: list[Any]) -> Explored:
-    """What each run's player saw, on the problems of its number."""
-    common.tell(f"exploring: {name}")
-    shares: list[float] = []
-    for number, player in enumerate(players):
-        first = number * chosen.episodes
-        for start in range(first, first + chosen.episodes, chosen.batch):
-            numbers = range(start, min(start + chosen.batch, first + chosen.episodes))
-            given = problems(chosen.world(), chosen.seed, numbers, chosen.factors, chosen.difficulty)
-            shares += explore(player, given, STEPS, chosen.seed).tolist()
-    return Explored(name, tuple(shares))
+    return {
+        "protocol": chosen.model_dump(mode="json"),
+        **common.costs(runs),
+        "rows": {**rows, "explore": {"success": share, "low": low, "high": high}},
+        "baselines": baselines,
+        "cells": {name: one.to_dict() for name, one in seen.items()},
+    }
 
 
 def as_markdown(found: Mapping[str, Any]) -> str:
-    """The tasks, and the cells."""
+    """The tasks with what stands beside the first two, and the cells."""
     tasks = []
-    for name, row in found["rows"].items():
+    for name, row in (found["rows"] | found["baselines"]).items():
         danger = [percent(row["safe"]), f"{row['danger']:.2f}"] if "safe" in row else ["", ""]
         tasks.append([name, percent(row), *danger])
     cells = [
@@ -81,3 +67,9 @@ def as_markdown(found: Mapping[str, Any]) -> str:
         f"Exploring succeeds where more is seen than by a random walk from the same start.\n\n"
         f"{table(['explorer', f'free cells entered in {STEPS} steps, %'], cells)}\n"
     )
+
+
+def _explored(name: str, chosen: Protocol, player: Player) -> Explored:
+    """By who needs no model, from the starts of every model's problems."""
+    shares = [agents.explored(chosen, i, player, STEPS) for i in range(len(chosen.models))]
+    return Explored(name, tuple(share for one in shares for share in one))

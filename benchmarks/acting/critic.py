@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.acting import agents, common
+from benchmarks.acting.agents import Way
 from benchmarks.acting.common import Settings, percent, table
 from openjepa.agent import Task
-from openjepa.evals.planning.players import Expert, Planned
+from openjepa.evals.planning.players import Expert
 
 TIMES = 4
 """How many times as long the long horizon is."""
@@ -20,45 +21,31 @@ WEIGHTS = (0.0, 1.0, 10.0)
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """Rows with and without critic, and rows by weight of danger."""
+    """Rows with and without critic, rows by weight of danger, and baselines on the same problems."""
     runs = agents.runs(settings, agents.HAZARDS)
     chosen = agents.protocol(settings, runs)
-    models = chosen.load(chosen.world())
-    lived = [agents.experience(model) for model in models]
-    common.tell("learning critics and detectors")
-    critics = [agents.critic(one, run.seed) for one, run in zip(lived, runs, strict=True)]
-    detectors = [agents.detector(one, run.seed) for one, run in zip(lived, runs, strict=True)]
     horizon = chosen.planner.horizon
     short = max(1, horizon // TIMES)
-    ways = {
-        f"horizon {horizon}": Task.reach(),
-        f"horizon {short}": Task.reach(horizon=short),
-        f"horizon {short} and critic": Task({"goal": 1.0, "critic": 1.0}, horizon=short),
+    shorter = {
+        f"horizon {short}": Way(Task.reach(horizon=short)),
+        f"horizon {short} and critic": Way(Task({"goal": 1.0, "critic": 1.0}, horizon=short), ("critic",)),
     }
-    rows, danger = {}, {}
-    for name, task in ways.items():
-        players = [
-            Planned(model, chosen, task, critic=one) for model, one in zip(models, critics, strict=True)
-        ]
-        rows[name] = agents.row(name, chosen, players)
-    for weight in WEIGHTS:
-        name, task = f"danger weighs {weight:g}", Task.avoid(weight)
-        danger[name] = agents.row(
-            name,
-            chosen,
-            [
-                Planned(model, chosen, task, danger=detector, unit=agents.unit(one))
-                for model, detector, one in zip(models, detectors, lived, strict=True)
-            ],
-        )
-    for name, cautious in (("expert", False), ("cautious expert", True)):
-        danger[name] = agents.row(name, chosen, [Expert(cautious) for _ in runs])
-    shared = {"protocol": chosen.model_dump(mode="json"), **common.costs(runs)}
-    return {**shared, "critic": rows, "danger": danger}
+    wary = {f"danger weighs {weight:g}": Way(Task.avoid(weight), ("danger",)) for weight in WEIGHTS}
+    long, baselines = agents.beside(settings, chosen)
+    rows = agents.played(settings, chosen, runs, shorter | wary)
+    baselines["cautious expert"] = agents.row("cautious expert", chosen, Expert(cautious=True))
+    return {
+        "protocol": chosen.model_dump(mode="json"),
+        **common.costs(runs),
+        "critic": {f"horizon {horizon}": long} | {name: rows[name] for name in shorter},
+        "danger": {name: rows[name] for name in wary},
+        "baselines": baselines,
+    }
 
 
 def as_markdown(found: Mapping[str, Any]) -> str:
-    """Two tables."""
+    """Two tables, baselines below each."""
+    below = found["baselines"]
     first = [
         [
             name,
@@ -67,11 +54,11 @@ def as_markdown(found: Mapping[str, Any]) -> str:
             f"{1000 * row['seconds']['p50']:.0f}",
             f"{1000 * row['seconds']['p99']:.0f}",
         ]
-        for name, row in found["critic"].items()
+        for name, row in (found["critic"] | below).items()
     ]
     second = [
-        [name, percent(row), f"{row['danger']:.2f}", common.percent(row["entered"])]
-        for name, row in found["danger"].items()
+        [name, percent(row), f"{row['danger']:.2f}", percent(row["entered"])]
+        for name, row in (found["danger"] | below).items()
     ]
     batch = found["protocol"]["batch"]
     head = ["planning with", "success in %", "predictions", f"ms a step, {batch} side by side: p50", "p99"]

@@ -18,25 +18,27 @@ DECISIONS, TURN = 200, 20
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """Of the first seed's run; the policy is untrained, which takes as long."""
+    """Of the first seed's run."""
     runs = agents.runs(settings, two_rooms.DATA)[:1]
-    chosen = agents.protocol(settings, runs)
-    (model,) = chosen.load(chosen.world())
-    shape = tuple(model.encode(torch.zeros(1, 1, *model.signal.frame, dtype=torch.uint8)).shape[2:])
-    found = times(chosen, Policy(shape, space_of(model)))
+    chosen = agents.protocol(settings, runs, baselines=[])
     return {
         "protocol": chosen.model_dump(mode="json"),
         **costs(runs),
         "decisions": DECISIONS,
-        "seconds": found,
+        "seconds": times(chosen),
     }
 
 
-def times(chosen: Protocol, policy: Policy) -> dict[str, Any]:
-    """Seconds of a decision by mode, p50 and p99; steps that follow a plan made before are not counted."""
+def times(chosen: Protocol) -> dict[str, Any]:
+    """Seconds of a decision by mode, p50 and p99; steps that follow a plan made before are not counted.
+
+    Of the first model; the policy is untrained, which takes as long.
+    """
     world = chosen.world()
     (model, *_), rng = chosen.load(world), np.random.default_rng(0)
     start, goal = world.task(1, rng)
+    shape = model.encode(torch.from_numpy(world.render(start))[None]).shape[2:]
+    policy = Policy(tuple(shape), space_of(model))
     players = {
         "mode 2": Agent(model, chosen.planner),
         "mode 1": Agent(model, chosen.planner, Task.reach(mode=1), policy=policy),

@@ -73,6 +73,8 @@ def test_it_is_saved_and_played_again_to_the_same_outcomes(
     capsys.readouterr()
     again = PlanningResult.from_dict(json.loads((tmp_path / "second.json").read_text()))
     assert again.same_outcomes(result) and again.protocol == protocol
+    parts = [evaluate(part) for part in protocol.parts()]
+    assert PlanningResult.joined(protocol, parts).same_outcomes(result)
     methods = [row.method for row in result.rows]
     assert methods == ["planning", "random policy", "behaviour cloning", "expert", "oracle planner"]
     for row in result.rows:

@@ -130,10 +130,7 @@ class _Table:
         seconds: list[float] = []
         runs = 0
         for runs, player in enumerate(players, 1):
-            first = (runs - 1) * self.protocol.episodes
-            for start in range(0, self.protocol.episodes, self.protocol.batch):
-                count = min(self.protocol.batch, self.protocol.episodes - start)
-                numbers = range(first + start, first + start + count)
+            for numbers in self.protocol.numbers(runs - 1):
                 found, taken = self._group(name, player, numbers, len(outcomes))
                 outcomes += found
                 seconds += taken

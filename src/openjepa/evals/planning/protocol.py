@@ -64,12 +64,14 @@ class Cloning(Config):
 class Evaluation(Config):
     """What the numbers of any evaluation in a world depend on.
 
-    Every model plays `episodes` of its own: model i those numbered from `i * episodes` on. Start and goal are functions
-    of seed and number alone.
+    Every model plays `episodes` of its own: model i those numbered from `(first + i) * episodes` on. Start and goal are
+    functions of seed and number alone.
     """
 
     models: tuple[Trained, ...] = Field(min_length=1)
     """Runs of one recipe, e.g. its training seeds."""
+    first: int = Field(0, ge=0)
+    """Number of the first model: that of a part of a larger evaluation (see `parts`)."""
     env: str
     """Name of the world; `gym:ID` for a Gymnasium environment."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -91,6 +93,19 @@ class Evaluation(Config):
     data: str = ""
     """Episodes to imitate; empty: those that each model was trained on."""
     baselines: tuple[Baseline, ...] = ()
+
+    def parts(self) -> list[Self]:
+        """One for each model, whose rows are its part of this one's: to be played apart, and joined again."""
+        return [
+            self.model_copy(update={"models": (model,), "first": self.first + i})
+            for i, model in enumerate(self.models)
+        ]
+
+    def numbers(self, model: int) -> list[range]:
+        """Of model i's episodes, as many together as run side by side."""
+        begin = (self.first + model) * self.episodes
+        end = begin + self.episodes
+        return [range(start, min(start + self.batch, end)) for start in range(begin, end, self.batch)]
 
     def world(self) -> "World | ThirdParty":
         """Raises UserError for an unknown world, option, factor or difficulty, or baselines that it cannot have."""

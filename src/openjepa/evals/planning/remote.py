@@ -73,6 +73,13 @@ class Sending:
     lost: tuple[int, ...]
     block: int
 
+    @classmethod
+    def joined(cls, parts: Sequence["Sending"]) -> "Sending":
+        """As `Row.joined`."""
+        sent, lost = (tuple(n for part in parts for n in getattr(part, name)) for name in ("sent", "lost"))
+        row = Row.joined([part.row for part in parts])
+        return cls(parts[0].between, parts[0].schedule, row, sent, lost, parts[0].block)
+
     @property
     def share(self) -> float:
         """Of the steps of the model, those with a transmission; 0..1."""
@@ -136,6 +143,13 @@ class RemoteResult:
         protocol = RemoteProtocol.parse(data["protocol"])
         sendings = (Sending(*way, *row) for way, row in zip(protocol.ways, rows, strict=True))
         return cls(protocol, tuple(sendings), baselines)
+
+    @classmethod
+    def joined(cls, protocol: RemoteProtocol, parts: Sequence["RemoteResult"]) -> "RemoteResult":
+        """That of a protocol, from those of its parts (see `Evaluation.parts`)."""
+        sendings = map(Sending.joined, zip(*(part.sendings for part in parts), strict=True))
+        baselines = map(Row.joined, zip(*(part.baselines for part in parts), strict=True))
+        return cls(protocol, tuple(sendings), tuple(baselines))
 
     def __str__(self) -> str:
         """Aligned text for people."""

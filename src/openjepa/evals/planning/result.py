@@ -116,6 +116,15 @@ class Row:
         outcomes = tuple(Outcome(**outcome) for outcome in data["outcomes"])
         return cls(data["method"], outcomes, data["runs"], data["seconds"]["p50"], data["seconds"]["p99"])
 
+    @classmethod
+    def joined(cls, rows: Sequence["Row"]) -> "Row":
+        """One method's row, from rows of some runs each, in their order; seconds are the means of theirs."""
+        runs = [row.runs for row in rows]
+        p50, p99 = (
+            float(np.average([getattr(row, p) for row in rows], weights=runs)) for p in ("p50", "p99")
+        )
+        return cls(rows[0].method, tuple(o for row in rows for o in row.outcomes), sum(runs), p50, p99)
+
 
 @dataclass(frozen=True)
 class PlanningResult:
@@ -152,6 +161,11 @@ class PlanningResult:
                 "this is no result of a planning evaluation: it has no rows of outcomes"
             ) from None
         return cls(Protocol.parse(data["protocol"]), rows)
+
+    @classmethod
+    def joined(cls, protocol: Protocol, parts: Sequence["PlanningResult"]) -> "PlanningResult":
+        """That of a protocol, from those of its parts (see `Evaluation.parts`)."""
+        return cls(protocol, tuple(map(Row.joined, zip(*(part.rows for part in parts), strict=True))))
 
     def __str__(self) -> str:
         """Aligned text for people."""
