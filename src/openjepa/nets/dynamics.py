@@ -74,11 +74,16 @@ class Dynamics(nn.Module, ABC):
         """Teacher-forced: `[B, T, *L]` and `[B, T, A']` give `[B, T, *L]`, where number t predicts state t + 1 from
         states and actions up to t.
 
+        A predictor that looks back on one state predicts from each by itself.
+
         Raises:
             UserError: shapes that do not fit, or more steps than the history.
         """
         self._check(states, actions, states.shape[1] == actions.shape[1], "as many as states")
-        return self.extend(states, actions, self.memory())
+        if self.history > 1:
+            return self.extend(states, actions, self.memory())
+        alone = [side.flatten(0, 1).unsqueeze(1) for side in (states, actions)]
+        return self.extend(alone[0], alone[1], self.memory()).reshape(states.shape)
 
     def unroll(self, states: Tensor, actions: Tensor) -> Tensor:
         """On its own predictions, with gradients: `[B, T, *L]` observed states and `[B, T - 1 + H, A']` actions, the
@@ -151,13 +156,6 @@ class Markov(Dynamics):
     @abstractmethod
     def step(self, state: Tensor, action: Tensor) -> Tensor:
         """`[N, *L]` and `[N, A']` give `[N, *L]`, before the head."""
-
-    def forward(self, states: Tensor, actions: Tensor) -> Tensor:
-        self._check(states, actions, states.shape[1] == actions.shape[1], "as many as states")
-        alone = self.extend(
-            states.flatten(0, 1).unsqueeze(1), actions.flatten(0, 1).unsqueeze(1), self.memory()
-        )
-        return alone.reshape(states.shape)
 
     def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         return self.step(states[:, 0], actions[:, 0]).unsqueeze(1)

@@ -115,6 +115,16 @@ class RandomWalk(Policy):
         return space.clip(middle + length[:, None] * ways * half)
 
 
+class WideWalk(RandomWalk):
+    """A random walk of all step lengths that the world allows.
+
+    The published walk's steps are at most 0.73 of the largest, so that a planner, which is free to take the largest all
+    the way, asks a model that has learned from it for what it never saw.
+    """
+
+    mean, spread, least, most = 0.6, 0.4, 0.0, 1.0
+
+
 class Scripted(Policy):
     """Goes to goals by the world's protocol, one after the other, with noise; half of the worlds shun danger.
 
