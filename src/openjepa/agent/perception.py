@@ -62,9 +62,7 @@ class Perception:
 
     @torch.no_grad()
     def _encode(self, frames: Tensor, past: Tensor | None, known: Tensor | None) -> Tensor:
-        if known is None:
-            return self.model.encode(frames, past)
-        return cast("EmbodiedJEPA", self.model).encode(frames, past, known)
+        return encode(self.model, frames, known, past)
 
     def _told(self, known: Any) -> Tensor:
         if known is None:
@@ -73,6 +71,31 @@ class Perception:
                 'an environment puts it into info["state"])'
             )
         return torch.as_tensor(known, dtype=torch.float32, device=self.device)
+
+
+def encode(
+    model: WorldModel, frames: Tensor, known: Tensor | None = None, past: Tensor | None = None
+) -> Tensor:
+    """Latents `[B, T, *L]` of frames `[B, T, C, H, W]`, as the model's `encode` gives them.
+
+    Args:
+        known: `[B, T, P]`, the physical variables recorded with the frames, for a model that holds the robot's own
+            state in its states; any other is not told, and what is not known is left out.
+
+    Raises:
+        UserError: other variables than those that the model was trained on.
+    """
+    if known is None or not own_size(model):
+        return model.encode(frames, past)
+    return cast("EmbodiedJEPA", model).encode(frames, past, known)
+
+
+def as_goals(model: WorldModel, states: Tensor) -> Tensor:
+    """Latents `[..., *L]` as those of goals are, known by their picture alone: without the robot's own state."""
+    own = own_size(model)
+    if not own:
+        return states
+    return torch.cat([states[..., :-own], torch.zeros_like(states[..., -own:])], -1)
 
 
 def as_frames(frames: object, what: str) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from openjepa.agent.perception import own_size
 from openjepa.evals.decoder import Decoder, fit_decoder
+from openjepa.evals.planning.cloning import encode_clips
 from openjepa.recipes.worlds import EpisodeWindows
 from openjepa.signals.frames import Window
 from openjepa.world_model import WorldJEPA
@@ -83,13 +83,13 @@ class Imagining:
         window = samples.read(rows[order[:count]])
         if progress is not None:
             progress("fitting a decoder, for looking only", 0, 1)
-        states = _encoded(model, window.frames, window.state)
+        states = encode_clips(model, window.frames, window.state)
         decoder = fit_decoder(model, window.frames, states, seed=SEED)
         if not samples.episodes.variables:
             return cls(model, decoder, None, [], held_out)
         given, truth = _known(states, window)
         reading = Reading(given[:ROWS], truth[:ROWS])
-        there, wanted = _known(_encoded(model, held_out.frames, held_out.state), held_out)
+        there, wanted = _known(encode_clips(model, held_out.frames, held_out.state), held_out)
         missed = np.square(reading(there) - wanted).sum(0)
         spread = np.square(wanted - wanted.mean(0)).sum(0)
         r2 = [1 - m / s if s > 0 else float("nan") for m, s in zip(missed, spread, strict=True)]
@@ -97,7 +97,7 @@ class Imagining:
 
     def encode(self, frames: Any, known: Any) -> Tensor:
         """States `[T, *L]` of an episode's frames `[T, C, H, W]` and physical variables `[T, P]`."""
-        return _encoded(self.model, torch.as_tensor(frames)[None], torch.as_tensor(known)[None])[0]
+        return encode_clips(self.model, torch.as_tensor(frames)[None], torch.as_tensor(known)[None])[0]
 
     @torch.no_grad()
     def follow(self, states: Tensor, actions: Tensor, every: int) -> Tensor:
@@ -110,16 +110,6 @@ class Imagining:
             ahead = actions[None, None, begin : begin + every]
             found.append(self.model.rollout(states[None, first : begin + 1], ahead, past=past)[0, 0])
         return torch.cat(found)
-
-
-@torch.no_grad()
-def _encoded(model: WorldJEPA, frames: Tensor, known: Tensor) -> Tensor:
-    """`[B, T, *L]` of windows; models that are told the robot's own state are given the variables `[B, T, P]`."""
-    own, parts = own_size(model), []
-    for some, told in zip(frames.split(32), known.split(32), strict=True):
-        beside: dict[str, Any] = {"state": told} if own else {}
-        parts.append(model.encode(some.to(next(model.parameters()).device), **beside))
-    return torch.cat(parts)
 
 
 def _known(states: Tensor, window: Window) -> tuple[Tensor, NDArray]:

@@ -29,11 +29,13 @@ class Clips:
     Attributes:
         frames: uint8 `[N, T, C, H, W]`, a model step apart.
         actions: float32 `[N, T-1, block * A]`, what was ordered between them; discrete actions are one-hot.
+        state: float32 `[N, T, P]`, the world's physical variables.
         possible: `[N]` bool.
     """
 
     frames: Tensor
     actions: Tensor
+    state: Tensor
     possible: NDArray
 
 
@@ -58,10 +60,11 @@ def make_clips(
         raise UserError(f"clips={count}, steps={steps}: at least 2 of each are needed")
     make = _teleports if violation == "teleport" else _walls
     ways, actions, possible = make(world, count, steps * block, block, rng)
-    frames = np.stack([world.render(state) for state in ways[::block]], 1)
+    seen = ways[::block]
+    frames, told = (np.stack([look(state) for state in seen], 1) for look in (world.render, world.observe))
     orders = np.eye(world.actions, dtype=np.float32)[actions] if isinstance(world.actions, int) else actions
     orders = np.ascontiguousarray(orders, np.float32).reshape(len(orders), steps, -1)
-    return Clips(torch.from_numpy(frames), torch.from_numpy(orders), possible)
+    return Clips(*map(torch.from_numpy, (frames, orders, told)), possible)
 
 
 Ways = tuple[list[State], NDArray, NDArray]

@@ -11,6 +11,7 @@ from torch import Tensor
 from openjepa.agent import Policy
 from openjepa.agent.actor import space_of
 from openjepa.agent.heads import descend
+from openjepa.agent.perception import as_goals, encode
 from openjepa.agent.semantic import Log
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
@@ -43,26 +44,33 @@ def open_windows(model: WorldJEPA, data: str = "") -> EpisodeWindows:
     return samples
 
 
-def encode_frames(model: WorldJEPA, frames: Tensor) -> Tensor:
-    """Latents `[N, *L]` of single frames `[N, C, H, W]`, in bounded memory."""
-    return encode_clips(model, frames[:, None])[:, 0]
+@torch.no_grad()
+def encode_clips(model: WorldJEPA, frames: Tensor, known: Tensor | None = None) -> Tensor:
+    """Latents `[N, T, *L]` of clips `[N, T, C, H, W]`, in bounded memory.
+
+    Args:
+        known: `[N, T, P]`, physical variables, for models that are told the robot's own state (see `perception`).
+    """
+    device, together = next(model.parameters()).device, max(1, ENCODED // frames.shape[1])
+    parts = frames.split(together)
+    told = [None] * len(parts) if known is None else known.split(together)
+    return torch.cat([encode(model, part.to(device), some) for part, some in zip(parts, told, strict=True)])
 
 
-def encode_clips(model: WorldJEPA, frames: Tensor) -> Tensor:
-    """Latents `[N, T, *L]` of clips `[N, T, C, H, W]`, in bounded memory."""
-    with torch.no_grad():
-        device, together = next(model.parameters()).device, max(1, ENCODED // frames.shape[1])
-        return torch.cat([model.encode(part.to(device)) for part in frames.split(together)])
+def encode_episode(model: WorldJEPA, frames: Tensor, known: Tensor | None = None) -> Tensor:
+    """Latents `[T, *L]` of all frames `[T, C, H, W]` of an episode, each with those before it that a state is of.
 
-
-def encode_episode(model: WorldJEPA, frames: Tensor) -> Tensor:
-    """Latents `[T, *L]` of all frames `[T, C, H, W]` of an episode, each with those before it that a state is of."""
+    Args:
+        known: `[T, P]`, as in `encode_clips`.
+    """
     before, found = model.config.signal.stack - 1, []
     for frame in range(min(model.block, len(frames))):  # a state's frames are a block apart
-        row = frames[frame :: model.block]
+        rows = [side[None, frame :: model.block] for side in (frames, known) if side is not None]
         parts = [
-            encode_clips(model, row[None, max(0, start - before) : start + ENCODED])[0, min(start, before) :]
-            for start in range(0, len(row), ENCODED)
+            encode_clips(model, *(row[:, max(0, start - before) : start + ENCODED] for row in rows))[
+                0, min(start, before) :
+            ]
+            for start in range(0, rows[0].shape[1], ENCODED)
         ]
         found.append(torch.cat(parts))
     latents = found[0].new_empty(len(frames), *found[0].shape[1:])
@@ -87,7 +95,7 @@ def encoded(
             break
         episode = samples.episodes[int(number)]
         taken, begin = blocks(episode, model.block)
-        latents = encode_episode(model, torch.from_numpy(episode.frames))
+        latents = encode_episode(model, *map(torch.from_numpy, (episode.frames, episode.state)))
         logs.append(Log(latents, torch.from_numpy(taken).to(latents), torch.from_numpy(begin)))
         count += len(episode) + 1
         if progress is not None:
@@ -123,7 +131,7 @@ def clone(
         pick = torch.randint(len(row), (settings.batch,), generator=generator)
         ahead = torch.rand(settings.batch, generator=generator) * (end[pick] - row[pick])
         goal = row[pick] + 1 + ahead.long()  # uniform over what followed
-        given = policy(states[row[pick]], states[goal.clamp(max=end[pick])])
+        given = policy(states[row[pick]], as_goals(model, states[goal.clamp(max=end[pick])]))
         return policy.distance(done[pick], given)
 
     descend(policy, loss, updates=settings.updates, lr=settings.lr)

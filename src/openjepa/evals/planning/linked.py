@@ -92,6 +92,7 @@ class Controlled:
         return [n for link in self._links for n in link.lost.tolist()]
 
     def begin(self, problems: Problems) -> None:
+        self._problems = problems
         self._perception.reset()
         self._rows = torch.arange(len(problems))
         self._command: Tensor | None = None
@@ -111,7 +112,8 @@ class Controlled:
     def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
         if not self._queue:
             assert frames is not None
-            self._perception.observe(torch.from_numpy(frames.copy()), self._command)
+            known = self._problems.known(state, self._model)
+            self._perception.observe(torch.from_numpy(frames.copy()), self._command, known)
             latents, _ = self._perception.state(self._rows)
             believed = self._links[-1].step(latents[:, -1], self._command, torch.from_numpy(active))
             self._command = self._policy.act(believed)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from openjepa.agent.perception import own_size
 from openjepa.worlds import State, World
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class Problems:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def known(self, state: State, model: object) -> NDArray[np.float32] | None:
+        """The physical variables `[n, P]`, for a model that is told the robot's own state; `None` for any other."""
+        return self.world.observe(state) if own_size(model) else None
 
     def begin(self, player: "Player", seed: int) -> "Underway":
         """An episode of each; `seed`: of what the world leaves to chance."""

@@ -73,7 +73,7 @@ class Planned:
         return self._model.predictions + (0 if self._guide is None else self._guide.predictions)
 
     def begin(self, problems: Problems) -> None:
-        self._world = problems.world
+        self._problems = problems
         self.agent.memory.clear()
         if self._guide is not None:
             self._guide.begin(problems)
@@ -82,8 +82,7 @@ class Planned:
     def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
         if self._guide is not None:
             self._guide.see(state, np.flatnonzero(active))
-        known = self._world.observe(state) if self._model.own else None
-        return self.agent.step(frames, active.tolist(), known)
+        return self.agent.step(frames, active.tolist(), self._problems.known(state, self._model))
 
 
 class Cloned:
@@ -97,6 +96,7 @@ class Cloned:
         self._perception = Perception(model)
 
     def begin(self, problems: Problems) -> None:
+        self._problems = problems
         self._perception.reset()
         self._goal = self._perception.look(torch.from_numpy(problems.world.render(problems.goal)))
         self._rows = torch.arange(len(problems))
@@ -105,7 +105,8 @@ class Cloned:
     def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
         if not self._queue:
             assert frames is not None
-            self._perception.observe(torch.from_numpy(frames.copy()))
+            known = self._problems.known(state, self._model)
+            self._perception.observe(torch.from_numpy(frames.copy()), known=known)
             latents, _ = self._perception.state(self._rows)
             block = self._space.unfold(self._policy.act(latents[:, -1], self._goal)[:, None])
             self._queue = list(block.cpu().numpy().swapaxes(0, 1))

@@ -1,7 +1,8 @@
 """Is physical state in the latents? Ridge regression of each variable, beside random initialisation and raw pixels.
 
 Fitted on episodes that the model was trained on, tested on those that were held out from it: never on other windows of
-the same episode. The strength of the ridge is chosen for each variable on a tenth of the fitting episodes.
+the same episode. Where a model is told the robot's own state, it is left out: what is told need not be read off. The
+strength of the ridge is chosen for each variable on a tenth of the fitting episodes.
 """
 
 from collections.abc import Callable, Sequence

@@ -2,7 +2,8 @@
 
 Surprise is the prediction error (LeWM, arXiv:2603.19312, section 5): at every step of a clip the squared distance, mean
 over the latent, between the state that the model foresees from the true ones so far and the state that came; of a clip,
-the greatest. A clip is judged without knowing where in it something happens.
+the greatest. A clip is judged without knowing where in it something happens. A model that is told the robot's own state
+is told it here too, and judged by what is seen alone: the number itself would give a jump away.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from openjepa.agent.perception import device_of, encode, own_size
 from openjepa.errors import UserError
 from openjepa.evals.planning.clips import Violation, make_clips
 from openjepa.evals.planning.cloning import encode_clips
@@ -96,7 +98,8 @@ def surprise(
         name: what errors call the model.
 
     Raises:
-        UserError: a world that the model was not trained on, or none of our own; see `make_clips`.
+        UserError: a world that the model was not trained on, or none of our own; one that has other physical variables
+            than those among which the model was told the robot's own state; see `make_clips`.
     """
     if not isinstance(world, World):
         raise UserError(
@@ -107,9 +110,9 @@ def surprise(
     for number, violation in enumerate(violations):
         made = make_clips(world, violation, clips, steps, model.block, np.random.default_rng([seed, number]))
         measures = {
-            "model": errors(model, made.frames, made.actions),
+            "model": errors(model, made.frames, made.actions, made.state),
             "last state": changes(model, made.frames),
-            "random init": errors(random, made.frames, made.actions),
+            "random init": errors(random, made.frames, made.actions, made.state),
         }
         for row, values in measures.items():
             score, possible = values.amax(1).numpy(), made.possible
@@ -119,9 +122,14 @@ def surprise(
 
 
 @torch.no_grad()
-def errors(model: WorldJEPA, frames: Tensor, actions: Tensor) -> Tensor:
-    """One-step prediction errors `[N, T-1]` of clips `[N, T, C, H, W]` with actions `[N, T-1, block * A]`."""
-    parts = zip(frames.split(CLIPS_AT_ONCE), actions.split(CLIPS_AT_ONCE), strict=True)
+def errors(model: WorldJEPA, frames: Tensor, actions: Tensor, known: Tensor | None = None) -> Tensor:
+    """One-step prediction errors `[N, T-1]` of clips `[N, T, C, H, W]` with actions `[N, T-1, block * A]`.
+
+    Args:
+        known: `[N, T, P]`, physical variables, for models that are told the robot's own state.
+    """
+    sides = (frames, actions) if known is None else (frames, actions, known)
+    parts = zip(*(side.split(CLIPS_AT_ONCE) for side in sides), strict=True)
     return torch.cat([_errors(model, *part) for part in parts]).cpu()
 
 
@@ -129,7 +137,7 @@ def errors(model: WorldJEPA, frames: Tensor, actions: Tensor) -> Tensor:
 def changes(model: WorldJEPA, frames: Tensor) -> Tensor:
     """How far each state lies from the one before, `[N, T-1]`."""
     states = encode_clips(model, frames)
-    return (states[:, 1:] - states[:, :-1]).square().flatten(2).mean(2).cpu()
+    return _apart(model, states[:, 1:], states[:, :-1]).cpu()
 
 
 def auroc(positive: ArrayLike, negative: ArrayLike) -> float:
@@ -164,12 +172,17 @@ def auroc_interval(value: float, positives: int, negatives: int, z: float = Z95)
     return end(0.0), end(1.0)
 
 
-def _errors(model: WorldJEPA, frames: Tensor, actions: Tensor) -> Tensor:
-    device = next(model.parameters()).device
-    states, actions, found = model.encode(frames.to(device)), actions.to(device), []
+def _errors(model: WorldJEPA, frames: Tensor, actions: Tensor, known: Tensor | None = None) -> Tensor:
+    device = device_of(model)
+    states, actions, found = encode(model, frames.to(device), known), actions.to(device), []
     for t in range(states.shape[1] - 1):
         first = max(0, t + 1 - model.history)
         past = actions[:, first:t] if t > first else None
-        foreseen = model.rollout(states[:, first : t + 1], actions[:, None, t : t + 1], past=past)[:, 0, 0]
-        found.append((foreseen - states[:, t + 1]).square().flatten(1).mean(1))
-    return torch.stack(found, 1)
+        found.append(model.rollout(states[:, first : t + 1], actions[:, None, t : t + 1], past=past)[:, 0, 0])
+    return _apart(model, torch.stack(found, 1), states[:, 1:])
+
+
+def _apart(model: WorldJEPA, one: Tensor, other: Tensor) -> Tensor:
+    """Squared distance `[N, T]` of latents `[N, T, *L]`, mean over them; without the robot's own state."""
+    seen = slice(-own_size(model) or None)
+    return (one - other)[..., seen].square().flatten(2).mean(2)
