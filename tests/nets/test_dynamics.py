@@ -48,6 +48,10 @@ PREDICTORS: dict[str, tuple[tuple[int, ...], Callable[..., Dynamics]]] = {
     ),
     "maps": ((WIDTH, *GRID), lambda **kw: Maps(channels=8).build(WIDTH, ACTIONS, GRID, **kw)),
     "conditioned": ((WIDTH,), lambda **kw: Conditioned.parse(SMALL).build(WIDTH, ACTIONS, **kw)),
+    "conditioned on one state": (
+        (WIDTH,),
+        lambda **kw: Conditioned.parse({**SMALL, "history": 1}).build(WIDTH, ACTIONS, **kw),
+    ),
     "conditioned on tokens": (
         (6, WIDTH),
         lambda **kw: Conditioned.parse(SMALL).build(WIDTH, ACTIONS, GRID, **kw),
@@ -82,7 +86,6 @@ PREDICTORS: dict[str, tuple[tuple[int, ...], Callable[..., Dynamics]]] = {
         lambda **kw: Branches([Conditioned.parse(SMALL).build(WIDTH, ACTIONS - 2, **kw) for _ in "ab"]),
     ),
 }
-WINDOWED = [name for name in PREDICTORS if "history" in name or "conditioned" in name or "causal" in name]
 all_predictors = pytest.mark.parametrize("name", PREDICTORS)
 
 
@@ -94,6 +97,9 @@ def build(name: str, **options: object) -> tuple[tuple[int, ...], Dynamics]:
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.4)
     return shape, net.eval()
+
+
+WINDOWED = [name for name in PREDICTORS if build(name)[1].history > 1]
 
 
 def draw(*shape: int, seed: int = 1) -> Tensor:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from openjepa.errors import UserError
-from openjepa.worlds import Policy, Random, RandomWalk, Scripted, World, make
+from openjepa.worlds import Policy, Random, RandomWalk, Scripted, WideWalk, World, make
 
 WORLDS = [make(name) for name in ("two-rooms", "maze", "cart-pole", "branch", "arm")] + [
     make("two-rooms", headings=6)
 ]
-POLICIES = [Random, RandomWalk, Scripted]
+POLICIES = [Random, RandomWalk, WideWalk, Scripted]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -61,6 +61,12 @@ def test_a_walk_has_the_published_steps_and_a_smooth_heading() -> None:
     turn = np.cos(np.diff(heading, axis=0))
     assert turn.mean() == pytest.approx(0.894, abs=0.01)  # I1(5) / I0(5), the von Mises mean cosine
     assert abs(np.cos(heading[0]).mean()) < 0.1
+
+
+def test_a_wide_walk_takes_steps_as_large_as_a_plan_may() -> None:
+    world = make("two-rooms")
+    length = np.linalg.norm(played(world, WideWalk(world, errands=0), 300, 60), axis=-1)
+    assert length.min() < 0.2 and length.max() == pytest.approx(2.45, abs=0.05)
 
 
 def test_a_walk_in_one_dimension_is_smooth_too() -> None:
