@@ -20,6 +20,7 @@ class Recording:
     frames: np.ndarray
     actions: np.ndarray
     info: dict[str, Any] = field(default_factory=dict)
+    state: Any = None
 
 
 def straight(steps: int, start: float = -0.9, heading: float = 1.0) -> Recording:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from openjepa.agent import Goal, Late, ShortTermMemory, live, relive
 from openjepa.agent.channel import Every
 from openjepa.agent.perception import as_goals
 from openjepa.embodied import Own
@@ -65,7 +66,7 @@ def test_imitation_learns_from_the_own_state_and_knows_goals_by_their_picture() 
     scores = model.hiding.own(torch.from_numpy(episode.state))
     torch.testing.assert_close(log.latents[:, 3, -2:], scores)
     alone = encode_clips(model, torch.from_numpy(episode.frames)[:, None])[:, 0]
-    torch.testing.assert_close(as_goals(model, log.latents), alone)
+    torch.testing.assert_close(as_goals(log.latents, model.own), alone)
 
 
 def test_who_imitates_or_is_remote_acts_by_the_own_state() -> None:
@@ -90,3 +91,16 @@ def test_a_probe_is_not_told_what_it_asks_for() -> None:
     samples = model.config.open(dots.episodes(), adapt=True)
     model.hiding.own = OTHERS
     assert {fit.row for fit in probe_state(model, samples, most=200).fits} >= {"model"}
+
+
+def test_relived_episodes_hold_the_own_state_and_their_goals_do_not() -> None:
+    model = embodied("dino-wm, told its own state")
+    episodes = [dots.episodes()[i] for i in range(3)]
+    lived = live(model, episodes)
+    told = torch.from_numpy(episodes[0].state[:: model.block])
+    torch.testing.assert_close(lived[0].states[:, 5, -2:], model.hiding.own(told))
+    for term in (Goal, Late):
+        memory = ShortTermMemory()
+        relive(memory, lived, torch.Generator().manual_seed(0), goals=2, term=term)
+        assert memory.goals is not None and not memory.goals[..., -2:].any()
+        assert (memory.costs == 0).sum() == 6  # where each of six ways arrives

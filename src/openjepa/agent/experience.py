@@ -1,7 +1,7 @@
 """Experience without acting: recorded episodes relived for the critic, plans rehearsed for the policy."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from openjepa.agent.cost import Goal, Reduce, Term
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.memory import ShortTermMemory
-from openjepa.agent.perception import Perception
+from openjepa.agent.perception import Perception, as_goals
 from openjepa.agent.planners import streams
 from openjepa.agent.protocols import Situation, WorldModel
 from openjepa.errors import UserError
@@ -39,6 +39,11 @@ class Recorded(Protocol):
         ...
 
     @property
+    def state(self) -> Any:
+        """`[K+1, P]`, physical variables; asked for by models alone that are told the robot's own state."""
+        ...
+
+    @property
     def info(self) -> Mapping[str, Any]: ...
 
 
@@ -50,11 +55,13 @@ class Lived:
         states: `[T+1, *L]`.
         actions: `[T, A']`, NaN where one was not recorded.
         danger: `[T+1]` bool, of `info["danger"]`; `None` where that says nothing.
+        own: how many numbers at the end of a state's last axis are the robot's own, which goals are known without.
     """
 
     states: Tensor
     actions: Tensor
     danger: Tensor | None
+    own: int = 0
 
 
 def live(model: WorldModel, episodes: Iterable[Recorded]) -> list[Lived]:
@@ -67,10 +74,16 @@ def live(model: WorldModel, episodes: Iterable[Recorded]) -> list[Lived]:
         seen = slice(0, steps * model.block + 1, model.block)
         frames = torch.from_numpy(np.ascontiguousarray(episode.frames[seen]))
         done = np.asarray(episode.actions[: steps * model.block], np.float32).reshape(steps, -1)
-        states = torch.cat([perception.look(part) for part in frames.split(ENCODED)])
+        known = np.asarray(episode.state)[seen] if perception.own else None
+        states = torch.cat(
+            [
+                perception.look(part, None if known is None else known[start : start + ENCODED])
+                for start, part in zip(range(0, len(frames), ENCODED), frames.split(ENCODED), strict=True)
+            ]
+        )
         danger = episode.info.get("danger")
         told = None if danger is None else torch.from_numpy(np.asarray(danger, bool)[seen])
-        found.append(Lived(states, torch.from_numpy(done).to(states), told))
+        found.append(Lived(states, torch.from_numpy(done).to(states), told, perception.own))
     return found
 
 
@@ -83,12 +96,15 @@ class Late:
 
     goal: Tensor
     reduce: Reduce = "sum"
+    own: int = 0
+    """As `cost.Goal`'s."""
 
     def __call__(self, states: Tensor, actions: Tensor | None = None) -> Tensor:
-        return (states != self.goal[:, None, None]).flatten(3).any(3).float()
+        seen = slice(-self.own or None)
+        return (states != self.goal[:, None, None])[..., seen].flatten(3).any(3).float()
 
     def take(self, rows: Tensor) -> "Late":
-        return Late(self.goal[rows], self.reduce)
+        return replace(self, goal=self.goal[rows])
 
 
 def relive(
@@ -97,7 +113,7 @@ def relive(
     generator: torch.Generator,
     *,
     goals: int = 4,
-    term: Callable[[Tensor], Term] = Goal,
+    term: Callable[..., Term] = Goal,
 ) -> None:
     """Write episodes into a memory in hindsight: each as if it had been on its way to states that it came to.
 
@@ -107,7 +123,7 @@ def relive(
 
     Args:
         goals: for each episode, drawn uniformly from all states but the first.
-        term: from goals `[N, *L]` to the intrinsic cost that is remembered: `Goal`, `Late`.
+        term: from goals `[N, *L]` and `own` to the intrinsic cost that is remembered: `Goal`, `Late`.
 
     Raises:
         UserError: no episode, or more than the memory holds.
@@ -128,18 +144,18 @@ def relive(
 
 
 def _write(
-    memory: ShortTermMemory, ways: list[tuple[Lived, int]], first: int, term: Callable[[Tensor], Term]
+    memory: ShortTermMemory, ways: list[tuple[Lived, int]], first: int, term: Callable[..., Term]
 ) -> None:
     """In step with one another; numbered downwards from `first`, since an agent counts its own episodes upwards."""
     for t in range(max(end for _, end in ways) + 1):
         running = [(first - i, one, end) for i, (one, end) in enumerate(ways) if end >= t]
         states = torch.stack([one.states[t] for _, one, _ in running])
-        goals = torch.stack([one.states[end] for _, one, end in running])
+        goals = torch.stack([as_goals(one.states[end], one.own) for _, one, end in running])
         actions = [
             one.actions[t] if end > t else one.actions.new_full(one.actions.shape[1:], torch.nan)
             for _, one, end in running
         ]
-        costs = term(goals)(states[:, None, None])[:, 0, 0]
+        costs = term(goals, own=running[0][1].own)(states[:, None, None])[:, 0, 0]
         memory.write([number for number, _, _ in running], states, costs, torch.stack(actions), goals)
         memory.end([number for number, _, end in running if end == t], over=True)
 

@@ -90,9 +90,8 @@ def encode(
     return cast("EmbodiedJEPA", model).encode(frames, past, known)
 
 
-def as_goals(model: WorldModel, states: Tensor) -> Tensor:
+def as_goals(states: Tensor, own: int) -> Tensor:
     """Latents `[..., *L]` as those of goals are, known by their picture alone: without the robot's own state."""
-    own = own_size(model)
     if not own:
         return states
     return torch.cat([states[..., :-own], torch.zeros_like(states[..., -own:])], -1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from openjepa.agent import Policy
 from openjepa.agent.actor import space_of
 from openjepa.agent.heads import descend
-from openjepa.agent.perception import as_goals, encode
+from openjepa.agent.perception import as_goals, encode, own_size
 from openjepa.agent.semantic import Log
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
@@ -125,13 +125,14 @@ def clone(
     )
     policy = new_policy(model, tuple(states.shape[1:]), settings, seed, goal=True).to(states.device)
     policy.head.standardise(states)
+    own = own_size(model)
     generator = torch.Generator().manual_seed(seed)
 
     def loss() -> Tensor:
         pick = torch.randint(len(row), (settings.batch,), generator=generator)
         ahead = torch.rand(settings.batch, generator=generator) * (end[pick] - row[pick])
         goal = row[pick] + 1 + ahead.long()  # uniform over what followed
-        given = policy(states[row[pick]], as_goals(model, states[goal.clamp(max=end[pick])]))
+        given = policy(states[row[pick]], as_goals(states[goal.clamp(max=end[pick])], own))
         return policy.distance(done[pick], given)
 
     descend(policy, loss, updates=settings.updates, lr=settings.lr)
