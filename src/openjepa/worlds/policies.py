@@ -7,7 +7,7 @@ whose `factors` are not the very object of the call before, as after every `Worl
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -107,22 +107,50 @@ class RandomWalk(Policy):
         space, n = self.world.actions, len(self.heading)
         if isinstance(space, int):
             return np.round(self.heading[:, 0] / (2 * np.pi) * space).astype(np.int64) % space
-        length = rng.normal(self.mean, self.spread, n)
-        while (bad := (length < self.least) | (length > self.most)).any():
-            length[bad] = rng.normal(self.mean, self.spread, bad.sum())
+        length = self.lengths(n, rng)
         ways = np.stack([np.cos(self.heading), np.sin(self.heading)], -1).reshape(n, -1)[:, : space.size]
         middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
         return space.clip(middle + length[:, None] * ways * half)
 
+    def lengths(self, n: int, rng: Generator) -> NDArray:
+        """Of the next steps, `[n]`, as shares of the largest action."""
+        length = rng.normal(self.mean, self.spread, n)
+        while (bad := (length < self.least) | (length > self.most)).any():
+            length[bad] = rng.normal(self.mean, self.spread, bad.sum())
+        return length
+
 
 class WideWalk(RandomWalk):
-    """A random walk of all step lengths that the world allows.
+    """Walks in legs, each at a speed and in a direction of its own, up to the largest action.
 
-    The published walk's steps are at most 0.73 of the largest, so that a planner, which is free to take the largest all
-    the way, asks a model that has learned from it for what it never saw.
+    The published walk turns within a few steps and takes at most 0.73 of the largest, so that a planner, which is free
+    to go straight at full speed, asks a model that has learned from it for what it never saw.
     """
 
-    mean, spread, least, most = 0.6, 0.4, 0.0, 1.0
+    leg: ClassVar[int] = 15
+    """Mean steps of a leg."""
+
+    def __init__(
+        self, world: World, errands: float = 0.35, concentration: float = 20.0, **options: Any
+    ) -> None:
+        super().__init__(world, errands, concentration, **options)
+
+    def begin(self, state: State, rng: Generator) -> None:
+        super().begin(state, rng)
+        self.speed = self._speeds(len(state), rng)
+
+    def act(self, state: State, rng: Generator) -> NDArray:
+        new = rng.random(len(state)) < 1 / self.leg
+        self.speed = np.where(new, self._speeds(len(state), rng), self.speed)
+        heading = rng.uniform(-np.pi, np.pi, self.heading.shape)
+        self.heading = np.where(new[:, None], heading, self.heading)
+        return super().act(state, rng)
+
+    def lengths(self, n: int, rng: Generator) -> NDArray:
+        return self.speed * rng.uniform(0.8, 1.2, n)
+
+    def _speeds(self, n: int, rng: Generator) -> NDArray:
+        return rng.uniform(0, np.sqrt(2), n)  # a box's corner is that far from its middle
 
 
 class Scripted(Policy):
