@@ -167,14 +167,14 @@ def test_a_cloned_policy_acts_in_whole_blocks(runs: list[str]) -> None:
 def test_blocks_of_actions_and_discrete_ones_are_played_and_judged(
     recipe: str, headings: int, planner: str, tmp_path: Path
 ) -> None:
-    world = make("two-rooms", size=16, headings=headings)
+    world = make("two-rooms", size=32, headings=headings)  # the model sees half of that
     collect(world, "random-walk", 12, 0, tmp_path / "episodes", steps=8)
     options = dots.options(recipe, train__steps=2)
     openjepa.train(recipe, data=str(tmp_path / "episodes"), out=tmp_path / "run", options=options)
     run = str(tmp_path / "run")
     changes = SMALL | {"planner": planner, "planner.horizon": "1"}
     protocol = protocol_for([run], changes=changes)
-    assert protocol.options["headings"] == headings
+    assert protocol.options["headings"] == headings and protocol.options["size"] == 16
     assert ("oracle" in protocol.baselines) == (headings == 0)
     result = evaluate(protocol)
     assert all(not outcome.error and outcome.steps == 4 for outcome in result.row().outcomes)

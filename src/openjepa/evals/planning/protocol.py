@@ -214,7 +214,7 @@ def for_runs(kind: type[E], runs: Sequence[str], env: str | None, changes: Mappi
 
 def _of_runs(runs: Sequence[str], env: str | None = None) -> dict[str, Any]:
     """What some runs say of an `Evaluation`: models, and the world of the first one's episodes, unless another is
-    named.
+    named; drawn in the size that the first one sees.
 
     Raises:
         UserError: no run, not a world model, no world to be told from its data.
@@ -231,10 +231,10 @@ def _of_runs(runs: Sequence[str], env: str | None = None) -> dict[str, Any]:
         raise UserError(
             f"{runs[0]} does not say in which world its episodes were recorded: name it with --env"
         )
-    found = {"models": models, "env": env}
+    found, size = {"models": models, "env": env}, {"size": loaded[0].signal.size}
     if env != about.get("world"):
-        return found | {"options": {"size": loaded[0].signal.size}}
-    return found | {"options": about["options"], "difficulty": about.get("difficulty", {})}
+        return found | {"options": size}
+    return found | {"options": {**about["options"], **size}, "difficulty": about.get("difficulty", {})}
 
 
 def load_world_model(run: str | Path) -> WorldJEPA:
