@@ -123,14 +123,14 @@ class RandomWalk(Policy):
 class WideWalk(RandomWalk):
     """Walks in legs, each at a speed of its own up to the largest action: straight on, or an errand.
 
-    The published walk turns within a few steps, takes at most 0.73 of the largest and seldom passes a door. A planner is
-    free to go straight through one at full speed: a model that has learned from this walk has seen it.
+    The published walk turns within a few steps, takes at most 0.73 of the largest and seldom passes a door. A planner
+    is free to go straight through one at full speed: a model that has learned from this walk has seen it.
 
     Args:
         errands: share of legs with an errand.
     """
 
-    leg: ClassVar[int] = 15
+    leg: ClassVar[int] = 30
     """Mean steps of a leg, unless its errand is done before."""
 
     def __init__(
