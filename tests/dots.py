@@ -40,7 +40,16 @@ PLAN = {
 }
 """A protocol of seconds, as on the command line."""
 OF_RECIPE = {
-    "pldm": {"hiding.frames": 5, "hiding.rollout": 3, "terms.inverse_hidden": 16, "terms.motion": 0.1},
+    "pldm": {
+        "signal.block": 1,
+        "hiding.frames": 5,
+        "hiding.forced": False,
+        "hiding.rollout": 3,
+        "encoder.patch": 1,
+        "predictor": "gru",
+        "terms.inverse_hidden": 16,
+        "terms.motion": 0.1,
+    },
     "lewm": {
         "signal.block": 2,
         "head.hidden": 16,

@@ -36,6 +36,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--collect", type=int, default=0, help="episodes to train on, if not the point's own")
     parser.add_argument("--recipes", nargs="+", default=[], help="if not the point's own")
     parser.add_argument("--planners", nargs="+", default=[], help="if not the point's own")
+    parser.add_argument(
+        "--no-ablations", dest="ablations", action="store_false", help="two-rooms without them"
+    )
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--set", nargs="+", default=[], metavar="OPTION=VALUE", help="as in openjepa train")
     parser.add_argument("--plan", nargs="+", default=[], metavar="OPTION=VALUE", help="as in openjepa plan")
@@ -64,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         collect=args.collect,
         recipes=tuple(args.recipes),
         planners=tuple(args.planners),
+        ablations=args.ablations,
         preset=args.preset,
         train=dict(item.split("=", 1) for item in args.set),
         plan=dict(item.split("=", 1) for item in args.plan),

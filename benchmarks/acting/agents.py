@@ -19,7 +19,9 @@ from openjepa.evals.planning.play import Player, problems
 from openjepa.evals.planning.players import Planned
 
 RECIPE = "pldm"
-HAZARDS = Data("two-rooms", {"vary": ["wall", "door", "hazard"]}, steps=90)
+HAZARDS = Data(
+    "two-rooms", {"size": 32, "vary": ["wall", "door", "hazard"]}, "wide-walk", episodes=4000, steps=100
+)
 BASELINES = ["random", "cloning", "expert", "oracle"]
 LEARNING = Learning()
 

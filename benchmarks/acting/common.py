@@ -29,6 +29,8 @@ class Settings:
     """Episodes to train on."""
     recipes: tuple[str, ...] = ()
     planners: tuple[str, ...] = ()
+    ablations: bool = True
+    """Whether point 1 plays its ablations too."""
     preset: str = "tiny"
     train: Mapping[str, str] = field(default_factory=dict)
     """Options on top of the point's own, as in `openjepa train`."""

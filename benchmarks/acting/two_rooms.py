@@ -10,15 +10,22 @@ from typing import Any
 from benchmarks.acting import common
 from benchmarks.acting.common import Data, Settings, percent, table
 
-DATA = Data("two-rooms")
+DATA = Data("two-rooms", {"size": 32}, "wide-walk", episodes=4000, steps=100)
 RECIPES, PLANNERS = ("pldm", "lewm"), ("cem", "mppi")
 TRAIN: Mapping[str, Mapping[str, Any]] = {"pldm": {}, "lewm": {}}
 """Options of training, by recipe."""
 PLAN: Mapping[str, Mapping[str, Any]] = {
-    "pldm": {"planner__horizon": 32},
-    "lewm": {"cost__reduce": "last"},
+    recipe: {
+        "planner__horizon": 18,
+        "planner__execute": 4,
+        "planner__samples": 96,
+        "planner__iterations": 5,
+        "planner__elites": 12,
+        "planner__sigma": 1.0,
+    }
+    for recipe in RECIPES
 }
-"""Of planning."""
+"""Of planning: 90 actions ahead, as EB-JEPA; a new plan every 20."""
 ABLATIONS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "no inverse dynamics": ({"terms.inverse": 0}, {}),
     "no variance": ({"guard.std": 0}, {}),
@@ -45,7 +52,7 @@ def measure(settings: Settings) -> dict[str, Any]:
             cloning = ["cloning"] if planner == planners[0] else []
             baselines = ["random", *cloning, "expert", "oracle"] if not runs else cloning
             add(f"{recipe}, {planner}", recipe, planner, {}, {}, baselines)
-    for name, (train, plan) in ABLATIONS.items():
+    for name, (train, plan) in (ABLATIONS if settings.ablations else {}).items():
         add(f"{recipes[0]}, {planners[0]}, {name}", recipes[0], planners[0], train, plan, [])
     methods = {}
     for name, result in common.played(settings, protocols).items():

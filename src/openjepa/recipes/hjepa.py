@@ -79,7 +79,11 @@ class HJEPA(WorldRecipe):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "diverse-maze": {},
         "tiny": {
-            **pldm.PLDM.presets["tiny"],
+            **pldm.EB_JEPA,
+            "hiding": {"frames": 9, "rollout": 8},
+            "encoder": {"kind": "conv", "channels": [8, 16, 32], "blocks": 1, "width": 128},
+            "guard": {"kind": "vicreg", "std": 16.0, "covariance": 8 / 127},
+            "train": {**pldm.EB_JEPA["train"], "steps": 800, "batch_size": 64, "precision": "fp32"},
             "level2": {
                 "span": 8,
                 "steps": 8,
