@@ -30,6 +30,7 @@ PLAN = {
     "cloning.updates": "2",
     "cloning.hidden": "8",
     "budget": "3",
+    "planner.execute": "1",
 }
 
 BESIDE = ["random policy", "behaviour cloning", "expert", "oracle planner"]
