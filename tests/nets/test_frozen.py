@@ -84,7 +84,7 @@ def test_nothing_in_it_is_trained(source: Path) -> None:
     tokens = net(view(torch.rand(2, 1, 16, 16).requires_grad_()))
     assert not tokens.requires_grad
     assert tokens.mean(-1).abs().max() < 1e-5 and (tokens.var(-1, correction=0) - 1).abs().max() < 1e-3
-    torch.testing.assert_close(net.finish(3 * tokens), tokens, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(net.finish(3 * tokens), tokens, rtol=1e-3, atol=1e-3)
 
 
 def test_sources_that_are_none_are_named(source: Path, tmp_path: Path) -> None:
