@@ -18,7 +18,10 @@ class Terms(Config):
     """Of the mean squared error in telling the action from two consecutive states, in z-scores: what the agent controls
     is kept. Without it slow features win that need no action (EB-JEPA: 1 % success in place of 97 %)."""
     inverse_hidden: int = Field(256, ge=1)
-    """Width of its two hidden layers."""
+    """Width of its hidden layers."""
+    inverse_layers: int = Field(2, ge=0)
+    """Hidden layers (EB-JEPA and PLDM: 2). With none what the agent moves must lie in the states linearly, and a
+    predictor has little to do but where something is in the way."""
     motion: float = Field(0.0, ge=0)
     """Of a hinge at 1 on the standard deviation over time of each feature in each window, from the second frame on
     (PLDM's `std_t`)."""
@@ -39,7 +42,9 @@ class TermsOf(nn.Module):
     def __init__(self, config: Terms, shape: tuple[int, ...], told: int) -> None:
         super().__init__()
         self.config = config
-        self.inverse = Inverse(shape, config.inverse_hidden, told) if config.inverse else None
+        self.inverse = (
+            Inverse(shape, config.inverse_hidden, config.inverse_layers, told) if config.inverse else None
+        )
 
     def forward(self, states: Tensor, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         config, terms = self.config, {}

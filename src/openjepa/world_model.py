@@ -133,6 +133,11 @@ class WorldJEPA(JEPA):
         return self.signal.block
 
     @property
+    def held(self) -> bool:
+        """Whether plans are to repeat one action through a block, since the model is told the mean alone."""
+        return self.signal.told == "mean"
+
+    @property
     def history(self) -> int:
         """The most frames that a prediction looks back on."""
         return cast(Dynamics, self.predictor).history + self.signal.stack - 1

@@ -46,6 +46,16 @@ def test_squares_become_channels() -> None:
         encoder(patch=4)
 
 
+def test_a_strided_stack_is_a_convolution_and_a_relu() -> None:
+    net = encoder(halve="stride", blocks=0, output="map", norm=False)
+    assert net.grid == (5, 4)
+    frames = torch.rand(5, 3, 20, 14)
+    x = frames
+    for stack in net.stacks:
+        x = F.conv2d(x, stack.conv.weight, stack.conv.bias, stride=2, padding=1).relu()
+    torch.testing.assert_close(net(frames), net.leave(x))
+
+
 def test_without_a_norm_nothing_is_normalised() -> None:
     assert encoder(norm=False)(torch.rand(5, 3, 20, 14)).mean(1).abs().max() > 1e-3
 
@@ -115,9 +125,23 @@ def test_maps_predict_a_change() -> None:
     assert torch.equal(net(state, torch.randn(2, 3, 2)), state)
 
 
-def test_the_inverse_model_reads_both_states_of_any_shape() -> None:
+def test_an_action_scales_and_shifts_every_hidden_layer() -> None:
     torch.manual_seed(0)
-    net = Inverse((2, 3), 16, 4)
+    net = MLP(hidden=(16, 12), steer="film").build(4, 2)
+    state, action = torch.randn(5, 4), torch.randn(5, 2)
+    steer, x = net.mlp.steer(action), state
+    for layer, gain, shift in zip(
+        net.mlp.layers, (steer[:, :16], steer[:, 16:28]), (steer[:, 28:44], steer[:, 44:]), strict=False
+    ):
+        x = F.relu(layer(x) * (1 + gain) + shift)
+    torch.testing.assert_close(net.step(state, action), net.mlp.layers[-1](x))
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_the_inverse_model_reads_both_states_of_any_shape(layers: int) -> None:
+    torch.manual_seed(0)
+    net = Inverse((2, 3), 16, layers, 4)
+    assert sum(isinstance(layer, nn.Linear) for layer in net.mlp) == layers + 1
     s, s_next = torch.randn(5, 7, 2, 3), torch.randn(5, 7, 2, 3)
     assert net(s, s_next).shape == (5, 7, 4)
     assert not torch.allclose(net(s, s_next), net(s_next, s), atol=1e-3)

@@ -46,6 +46,10 @@ PREDICTORS: dict[str, tuple[tuple[int, ...], Callable[..., Dynamics]]] = {
         (WIDTH,),
         lambda **kw: MLP(hidden=(16, 16), residual=True).build(WIDTH, ACTIONS, **kw),
     ),
+    "mlp that the action steers": (
+        (WIDTH,),
+        lambda **kw: MLP(hidden=(16,), steer="film").build(WIDTH, ACTIONS, **kw),
+    ),
     "maps": ((WIDTH, *GRID), lambda **kw: Maps(channels=8).build(WIDTH, ACTIONS, GRID, **kw)),
     "conditioned": ((WIDTH,), lambda **kw: Conditioned.parse(SMALL).build(WIDTH, ACTIONS, **kw)),
     "conditioned on one state": (

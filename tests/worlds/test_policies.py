@@ -72,6 +72,49 @@ def test_a_wide_walk_goes_straight_at_full_speed_as_a_plan_may() -> None:
     assert five.min() < 0.5 and five.max() > 14 > 9 > np.linalg.norm(published, axis=-1).max()
 
 
+def test_a_wide_walk_runs_into_walls_and_passes_doors_more_often_than_the_published_one() -> None:
+    world = make("two-rooms")
+
+    def events(policy: Policy) -> tuple[float, float]:
+        """Shares of steps that the wall between the rooms cut short, and that led to the other room."""
+        generator = rng()
+        state = world.reset(200, generator)
+        stopped = passed = 0
+        for _ in range(100):
+            action = policy(state, generator)
+            following = world.step(state, action, generator)
+            moved = following.values - state.values
+            cut = np.abs(moved - action).max(1) > 0.1
+            there = np.abs(following.values[:, 0] - state.factors["wall"]) < 1.1
+            stopped += int((cut & there & (np.abs(moved).max(1) > 0.1)).sum())
+            sides = [one.values[:, 0] > state.factors["wall"] for one in (state, following)]
+            passed += int((sides[0] != sides[1]).sum())
+            state = following
+        return stopped / 20_000, passed / 20_000
+
+    wide, published = events(WideWalk(world)), events(RandomWalk(world))
+    assert wide[0] > 1.5 * published[0] and wide[1] > 2 * published[1]
+    assert events(WideWalk(world, blind=1.0))[0] > events(WideWalk(world, blind=0.0))[0]
+
+
+def test_who_is_stopped_on_a_wide_walk_soon_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make("two-rooms")
+
+    def still() -> float:
+        """Share of steps that lead nowhere."""
+        policy, generator = WideWalk(world, errands=0), rng()
+        state, count = world.reset(300, generator), 0
+        for _ in range(100):
+            following = world.step(state, policy(state, generator), generator)
+            count += int((np.abs(following.values - state.values).max(1) < 0.01).sum())
+            state = following
+        return count / 30_000
+
+    soon = still()
+    monkeypatch.setattr(WideWalk, "patience", 1000)
+    assert soon < 0.25 < 0.4 < still()
+
+
 def test_a_walk_in_one_dimension_is_smooth_too() -> None:
     world = make("cart-pole")
     force = played(world, RandomWalk(world, errands=0), 200, 40)[..., 0]

@@ -17,7 +17,7 @@ from openjepa.agent.protocols import Situation, WorldModel
 
 def space_of(model: WorldModel) -> Space:
     """The space of one model action, `A' = block * A`."""
-    return as_space(model.actions, model.block, device_of(model))
+    return as_space(model.actions, model.block, device_of(model), getattr(model, "held", False))
 
 
 class Mode2:

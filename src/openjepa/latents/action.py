@@ -43,7 +43,7 @@ class LatentActions(Latent):
     def __init__(self, config: LatentAction, shape: tuple[int, ...]) -> None:
         super().__init__(shape, config.width, config.width)
         self.limit = config.capacity.build(config.width)
-        self.inverse = Inverse(shape, config.hidden, self.limit.inputs)
+        self.inverse = Inverse(shape, config.hidden, 2, self.limit.inputs)
 
     @property
     def finite(self) -> bool:

@@ -16,7 +16,9 @@ from openjepa.parallel import BatchNorm
 class Conv(Choice):
     """Impala's residual network (arXiv:1802.01561) as EB-JEPA and PLDM have it, to one vector or one map a frame.
 
-    Each stack is a convolution, a max pool that halves the map, and residual blocks.
+    Each stack is a convolution, a max pool that halves the map, and residual blocks. With `halve stride` and no blocks
+    it is a plain network of strided convolutions, which tells better where small things are in the time of a short
+    training.
     """
 
     kind: Literal["conv"] = "conv"
@@ -26,6 +28,8 @@ class Conv(Choice):
     """Of each stack."""
     blocks: int = Field(2, ge=0)
     """Residual blocks a stack."""
+    halve: Literal["pool", "stride"] = "pool"
+    """`pool`: as published; `stride`: the convolution itself takes every second place, and ReLU follows it."""
     batch_norm: bool = False
     """Whether batch norm follows every convolution, and the vector's linear layer (TS-JEPA for remote control)."""
     width: int = Field(512, ge=1)
@@ -63,7 +67,10 @@ class ConvEncoder(nn.Module):
             )
         self.fold, given = nn.PixelUnshuffle(patch), channels * patch**2
         self.stacks = nn.Sequential(
-            *(Stack(a, b, config.blocks, config.batch_norm) for a, b in pairwise([given, *config.channels]))
+            *(
+                Stack(a, b, config.blocks, config.batch_norm, strided=config.halve == "stride")
+                for a, b in pairwise([given, *config.channels])
+            )
         )
         grid: Grid = (height // patch, width // patch)
         for _ in config.channels:
@@ -87,24 +94,24 @@ class ConvEncoder(nn.Module):
         return self.norm(self.leave(self.stacks(x))).unflatten(0, frames.shape[:-3])
 
 
-def convolution(given: int, channels: int, batch_norm: bool) -> nn.Module:
-    """Of 3 x 3 pixels, `[N, C, H, W]` to `[N, channels, H, W]`."""
+def convolution(given: int, channels: int, batch_norm: bool, stride: int = 1) -> nn.Module:
+    """Of 3 x 3 pixels, `[N, C, H, W]` to `[N, channels, ceil(H / stride), ceil(W / stride)]`."""
     if not batch_norm:
-        return nn.Conv2d(given, channels, 3, padding=1)
-    return nn.Sequential(nn.Conv2d(given, channels, 3, padding=1, bias=False), BatchNorm(channels))
+        return nn.Conv2d(given, channels, 3, stride, padding=1)
+    return nn.Sequential(nn.Conv2d(given, channels, 3, stride, padding=1, bias=False), BatchNorm(channels))
 
 
 class Stack(nn.Module):
     """`[N, C, H, W]` to `[N, channels, ceil(H / 2), ceil(W / 2)]`."""
 
-    def __init__(self, given: int, channels: int, blocks: int, batch_norm: bool) -> None:
+    def __init__(self, given: int, channels: int, blocks: int, batch_norm: bool, strided: bool) -> None:
         super().__init__()
-        self.conv = convolution(given, channels, batch_norm)
-        self.pool = nn.MaxPool2d(3, 2, padding=1)
+        self.conv = convolution(given, channels, batch_norm, stride=2 if strided else 1)
+        self.after = nn.ReLU() if strided else nn.MaxPool2d(3, 2, padding=1)
         self.blocks = nn.Sequential(*(Residual(channels, batch_norm) for _ in range(blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(self.pool(self.conv(x)))
+        return self.blocks(self.after(self.conv(x)))
 
 
 class Residual(nn.Module):

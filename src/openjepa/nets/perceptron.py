@@ -19,12 +19,16 @@ def perceptron(sizes: list[int]) -> nn.Sequential:
 
 
 class MLP(Choice):
-    """State and action side by side through an MLP (TS-JEPA for remote control: one hidden layer of 1024)."""
+    """State and action through an MLP (TS-JEPA for remote control: side by side, one hidden layer of 1024)."""
 
     kind: Literal["mlp"] = "mlp"
     hidden: tuple[int, ...] = (1024,)
     residual: bool = False
     """Whether it predicts the change of the state."""
+    steer: Literal["beside", "film"] = "beside"
+    """How it is told the action: beside the state, or by scale and shift of what every hidden layer has of the state
+    (FiLM, arXiv:1709.07871). What an obstacle does is a product of where one is and where one goes: with `film` it is
+    learned in a fraction of the steps."""
     actions: ActionEncoder = RawActions()
 
     def build(
@@ -42,23 +46,55 @@ class MLPDynamics(Markov):
         super().__init__((width,), actions, head)
         self.residual = config.residual
         self.actions = config.actions.build(actions, width)
-        self.mlp = perceptron([width + config.actions.out(actions, width), *config.hidden, width])
+        told = config.actions.out(actions, width)
+        film = config.steer == "film"
+        self.mlp = (
+            FiLM(width, told, config.hidden, width)
+            if film
+            else perceptron([width + told, *config.hidden, width])
+        )
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
-        change = self.mlp(torch.cat([state, self.actions(action)], -1))
+        told = self.actions(action)
+        change = (
+            self.mlp(state, told) if isinstance(self.mlp, FiLM) else self.mlp(torch.cat([state, told], -1))
+        )
         return state + change if self.residual else change
+
+
+class FiLM(nn.Module):
+    """`[N, D]` through linear layers with ReLU; before each ReLU `[N, C]` scales and shifts, at first by 1 and 0 and a
+    little noise."""
+
+    STEERING = 64
+
+    def __init__(self, width: int, told: int, hidden: tuple[int, ...], out: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([width, *hidden, out]))
+        self.steer = nn.Sequential(
+            nn.Linear(told, self.STEERING), nn.SiLU(), nn.Linear(self.STEERING, 2 * sum(hidden))
+        )
+
+    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+        scale, shift = (side.split(self.hidden, -1) for side in self.steer(told).chunk(2, -1))
+        *inner, last = self.layers
+        for layer, gain, offset in zip(inner, scale, shift, strict=True):
+            x = torch.addcmul(offset, layer(x), 1 + gain).relu()
+        return last(x)
 
 
 class Inverse(nn.Module):
     """What happened between two states of `size` numbers: `[..., *L]` twice gives `[..., out]`.
 
-    Two hidden layers, as EB-JEPA's and PLDM's inverse dynamics model.
+    Args:
+        hidden, layers: width and number of hidden layers (EB-JEPA and PLDM: two).
     """
 
-    def __init__(self, shape: tuple[int, ...], hidden: int, out: int) -> None:
+    def __init__(self, shape: tuple[int, ...], hidden: int, layers: int, out: int) -> None:
         super().__init__()
         self.axes, size = len(shape), torch.Size(shape).numel()
-        self.mlp = perceptron([2 * size, hidden, hidden, out])
+        self.mlp = perceptron([2 * size, *[hidden] * layers, out])
 
     def forward(self, state: Tensor, following: Tensor) -> Tensor:
         return self.mlp(torch.cat([state.flatten(-self.axes), following.flatten(-self.axes)], -1))

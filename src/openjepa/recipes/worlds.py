@@ -193,7 +193,7 @@ class EpisodeWindows:
 
     def fit(self, signal: FrameSignal) -> FrameSignal:
         """The signal with the frames' shape and the statistics of the actions that are trained on."""
-        kept: dict[str, Any] = {"stack": signal.stack}
+        kept: dict[str, Any] = {"stack": signal.stack, "told": signal.told}
         if signal.channels == self.windows.frame[0]:
             kept |= {"mean": signal.mean, "std": signal.std}
         return self.windows.signal(**self.trained.action_scale(), **kept)

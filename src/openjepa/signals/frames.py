@@ -60,6 +60,9 @@ class FrameSignal(Choice):
     """A: numbers in one action of the environment, or how many discrete actions there are."""
     block: int = Field(1, ge=1)
     """Environment steps, and so actions, in one step of the model."""
+    told: Literal["each", "mean"] = "each"
+    """What the model is told of a block's actions: each of them (LeWM), or their mean, for plans that repeat one action
+    through a block (PLDM's action repeat)."""
     stack: int = Field(1, ge=1)
     """Frames that one state is of, as more channels: the newest, and those before it, a step of the model apart. 2
     where one picture does not show what moves (TS-JEPA for remote control)."""
@@ -99,8 +102,8 @@ class FrameSignal(Choice):
 
     @property
     def action_width(self) -> int:
-        """Numbers in one action of the model, `block * A`."""
-        return self.block * self.action_dim
+        """Numbers that the model is told of a step: `block * A`, or A where it is told their mean."""
+        return self.action_dim * (self.block if self.told == "each" else 1)
 
     def stacked(self, frames: Tensor) -> Tensor:
         """Each of `[B, T, C, H, W]` with those before it, `[B, T, stack, C, H, W]`, the newest last.
@@ -126,29 +129,20 @@ class FrameSignal(Choice):
         return frames.float().mul_(1 / (top * std)).sub_(mean / std) if top > 1 else (frames - mean) / std
 
     def normalise_actions(self, actions: Tensor) -> Tensor:
-        """z-scores of `[..., block * A]`.
+        """z-scores of `[..., block * A]`, `[..., action_width]`.
 
         Raises:
             UserError: actions of another width.
         """
-        mean, std = self._action_scale(actions)
-        return (actions.float() - mean) / std
-
-    def restore_actions(self, scores: Tensor) -> Tensor:
-        """The inverse: actions in the environment's units."""
-        mean, std = self._action_scale(scores)
-        return scores * std + mean
-
-    def _action_scale(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        if actions.shape[-1] != self.action_width:
+        width = self.block * self.action_dim
+        if actions.shape[-1] != width:
             raise UserError(
                 f"actions of width {actions.shape[-1]} do not fit: a step is {self.block} actions of "
-                f"{self.action_dim} numbers, {self.action_width} in all"
+                f"{self.action_dim} numbers, {width} in all"
             )
-        mean, std = (
-            _column(v, actions.device).expand(self.action_dim) for v in (self.action_mean, self.action_std)
-        )
-        return mean.repeat(self.block), std.repeat(self.block)
+        mean, std = (_column(values, actions.device) for values in (self.action_mean, self.action_std))
+        scores = (actions.float().unflatten(-1, (self.block, self.action_dim)) - mean) / std
+        return scores.mean(-2) if self.told == "mean" else scores.flatten(-2)
 
 
 def z_score(actions: ArrayLike) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from openjepa.errors import UserError
 from openjepa.worlds.base import World
+from openjepa.worlds.planar import Planar
 from openjepa.worlds.state import State
 
 
@@ -121,33 +122,45 @@ class RandomWalk(Policy):
 
 
 class WideWalk(RandomWalk):
-    """Walks in legs, each at a speed of its own up to the largest action: straight on, or an errand.
+    """Walks in legs, each at a speed of its own up to the largest action: an errand, a blind errand, or straight on.
 
-    The published walk turns within a few steps, takes at most 0.73 of the largest and seldom passes a door. A planner
-    is free to go straight through one at full speed: a model that has learned from this walk has seen it.
+    The published walk turns within a few steps, takes at most 0.73 of the largest action and seldom passes a door or
+    runs into a wall. A planner is free to go straight at either, at full speed: a model that has learned from this walk
+    has seen what comes of it. A blind errand goes as the crow flies, so walls stop it; who is stopped soon gives up.
 
     Args:
         errands: share of legs with an errand.
+        blind: share of errands that are blind; where the world does not know what straight is, they are straight on.
     """
 
     leg: ClassVar[int] = 30
     """Mean steps of a leg, unless its errand is done before."""
+    patience: ClassVar[int] = 3
+    """Mean steps of going on where nothing moves."""
+    still: ClassVar[float] = 0.01
+    """What moves less than this in a step does not move, units."""
 
     def __init__(
         self,
         world: World,
-        errands: float = 0.6,
+        errands: float = 0.7,
         concentration: float = 20.0,
         difficulty: Mapping[str, Any] | None = None,
+        blind: float = 0.5,
     ) -> None:
         super().__init__(world, errands, concentration, difficulty)
+        self.blind = blind
 
     def begin(self, state: State, rng: Generator) -> None:
         super().begin(state, rng)
         self.speed = self._speeds(len(state), rng)
+        self.crow = self._crows(len(state), rng)
+        self.before = np.full_like(state.values, np.nan)
 
     def act(self, state: State, rng: Generator) -> NDArray:
-        ends = rng.random(len(state)) < 1 / self.leg
+        stuck = np.abs(state.values - self.before).max(1) < self.still
+        ends = rng.random(len(state)) < np.where(stuck, 1 / self.patience, 1 / self.leg)
+        self.before = state.values.copy()
         if self.errands:
             ends |= self.errand & self.world.solved(state, self.goal)
         new = np.flatnonzero(ends)
@@ -156,14 +169,25 @@ class WideWalk(RandomWalk):
             self.heading[new] = rng.uniform(-np.pi, np.pi, self.heading[new].shape)
             if self.errands:
                 self.errand[new] = rng.random(len(new)) < self.errands
+                self.crow[new] = self._crows(len(new), rng)
                 self.goal = self.goal.put(new, self.world.goal(state.take(new), rng, **self.difficulty))
         return super().act(state, rng)
+
+    def _run_errands(self, state: State) -> None:
+        super()._run_errands(state)
+        there = np.flatnonzero(self.errand & self.crow)
+        if len(there) and isinstance(self.world, Planar):
+            straight = self.world.towards(state.take(there), self.goal.values[there, :2])
+            self.heading[there] = _headings(straight, self.world.actions)
 
     def lengths(self, n: int, rng: Generator) -> NDArray:
         return self.speed * rng.uniform(0.8, 1.2, n)
 
     def _speeds(self, n: int, rng: Generator) -> NDArray:
         return rng.uniform(0, np.sqrt(2), n)  # a box's corner is that far from its middle
+
+    def _crows(self, n: int, rng: Generator) -> NDArray:
+        return rng.random(n) < self.blind
 
 
 class Scripted(Policy):

@@ -44,6 +44,24 @@ def test_opposite_goals_planned_in_one_batch_and_alone_give_the_same_plans(plann
 
 
 @every
+@pytest.mark.parametrize("by", ["planner", "space"])
+def test_a_held_action_is_the_best_one_for_its_whole_block(planner: PlannerChoice, by: str) -> None:
+    space = as_space(Box([-1.0, -1.0], [1.0, 1.0]), block=3, held=by == "space")
+    planner = planner.model_copy(update={"hold": by == "planner"})
+    wanted = opposite()
+    each = torch.tensor([-0.2, 0.0, 0.2]).repeat_interleave(
+        2
+    )  # what the block's actions would rather be, beside wanted
+    target = wanted.repeat(1, 1, 3) + each
+    plan = planner.plan(quadratic(target), space, streams(0, 2))
+    blocks = plan.actions.unflatten(-1, (3, 2))
+    assert torch.equal(blocks, blocks[:, :, :1].expand_as(blocks))
+    torch.testing.assert_close(blocks[:, :, 0], wanted, atol=0.08, rtol=0)
+    again = planner.plan(quadratic(target), space, streams(0, 2), start=plan.shifted(0, space))
+    assert again.actions.shape == plan.actions.shape and (again.value <= plan.value + 0.05).all()
+
+
+@every
 def test_an_optimum_outside_the_bounds_is_met_at_the_bounds(planner: PlannerChoice) -> None:
     target = 4 * opposite()
     plan = planner.plan(quadratic(target), box(), streams(0, 2))

@@ -28,6 +28,9 @@ class PlannerChoice(Choice):
     """Steps of a plan, in actions of the world model."""
     execute: int = Field(1, ge=1)
     """Steps executed before the next plan (LeWM: all 5; PLDM and V-JEPA 2-AC: 1)."""
+    hold: bool = False
+    """Whether one environment action is repeated through a step of the plan: fewer numbers to search, for the price of
+    plans that turn at a step's end alone. A world model that is told a block's mean holds by itself."""
     constraint: Literal["reject", "penalise"] = "reject"
     """`reject`: any candidate that breaks the constraint is worse than any that does not."""
     penalty: float = Field(1.0, ge=0)
@@ -65,6 +68,8 @@ class PlannerChoice(Choice):
         problem = Problem(self, space, objective, constraint, generators)
         starts = problem.starts(start)
         with torch.no_grad():
+            if isinstance(space, Bounds) and (self.hold or space.held) and space.block > 1:
+                return self._search(problem.held(), space.pooled(starts)).repeated(space.block)
             return self._search(problem, starts)
 
     def check(self, space: Space) -> None:

@@ -17,11 +17,13 @@ class Bounds:
     Attributes:
         low, high: `[A']`, float32; infinite where there is no bound. `A' = block * A`, time first.
         block: environment steps in one action of the plan.
+        held: whether a block is to be one action, repeated.
     """
 
     low: Tensor
     high: Tensor
     block: int = 1
+    held: bool = False
 
     @property
     def width(self) -> int:
@@ -51,6 +53,15 @@ class Bounds:
     def unfold(self, actions: Tensor) -> Tensor:
         """Environment actions: `[..., H, A'] -> [..., H * block, A]`."""
         return actions.unflatten(-1, (self.block, -1)).flatten(-3, -2)
+
+    @cached_property
+    def single(self) -> "Bounds":
+        """The space of one environment action."""
+        return Bounds(*(side.unflatten(0, (self.block, -1))[0] for side in (self.low, self.high)))
+
+    def pooled(self, actions: Tensor) -> Tensor:
+        """The mean over each block, `[..., A'] -> [..., A]`."""
+        return actions.unflatten(-1, (self.block, -1)).mean(-2)
 
 
 @dataclass(frozen=True)
@@ -84,12 +95,13 @@ class Discrete:
 Space = Bounds | Discrete
 
 
-def as_space(space: Any, block: int = 1, device: torch.device | None = None) -> Space:
+def as_space(space: Any, block: int = 1, device: torch.device | None = None, held: bool = False) -> Space:
     """The space of a plan whose steps are `block` environment actions each.
 
     Args:
         space: bounds of one environment action (anything with `low` and `high`, `[A]`), a count of discrete actions
             (or anything with `n`), or a `Space`, returned as it is.
+        held: whether a block is to be one action, repeated, where actions are continuous.
 
     Raises:
         UserError: none of these, or an empty box.
@@ -113,4 +125,4 @@ def as_space(space: Any, block: int = 1, device: torch.device | None = None) -> 
         raise UserError(
             f"action bounds must have low <= high in every dimension, not {low.tolist()} and {high.tolist()}"
         )
-    return Bounds(low, high, block)
+    return Bounds(low, high, block, held)

@@ -16,7 +16,7 @@ class Counted(nn.Module):
         self.horizon, self.actions = model.horizon, model.actions
         if isinstance(model, Uncertain):
             self.latents = model.latents  # what has several futures has them counted as well
-        self.own = own_size(model)
+        self.own, self.held = own_size(model), getattr(model, "held", False)
 
     def encode(self, frames: Tensor, actions: Tensor | None = None, *known: Tensor) -> Tensor:
         """As the model's."""
