@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from openjepa.agent.planners import CEM, as_space, streams
 from openjepa.check import check_jepa
 from openjepa.errors import UserError
 from openjepa.recipes import build, configure
 from openjepa.rng import Rng
 from openjepa.signals.frames import Window
 from openjepa.world_model import Form, WorldJEPA
+from openjepa.worlds import Box
 
 from . import dots
 
@@ -30,6 +32,17 @@ LATENTS: dict[str, tuple[str, dict[str, object]]] = {
     "two levels": ("h-jepa", {}),
     "both ways": ("pldm", {"hiding.forced": True}),
     "of two frames": ("ts-jepa", {}),
+    "told the mean": (
+        "pldm",
+        {
+            "signal.block": 2,
+            "signal.told": "mean",
+            "predictor": "mlp",
+            "predictor.hidden": [16, 16],
+            "predictor.steer": "film",
+            "terms.inverse_layers": 0,
+        },
+    ),
 }
 
 
@@ -60,6 +73,21 @@ def window_for(model: WorldJEPA, count: int = 8) -> Window:
 def test_the_contract_holds(case: str) -> None:
     model = model_of(case)
     check_jepa(model, window_for(model))
+
+
+def test_who_is_told_the_mean_plans_with_one_action_a_block() -> None:
+    model = model_of("told the mean")
+    state = model.encode(window_for(model).frames)[:, :1]
+    actions = torch.randn(len(state), 5, 3, 4, generator=torch.Generator().manual_seed(1))
+    swapped = actions[..., [2, 3, 0, 1]]
+    torch.testing.assert_close(model.rollout(state, swapped), model.rollout(state, actions))
+    assert not torch.allclose(model.rollout(state, actions + 0.1), model.rollout(state, actions), atol=1e-4)
+    space = as_space(Box.symmetric(1.0, 2), model.block, held=model.held)
+    target = actions[:, 0].clamp(-0.5, 0.5)
+    plan = CEM(horizon=3, samples=32, iterations=3, elites=4).plan(
+        lambda a: (a - target[:, None]).square().sum((2, 3)), space, streams(0, len(state))
+    )
+    assert torch.equal(plan.actions[..., :2], plan.actions[..., 2:])
 
 
 @pytest.mark.parametrize("case", LATENTS)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from openjepa.errors import UserError
-from openjepa.worlds import Policy, Random, RandomWalk, Scripted, WideWalk, World, make
+from openjepa.worlds import BoldWalk, Policy, Random, RandomWalk, Scripted, WideWalk, World, make
 
 WORLDS = [make(name) for name in ("two-rooms", "maze", "cart-pole", "branch", "arm")] + [
     make("two-rooms", headings=6)
 ]
-POLICIES = [Random, RandomWalk, WideWalk, Scripted]
+POLICIES = [Random, RandomWalk, WideWalk, BoldWalk, Scripted]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -72,7 +72,7 @@ def test_a_wide_walk_goes_straight_at_full_speed_as_a_plan_may() -> None:
     assert five.min() < 0.5 and five.max() > 14 > 9 > np.linalg.norm(published, axis=-1).max()
 
 
-def test_a_wide_walk_runs_into_walls_and_passes_doors_more_often_than_the_published_one() -> None:
+def test_a_bold_walk_runs_into_walls_and_passes_doors_more_often_than_the_published_one() -> None:
     world = make("two-rooms")
 
     def events(policy: Policy) -> tuple[float, float]:
@@ -92,17 +92,19 @@ def test_a_wide_walk_runs_into_walls_and_passes_doors_more_often_than_the_publis
             state = following
         return stopped / 20_000, passed / 20_000
 
-    wide, published = events(WideWalk(world)), events(RandomWalk(world))
-    assert wide[0] > 1.5 * published[0] and wide[1] > 2 * published[1]
-    assert events(WideWalk(world, blind=1.0))[0] > events(WideWalk(world, blind=0.0))[0]
+    bold, wide, published = (events(kind(world)) for kind in (BoldWalk, WideWalk, RandomWalk))
+    assert bold[0] > 1.5 * max(wide[0], published[0]) and bold[1] > 2 * published[1]
+    assert events(BoldWalk(world, blind=1.0))[0] > events(BoldWalk(world, blind=0.0))[0]
+    with pytest.raises(UserError, match="blind is a share"):
+        BoldWalk(world, blind=2.0)
 
 
-def test_who_is_stopped_on_a_wide_walk_soon_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_stopped_on_a_bold_walk_soon_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     world = make("two-rooms")
 
     def still() -> float:
         """Share of steps that lead nowhere."""
-        policy, generator = WideWalk(world, errands=0), rng()
+        policy, generator = BoldWalk(world, errands=0), rng()
         state, count = world.reset(300, generator), 0
         for _ in range(100):
             following = world.step(state, policy(state, generator), generator)
@@ -111,7 +113,7 @@ def test_who_is_stopped_on_a_wide_walk_soon_turns(monkeypatch: pytest.MonkeyPatc
         return count / 30_000
 
     soon = still()
-    monkeypatch.setattr(WideWalk, "patience", 1000)
+    monkeypatch.setattr(BoldWalk, "patience", 1000)
     assert soon < 0.25 < 0.4 < still()
 
 

@@ -182,6 +182,10 @@ class Proprioception(ActionSpace):
                 f"condition.future moved adds actions of {signal.action_dim} numbers to a state of {size}: name the "
                 "variables that they move with condition.variables, or use --condition.future predicted"
             )
+        if signal.told == "mean":
+            raise UserError(
+                "condition.future moved adds every action of a block to the state: set signal.told to each"
+            )
         if isinstance(predictor, BlockCausal) and predictor.state != size:
             raise UserError(f"the robot's own state has {size} numbers: set predictor.state to that")
         inner = predictor.build(width - size, signal.action_width + size, grid, None)

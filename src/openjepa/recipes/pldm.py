@@ -87,4 +87,28 @@ class PLDM(WorldRecipe):
                 "precision": "fp32",
             },
         },
+        "tiny-steered": {
+            "signal": {"size": 32, "block": 5, "told": "mean", "mean": [0.75], "std": [0.25]},
+            "hiding": {"frames": 5, "forced": True, "rollout": 4},
+            "encoder": {
+                "kind": "conv",
+                "patch": 2,
+                "channels": [16, 32, 64],
+                "halve": "stride",
+                "blocks": 0,
+                "width": 128,
+                "norm": False,
+            },
+            "predictor": {"kind": "mlp", "hidden": [256, 256, 256, 256], "residual": True, "steer": "film"},
+            "guard": {"kind": "vicreg", "std": 1.0, "covariance": 0.1},
+            "guard_over": "window",
+            "terms": {"similarity": 0.0, "inverse": 2.0, "inverse_layers": 0, "motion": 0.0},
+            "train": {
+                **EB_JEPA["train"],
+                "steps": 8_500,
+                "batch_size": 128,
+                "lr": 2e-3,
+                "precision": "fp32",
+            },
+        },
     }

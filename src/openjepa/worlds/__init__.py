@@ -11,7 +11,7 @@ from openjepa.worlds.branch import Branch
 from openjepa.worlds.cartpole import CartPole
 from openjepa.worlds.maze import Maze
 from openjepa.worlds.oracle import Oracle
-from openjepa.worlds.policies import Policy, Random, RandomWalk, Scripted, WideWalk
+from openjepa.worlds.policies import BoldWalk, Policy, Random, RandomWalk, Scripted, WideWalk
 from openjepa.worlds.registry import open_world
 from openjepa.worlds.two_rooms import TwoRooms
 
@@ -22,6 +22,7 @@ if find_spec("gymnasium"):
 
 __all__ = [
     "Arm",
+    "BoldWalk",
     "Box",
     "Branch",
     "CartPole",
