@@ -187,17 +187,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _train(job: tuple[str, str, Path, int, int, dict[str, str]]) -> Trained:
     import openjepa
+    from openjepa.recipes import configure
     from openjepa.training import Run
 
     recipe, preset, data, seed, threads, options = job
-    key = {
-        "recipe": recipe,
-        "preset": preset,
-        "data": data.name,
-        "seed": seed,
-        "threads": threads,
-        "options": options,
-    }
+    config = configure(recipe, preset, options).model_dump(mode="json")  # a preset may have changed since
+    key = {"config": config, "preset": preset, "data": data.name, "seed": seed, "threads": threads}
     path = data.parent / f"{recipe}-{preset}-seed{seed}-{_digest(key)}"
     if not (path / CLOCK).is_file():
         shutil.rmtree(path, ignore_errors=True)

@@ -152,7 +152,9 @@ def _parser() -> argparse.ArgumentParser:
         "world", help="e.g. two-rooms, maze or cart-pole; gym:ID for a Gymnasium environment"
     )
     collect.add_argument("--episodes", type=int, default=1000, help="how many the folder is to hold")
-    collect.add_argument("--policy", default="random-walk", help="random, random-walk, wide-walk or scripted")
+    collect.add_argument(
+        "--policy", default="random-walk", help="random, random-, wide- or bold-walk, scripted"
+    )
     collect.add_argument("--steps", type=int, help="environment steps of an episode (default: the world's)")
     collect.add_argument("--size", type=int, default=64, help="side of a frame in pixels")
     collect.add_argument(

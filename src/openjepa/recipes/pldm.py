@@ -20,7 +20,11 @@ Departures: actions are z-scored; biases and norms are not decayed; gradients ar
 (EB-JEPA: encoder and predictor each); AdamW in the place of PLDM's Adam. Frames are of 64 px in colour (theirs: 65 px,
 a channel for the dot and one for the wall). `tiny` sees 32 px and steps over five actions, and has other weights: with
 EB-JEPA's the states of so short a training hold neither the dot nor the door. Its predictor is a residual MLP, which
-learned faster than a GRU. With latent maps (`--encoder.output map --predictor maps`) the guard counts
+learned faster than a GRU. `tiny-steered` is for episodes of `bold-walk`: it is told the mean of five actions, which a
+plan repeats; actions steer its predictor (FiLM); inverse dynamics are linear, so that places lie in the states as
+coordinates do. In half of `tiny`'s core-minutes its states tell x, y, wall and door linearly to 0.3, 0.3, 0.3 and 1.7
+units, but in trials of one seed it reached 42 % of goals where `tiny` reaches 58 to 62 %: see the benchmarks' guide.
+With latent maps (`--encoder.output map --predictor maps`) the guard counts
 the places of a map as samples (theirs: as features), and there is no ensemble.
 """
 
