@@ -17,10 +17,10 @@ The predictor is an MLP, rolled out on its own predictions. A cosine leaves the 
 have length sqrt(D) (`--head sphere`), or a rollout would leave the states it was trained on. The paper's semantic actor
 is `openjepa.agent.semantic`, its channel `openjepa.agent.channel`.
 
-`tiny` has strided convolutions, a predictor of changes that the command steers (FiLM), and inverse dynamics at a weight
-of 0.1. Without them 1,000 steps gave a predictor that was hardly better than the last state copied (energy 0.056 against
-0.066), and foreseeing worse control than holding the last command; with them it is 0.0076 against 0.037. With fewer
-pixels (squares of 4) and an inverse weight of 1 the energy is lower yet, but the states no longer hold the place.
+`tiny` has strided convolutions, a predictor of changes that the command steers (FiLM), and inverse dynamics at a
+weight of 0.1. Without them 1,000 steps gave a predictor hardly better than the last state copied (energy 0.056 against
+0.066) and worse control than by holding the last command; with them it is 0.0076 against 0.037. With squares of 4
+pixels and an inverse weight of 1 the energy is lower yet, but the states no longer hold the place.
 
 Departures: the paper minimises "+ cosine", a slip; the two frames, whose stacking it does not say, are channels; square
 frames of 64 or 128 px in colour (64 x 128), without jitter; residual blocks with max pooling for its ResNet; batch norm
