@@ -10,12 +10,15 @@ condition  commands
 
     openjepa collect cart-pole --policy scripted --begin upright --difficulty "{target: [0, 0]}" \\
         --episodes 300 --steps 100 --out episodes
-    openjepa train ts-jepa --data episodes     # preset tiny, not measured yet
+    openjepa train ts-jepa --data episodes     # preset tiny: 3 to 6 minutes on one thread
     openjepa remote runs/ts-jepa-tiny-0        # success against transmissions sent
 
 The predictor is an MLP, rolled out on its own predictions. A cosine leaves the length of states free, and so do we: all
 have length sqrt(D) (`--head sphere`), or a rollout would leave the states it was trained on. The paper's semantic actor
 is `openjepa.agent.semantic`, its channel `openjepa.agent.channel`.
+
+Three seeds, 100 episodes of each: 92 % succeed where every state is sent; of every eighth, 47 % [42, 53] where the
+receiver foresees and 12 % [9, 16] where it holds the last one (`python -m benchmarks.acting remote`).
 
 `tiny` has strided convolutions, a predictor of changes that the command steers (FiLM), and inverse dynamics at a
 weight of 0.1. Without them 1,000 steps gave a predictor hardly better than the last state copied (energy 0.056 against
