@@ -47,19 +47,22 @@ class MLPDynamics(Markov):
         self.residual = config.residual
         self.actions = config.actions.build(actions, width)
         told = config.actions.out(actions, width)
-        film = config.steer == "film"
-        self.mlp = (
-            FiLM(width, told, config.hidden, width)
-            if film
-            else perceptron([width + told, *config.hidden, width])
-        )
+        steered = FiLM if config.steer == "film" else Beside
+        self.mlp = steered(width, told, config.hidden, width)
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
-        told = self.actions(action)
-        change = (
-            self.mlp(state, told) if isinstance(self.mlp, FiLM) else self.mlp(torch.cat([state, told], -1))
-        )
+        change = self.mlp(state, self.actions(action))
         return state + change if self.residual else change
+
+
+class Beside(nn.Sequential):
+    """`[N, D]` and `[N, C]`, one after the other, through a perceptron."""
+
+    def __init__(self, width: int, told: int, hidden: tuple[int, ...], out: int) -> None:
+        super().__init__(*perceptron([width + told, *hidden, out]))
+
+    def forward(self, x: Tensor, told: Tensor) -> Tensor:  # ty: ignore[invalid-method-override]
+        return super().forward(torch.cat([x, told], -1))
 
 
 class FiLM(nn.Module):

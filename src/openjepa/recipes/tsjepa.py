@@ -21,9 +21,8 @@ Three seeds, 100 episodes of each: 92 % succeed where every state is sent; of ev
 receiver foresees and 12 % [9, 16] where it holds the last one (`python -m benchmarks.acting remote`).
 
 `tiny` has strided convolutions, a predictor of changes that the command steers (FiLM), and inverse dynamics at a
-weight of 0.1. Without them 1,000 steps gave a predictor hardly better than the last state copied (energy 0.056 against
-0.066) and worse control than by holding the last command; with them it is 0.0076 against 0.037. With squares of 4
-pixels and an inverse weight of 1 the energy is lower yet, but the states no longer hold the place.
+weight of 0.1. Without them so short a training gave a predictor hardly better than copying the last state. With
+coarser pixels and a weight of 1 the energy was lower still, and yet the actor failed: a low energy is not all.
 
 Departures: the paper minimises "+ cosine", a slip; the two frames, whose stacking it does not say, are channels; square
 frames of 64 or 128 px in colour (64 x 128), without jitter; residual blocks with max pooling for its ResNet; batch norm

@@ -51,7 +51,7 @@ def test_a_held_action_is_the_best_one_for_its_whole_block(planner: PlannerChoic
     wanted = opposite()
     each = torch.tensor([-0.2, 0.0, 0.2]).repeat_interleave(
         2
-    )  # what the block's actions would rather be, beside wanted
+    )  # what a block's actions would add, were they free
     target = wanted.repeat(1, 1, 3) + each
     plan = planner.plan(quadratic(target), space, streams(0, 2))
     blocks = plan.actions.unflatten(-1, (3, 2))

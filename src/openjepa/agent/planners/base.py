@@ -6,6 +6,7 @@ so a problem planned alone and in a batch gets the same plan.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -69,7 +70,9 @@ class PlannerChoice(Choice):
         starts = problem.starts(start)
         with torch.no_grad():
             if isinstance(space, Bounds) and (self.hold or space.held) and space.block > 1:
-                return self._search(problem.held(), space.pooled(starts)).repeated(space.block)
+                plan = self._search(problem.held(), space.pooled(starts))
+                actions, elites = space.repeated(plan.actions), space.repeated(plan.elites)
+                return replace(plan, actions=actions, elites=elites)
             return self._search(problem, starts)
 
     def check(self, space: Space) -> None:

@@ -1,7 +1,7 @@
 """A planning problem: its candidates' prices, its random numbers, its answer."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -52,10 +52,6 @@ class Plan:
     trace: Trace
     elites: Tensor
 
-    def repeated(self, block: int) -> "Plan":
-        """With every action repeated, `[..., A] -> [..., block * A]`."""
-        return replace(self, actions=repeated(self.actions, block), elites=repeated(self.elites, block))
-
     def shifted(self, steps: int, space: Space) -> Tensor:
         """A start for the plan made `steps` steps later, `[B, 1 + K, H, A']`: what is left, then neutral actions."""
         sequences = torch.cat([self.actions[:, None], self.elites], 1)
@@ -91,13 +87,13 @@ class Problem:
 
     def held(self) -> "Problem":
         """The same with one environment action for each block, repeated."""
-        block = self.box.block
+        box = self.box
 
         def through(judge: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-            return lambda actions: judge(repeated(actions, block))
+            return lambda actions: judge(box.repeated(actions))
 
         constraint = None if self.constraint is None else through(self.constraint)
-        return Problem(self.planner, self.box.single, through(self.objective), constraint, self.generators)
+        return Problem(self.planner, box.single, through(self.objective), constraint, self.generators)
 
     @property
     def box(self) -> Bounds:
@@ -206,11 +202,6 @@ class Search:
     @property
     def trace(self) -> Trace:
         return Trace(torch.stack(self._best), torch.stack(self._elites))
-
-
-def repeated(actions: Tensor, block: int) -> Tensor:
-    """`[..., A] -> [..., block * A]`."""
-    return actions.repeat(*[1] * (actions.dim() - 1), block)
 
 
 def top(actions: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:

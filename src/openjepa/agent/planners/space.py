@@ -63,6 +63,10 @@ class Bounds:
         """The mean over each block, `[..., A'] -> [..., A]`."""
         return actions.unflatten(-1, (self.block, -1)).mean(-2)
 
+    def repeated(self, actions: Tensor) -> Tensor:
+        """One environment action through each block, `[..., A] -> [..., A']`."""
+        return actions.repeat(*[1] * (actions.dim() - 1), self.block)
+
 
 @dataclass(frozen=True)
 class Discrete:
