@@ -61,7 +61,7 @@ class Beside(nn.Sequential):
     def __init__(self, width: int, told: int, hidden: tuple[int, ...], out: int) -> None:
         super().__init__(*perceptron([width + told, *hidden, out]))
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:  # ty: ignore[invalid-method-override]
+    def forward(self, x: Tensor, told: Tensor) -> Tensor:  # ty: ignore[incompatible-method-override]
         return super().forward(torch.cat([x, told], -1))
 
 
