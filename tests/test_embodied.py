@@ -194,6 +194,7 @@ def test_choices_that_do_not_fit_are_named() -> None:
         "set predictor.state": {"predictor": "block-causal", "predictor.state": 4},
         "to a state of 1": {"condition.variables": '["x"]'},
         "goes with tokens or vectors of a frozen encoder": {"guard": "vicreg"},
+        "set signal.told to each": {"signal.told": "mean", "signal.block": 2},
     }
     for message, changes in wrong.items():
         name = "dino-wm, told its own state"

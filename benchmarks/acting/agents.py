@@ -6,7 +6,7 @@ protocol, the task, and what is learned and how.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from openjepa.evals.planning.players import Planned
 
 RECIPE = "pldm"
 HAZARDS = Data(
-    "two-rooms", {"size": 32, "vary": ["wall", "door", "hazard"]}, "wide-walk", episodes=4000, steps=100
+    "two-rooms", {"size": 32, "vary": ["wall", "door", "hazard"]}, "bold-walk", episodes=4000, steps=100
 )
 BASELINES = ["random", "cloning", "expert", "oracle"]
 LEARNING = Learning()
@@ -105,7 +105,7 @@ def _missing(turn: Turn) -> dict[str, tuple[Way, Path]]:
 
 
 def _play(turn: Turn) -> None:
-    """Ways with the same modules are one agent, which is given its tasks in sequence."""
+    """Ways with the same modules are one agent, which is given its tasks in sequence, with the protocol's doubt."""
     (model,) = turn.part.load(turn.part.world())
     learner = Learner(model, turn.part, turn.seed, turn.learning)
     players: dict[tuple[str, ...], Planned] = {}
@@ -114,7 +114,8 @@ def _play(turn: Turn) -> None:
             common.tell(f"seed {turn.seed}: learning {', '.join(way.learned) or 'nothing'}")
             players[way.learned] = Planned(model, turn.part, **learner.modules(way.learned))
         player = players[way.learned]
-        player.agent.configure(way.task)
+        weights = {"doubt": turn.part.cost.doubt, **way.task.weights}
+        player.agent.configure(replace(way.task, weights=weights))
         common.tell(f"seed {turn.seed}: {name}")
         if way.exploring:
             write(path, {"shares": explored(turn.part, 0, player, way.exploring)})

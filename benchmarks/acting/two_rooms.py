@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.acting import common
 from benchmarks.acting.common import Data, Settings, percent, table
 
-DATA = Data("two-rooms", {"size": 32}, "wide-walk", episodes=4000, steps=100)
+DATA = Data("two-rooms", {"size": 32}, "bold-walk", episodes=4000, steps=100)
 RECIPES, PLANNERS = ("pldm", "lewm"), ("cem", "mppi")
 TRAIN: Mapping[str, Mapping[str, Any]] = {"pldm": {}, "lewm": {}}
 """Options of training, by recipe."""
@@ -22,14 +22,16 @@ PLAN: Mapping[str, Mapping[str, Any]] = {
         "planner__iterations": 5,
         "planner__elites": 12,
         "planner__sigma": 1.0,
+        "cost__doubt": 2.0,
     }
     for recipe in RECIPES
 }
-"""Of planning: 90 actions ahead, as EB-JEPA; a new plan every 20."""
+"""Of planning: 90 actions ahead, as EB-JEPA; a new plan every 20; doubt as dear as a state drawn at random."""
 ABLATIONS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "no inverse dynamics": ({"terms.inverse": 0}, {}),
     "no variance": ({"guard.std": 0}, {}),
     "last-step cost": ({}, {"cost__reduce": "last"}),
+    "without doubt": ({}, {"cost__doubt": 0.0}),
 }
 """Of the first recipe, with its first planner: options of training and of planning."""
 

@@ -1,7 +1,8 @@
 """The agent of LeCun, "A Path Towards Autonomous Machine Intelligence", 2022: six modules, each replaceable.
 
 perception `perception.py` · world model `protocols.py` · cost `cost.py`, `critic.py`, `detector.py` · short-term memory
-`memory.py`, `keyvalue.py` · actor `actor.py`, `hierarchy.py`, `policy.py`, `planners/` · configurator `configurator.py`
+`memory.py`, `keyvalue.py`, `doubt.py` · actor `actor.py`, `hierarchy.py`, `policy.py`, `planners/` · configurator
+`configurator.py`
 """
 
 from openjepa.agent.agent import Agent
@@ -9,6 +10,7 @@ from openjepa.agent.configurator import Configurator, Task
 from openjepa.agent.cost import Cost, Danger, Effort, Explore, Goal
 from openjepa.agent.critic import Critic
 from openjepa.agent.detector import Detector
+from openjepa.agent.doubt import Doubt, Mistakes
 from openjepa.agent.episodes import EpisodeResult
 from openjepa.agent.experience import Late, Lived, live, rehearse, relive
 from openjepa.agent.hierarchy import Foresight, Hierarchy
@@ -26,6 +28,7 @@ __all__ = [
     "Critic",
     "Danger",
     "Detector",
+    "Doubt",
     "Effort",
     "EpisodeResult",
     "Explore",
@@ -36,6 +39,7 @@ __all__ = [
     "KeyValueMemory",
     "Late",
     "Lived",
+    "Mistakes",
     "Policy",
     "Risk",
     "ShortTermMemory",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from openjepa.agent.actor import space_of
 from openjepa.agent.configurator import Configurator, Task
 from openjepa.agent.cost import Cost
+from openjepa.agent.doubt import Mistakes
 from openjepa.agent.episodes import EpisodeResult, run
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.memory import ShortTermMemory
@@ -174,9 +175,15 @@ class Agent:
         self.judged, intrinsic = self._costs(rows).now(state[:, -1], led)
         if self.cost.weight("explore"):
             self.surroundings.write(state[:, -1], intrinsic[:, None], rows)
+        doubts = self.cost.weight("doubt") != 0
+        if doubts:
+            self.mistakes.see(state[:, -1], rows)
         if self._queue.shape[1] == 0:
             self._decide(state, past, rows)
         self._action, self._queue = self._queue[:, 0], self._queue[:, 1:]
+        if doubts:
+            following = self.model.rollout(state, self._action[rows, None, None], past=past)[:, 0, 0]
+            self.mistakes.foresee(following, rows)
         goals = None if self.goal is None else self.goal[rows]
         ids = [self._ids[row] for row in rows.tolist()]
         self.memory.write(ids, state[:, -1], intrinsic, self._action[rows], goals)
@@ -206,8 +213,8 @@ class Agent:
     def _open(self, frames: Tensor) -> None:
         """The first frames are here: encode the goal, and settle what is minimised."""
         self.goal = self._goal(frames)
-        self.surroundings = KeyValueMemory(self.problems)
-        self.cost = self.configurator.cost(self.task, self.goal, self.surroundings)
+        self.surroundings, self.mistakes = KeyValueMemory(self.problems), Mistakes(self.problems)
+        self.cost = self.configurator.cost(self.task, self.goal, self.surroundings, self.mistakes)
 
     def _goal(self, frames: Tensor) -> Tensor | None:
         """`[B, *L]`."""

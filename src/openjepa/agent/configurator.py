@@ -9,6 +9,7 @@ from torch import Tensor
 from openjepa.agent.actor import Mode1, Mode2, space_of
 from openjepa.agent.cost import Cost, Danger, Effort, Explore, Goal, Reduce, Term
 from openjepa.agent.critic import Critic, CriticTerm
+from openjepa.agent.doubt import Doubt, Mistakes
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.objective import Risk
 from openjepa.agent.perception import own_size
@@ -23,7 +24,8 @@ class Task:
     """What the agent is to do, in terms of its modules.
 
     Attributes:
-        weights: of the cost's terms: `goal`, `effort`, `danger`, `explore`, `critic`; what is not named has none.
+        weights: of the cost's terms: `goal`, `effort`, `doubt`, `danger`, `explore`, `critic`; what is not named has
+            none.
         goal_frame: uint8 `[C, H, W]`, or `[B, C, H, W]` for B environments; `None`: the environment's `goal_frame`.
         goal_state: latents `[1 or B, *L]` instead.
         horizon: steps that mode 2 looks ahead; `None`: the planner's.
@@ -113,13 +115,21 @@ class Configurator:
         risk = None if task.risk is None else Risk(task.risk, self.futures)
         return Mode2(self.model, planner, policy=self.policy, risk=risk, batch=self.batch)
 
-    def cost(self, task: Task, goal: Tensor | None, memory: KeyValueMemory) -> Cost:
-        """What is minimised, for B problems with goals `[B, *L]` (or none), whose states so far are in `memory`.
+    def cost(
+        self, task: Task, goal: Tensor | None, memory: KeyValueMemory, mistakes: Mistakes | None = None
+    ) -> Cost:
+        """What is minimised, for B problems with goals `[B, *L]` (or none), whose states so far are in `memory`, and
+        whose unfulfilled predictions are in `mistakes` (`None`: there are none yet).
 
         Raises:
             UserError: a weight on what is missing: a goal, a detector, a critic.
         """
-        terms: dict[str, Term] = {"effort": Effort(space_of(self.model)), "explore": Explore(memory)}
+        mistakes = Mistakes(len(memory.taken)) if mistakes is None else mistakes
+        terms: dict[str, Term] = {
+            "effort": Effort(space_of(self.model)),
+            "doubt": Doubt(mistakes),
+            "explore": Explore(memory),
+        }
         if goal is not None:
             terms["goal"] = Goal(goal, self.distance, self.reduce, self.unit, own_size(self.model))
         if self.danger is not None:

@@ -79,14 +79,11 @@ class HJEPA(WorldRecipe):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "diverse-maze": {},
         "tiny": {
-            **pldm.EB_JEPA,
-            "hiding": {"frames": 9, "rollout": 8},
-            "encoder": {"kind": "conv", "channels": [8, 16, 32], "blocks": 1, "width": 128},
-            "guard": {"kind": "vicreg", "std": 16.0, "covariance": 8 / 127},
-            "train": {**pldm.EB_JEPA["train"], "steps": 800, "batch_size": 64, "precision": "fp32"},
+            **pldm.TINY,
+            "train": {**pldm.TINY["train"], "batch_size": 64, "steps": 5_000},
             "level2": {
-                "span": 8,
-                "steps": 8,
+                "span": 4,
+                "steps": 4,
                 "lift": {"kind": "mlp", "hidden": [256, 256], "width": 8},
                 "predictor": {"kind": "mlp", "hidden": [256, 256], "residual": True},
                 "guard": {"kind": "vicreg", "std": 16.0, "covariance": 8.0},

@@ -33,25 +33,20 @@ from openjepa.nets.conditioned import Conditioned
 from openjepa.nets.frames import FrameNet, PatchViT
 from openjepa.nets.heads import Head, Projector
 from openjepa.nets.world import WorldPredictor
+from openjepa.recipes import pldm
 from openjepa.recipes.base import Training, register
 from openjepa.recipes.conditions import Condition, Latents
-from openjepa.recipes.pldm import PLDM
 from openjepa.recipes.worlds import WorldRecipe
 from openjepa.signals.frames import FrameSignal
 from openjepa.targets import Shared, Target
 
 TINY: dict[str, Any] = {
-    "signal": {"size": 64, "block": 3},
-    "hiding": {"frames": 9, "forced": False, "rollout": 8},
-    "encoder": PLDM.presets["tiny"]["encoder"],
+    **pldm.TINY,
+    "signal": {**pldm.TINY["signal"], "block": 3},
     "head": {"kind": "none"},
-    "predictor": {"kind": "gru"},
     "target": {"kind": "shared"},
     "energy": {"kind": "l2"},
-    "guard": PLDM.presets["tiny"]["guard"],
-    "guard_over": "window",
-    "terms": PLDM.presets["tiny"]["terms"],
-    "train": PLDM.presets["tiny"]["train"] | {"steps": 800, "warmup": 0.1},
+    "train": {**pldm.TINY["train"], "steps": 3_000},
 }
 """What the `tiny` presets of recipes with a latent variable share."""
 

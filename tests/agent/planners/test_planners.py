@@ -186,6 +186,8 @@ def test_discrete_actions_are_refused_by_a_continuous_planner(planner: PlannerCh
 def test_a_box_is_refused_by_the_discrete_planner() -> None:
     with pytest.raises(UserError, match=r"'categorical-cem' searches discrete actions.*use cem"):
         CategoricalCEM().plan(lambda a: a.sum((2, 3)), box(), streams(0, 1))
+    with pytest.raises(UserError, match=r"planner\.hold is for continuous actions"):
+        CategoricalCEM(hold=True).plan(lambda a: a.sum((2, 3)), 3, streams(0, 1))
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:

@@ -82,6 +82,8 @@ class PlannerChoice(Choice):
                 f"planner {self.kind!r} searches continuous actions and this space has {space.count} discrete ones: "
                 f"use --planner categorical-cem"
             )
+        if isinstance(space, Discrete) and self.hold:
+            raise UserError("planner.hold is for continuous actions, these are discrete: leave it out")
         if isinstance(space, Bounds) and self.discrete:
             raise UserError(
                 f"planner {self.kind!r} searches discrete actions and this space is a box of {space.width} numbers: "

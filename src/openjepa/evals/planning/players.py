@@ -59,7 +59,9 @@ class Planned:
         self.agent = Agent(
             self._model,
             protocol.planner,
-            Task({"goal": cost.goal, "effort": cost.effort}, level=protocol.level) if task is None else task,
+            Task({"goal": cost.goal, "effort": cost.effort, "doubt": cost.doubt}, level=protocol.level)
+            if task is None
+            else task,
             seed=protocol.seed,
             distance=cost.distance,
             reduce=cost.reduce,

@@ -43,6 +43,9 @@ class GoalCost(Config):
     """Weight of the distance to the goal."""
     effort: float = Field(0.0, ge=0)
     """Weight of the actions' mean square, in half ranges of their bounds."""
+    doubt: float = Field(0.0, ge=0)
+    """Weight of imagined steps like those that were foreseen in this episode and did not come (see `agent.doubt`), in
+    units of `distance`. A typical distance between two states of the world is a good one."""
     distance: Literal["l2", "l1", "cosine"] = "l2"
     reduce: Reduce = "sum"
     """Whether every imagined state counts (PLDM, EB-JEPA), or the last alone (LeWM)."""

@@ -1,0 +1,103 @@
+"""Doubt: what was foreseen and did not come is not believed again nearby."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from openjepa.agent import Agent, Doubt, Mistakes, Task
+from openjepa.agent.planners import CEM
+
+from .worlds import PointEnv, PointModel, picture
+
+EVERY = torch.arange(1)
+
+
+def mistaken(*steps: tuple[list[float], list[float], list[float]], problems: int = 1) -> Mistakes:
+    """Of problem 0: from where, to where it was foreseen, and where it came."""
+    mistakes = Mistakes(problems)
+    for before, foreseen, after in steps:
+        mistakes.see(torch.tensor([before]), EVERY)
+        mistakes.foresee(torch.tensor([foreseen]), EVERY)
+        mistakes.see(torch.tensor([after]), EVERY)
+        mistakes.foresee(torch.tensor([after]), EVERY)
+    return mistakes
+
+
+def test_a_step_is_doubted_as_it_is_like_a_mistake() -> None:
+    mistakes = mistaken(([0.0, 0.0], [2.0, 0.0], [1.0, 0.0]))
+    before, after = torch.tensor([[[0.5, 0.0], [0.0, 0.0]]]), torch.tensor([[[2.0, 1.0], [2.0, 0.0]]])
+    near = 0.5 * math.exp(-(0.25 + 1.0) / (2 * (0.5 * 2.0) ** 2))
+    torch.testing.assert_close(mistakes.doubt(before, after), torch.tensor([[near, 0.5]]))
+
+
+def test_what_came_as_foreseen_is_not_doubted_and_before_the_first_step_nothing_is() -> None:
+    here = torch.zeros(1, 1, 2)
+    assert Mistakes(1).doubt(here, here + 1).item() == 0
+    assert mistaken(([0.0, 0.0], [2.0, 0.0], [2.0, 0.0])).doubt(here, here + 2).item() == 0
+    assert Doubt(Mistakes(1))(torch.ones(1, 3, 4, 2)).abs().max() == 0
+
+
+def test_one_who_doubts_a_step_doubts_all_that_follow() -> None:
+    mistakes = mistaken(([0.0, 0.0], [2.0, 0.0], [0.0, 0.0]))  # led nowhere
+    through = torch.tensor([[2.0, 0.0], [9.0, 0.0], [16.0, 0.0]])
+    around = torch.tensor([[0.0, 9.0], [9.0, 9.0], [2.0, 0.0]])
+    found = Doubt(mistakes)(torch.stack([through, around])[None])[0]
+    torch.testing.assert_close(found, torch.tensor([[1.0] * 3, [0.0] * 3]), atol=1e-6, rtol=0)
+
+
+def test_problems_have_mistakes_of_their_own_also_when_few_are_left() -> None:
+    mistakes = mistaken(([0.0, 0.0], [2.0, 0.0], [0.0, 0.0]), problems=3)
+    before = torch.zeros(3, 1, 2)
+    after = torch.tensor([2.0, 0.0]).expand(3, 1, 2)
+    assert mistakes.doubt(before, after)[:, 0].tolist() == [1.0, 0.0, 0.0]
+    rows = torch.tensor([2, 0])
+    part = mistakes.take(rows).doubt(before[:2], after[:2])
+    assert torch.equal(part, mistakes.doubt(before, after)[rows])
+
+
+def test_the_oldest_mistakes_give_way() -> None:
+    steps = [([10.0 * i, 0.0], [10.0 * i + 1, 0.0], [10.0 * i, 0.0]) for i in range(3)]
+    mistakes = Mistakes(1, slots=4)  # the steps between two mistakes take slots, too
+    for before, foreseen, after in steps:
+        mistakes.see(torch.tensor([before]), EVERY)
+        mistakes.foresee(torch.tensor([foreseen]), EVERY)
+        mistakes.see(torch.tensor([after]), EVERY)
+        mistakes.foresee(torch.tensor([after]), EVERY)
+    starts = torch.tensor([[step[0] for step in steps]])
+    found = mistakes.doubt(starts, starts + torch.tensor([1.0, 0.0]))[0]
+    torch.testing.assert_close(found, torch.tensor([0.0, 1.0, 1.0]), atol=1e-6, rtol=0)
+
+
+class Walled(PointEnv):
+    """A wall at x = 0 that the world model knows nothing of, open above 0.4."""
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        x, y = self.position
+        action = np.clip(action, -1, 1)
+        if x < 0 <= x + 0.1 * action[0] and y < 0.4:
+            action = np.array([0.0, action[1]])
+        return super().step(action)
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_an_agent_that_doubts_finds_the_way_round_what_its_world_model_does_not_know(weight: float) -> None:
+    planner = CEM(horizon=12, execute=2, samples=128, elites=12, iterations=5)
+    environments = [Walled(60, start=[-0.5, y], goal=[0.5, y]) for y in (0.1, 0.0)]
+    task = Task({"goal": 1.0, "doubt": weight})
+    results = Agent(PointModel(), planner, task).run(environments, seeds=3)
+    assert [result.success for result in results] == [weight > 0] * 2
+
+
+def test_a_wrong_step_is_remembered_with_what_was_foreseen() -> None:
+    agent = Agent(PointModel(), CEM(horizon=2, samples=32, elites=8), Task({"goal": 1.0, "doubt": 1.0}))
+    agent.begin(1, picture([[0.9, 0.0]]))
+    here = torch.from_numpy(picture([[-0.1, 0.0]]))
+    for _ in range(3):
+        agent.step(here)  # nothing ever moves
+    state = PointModel().encode(here[:, None])
+    ahead = state + torch.tensor([0.1, 0.0])
+    assert agent.mistakes.doubt(state, ahead).item() > 0.8
+    assert agent.mistakes.doubt(state, state - torch.tensor([0.1, 0.0])).item() < 0.01
