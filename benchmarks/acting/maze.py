@@ -44,7 +44,7 @@ HIGHER: Mapping[str, Any] = {
 }
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "flat": FLAT,
-    "flat, twice as far": {**FLAT, "planner__horizon": 16},
+    "flat, twice as far": {**FLAT, "planner__horizon": 16, "planner__execute": 2},
     "flat, a new plan every 4 steps": {**FLAT, "planner__execute": 4},
     "two levels": {**LOWER, **HIGHER},
     "two levels, without doubt": {**LOWER, **HIGHER, "cost__doubt": 0.0},

@@ -91,6 +91,22 @@ def test_an_agent_that_doubts_finds_the_way_round_what_its_world_model_does_not_
     assert [result.success for result in results] == [weight > 0] * 2
 
 
+def test_alone_and_in_a_batch_the_same_is_doubted() -> None:
+    planner = CEM(horizon=8, execute=2, samples=64, elites=8, iterations=3)
+    task = Task({"goal": 1.0, "doubt": 2.0})
+
+    def played(starts: list[float], first: int) -> list[np.ndarray]:
+        environments = [Walled(30, start=[-0.3, y], goal=[0.5, y]) for y in starts]
+        seeds = list(range(first, first + len(starts)))
+        Agent(PointModel(), planner, task).run(environments, seeds=seeds)
+        return [np.array(environment.visited) for environment in environments]
+
+    together = played([0.2, -0.3], first=0)
+    alone = [played([0.2], first=0)[0], played([-0.3], first=1)[0]]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_a_wrong_step_is_remembered_with_what_was_foreseen() -> None:
     agent = Agent(PointModel(), CEM(horizon=2, samples=32, elites=8), Task({"goal": 1.0, "doubt": 1.0}))
     agent.begin(1, picture([[0.9, 0.0]]))
