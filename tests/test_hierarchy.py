@@ -172,9 +172,9 @@ def test_mistakes_are_named() -> None:
 
 def test_windows_are_long_enough_for_both_levels() -> None:
     config = configure("h-jepa", "tiny")
-    assert config.window == 65 and configure("h-jepa", "diverse-maze").window == 61  # type: ignore[attr-defined]
+    assert config.window == 17 and configure("h-jepa", "diverse-maze").window == 61  # type: ignore[attr-defined]
     short = configure("h-jepa", "tiny", {"level2.span": "2", "level2.steps": "2"})
-    assert short.window == 9  # type: ignore[attr-defined]
+    assert short.window == 5  # type: ignore[attr-defined]
 
 
 def test_in_units_of_moves_the_slow_features_of_a_maze_follow_the_way() -> None:

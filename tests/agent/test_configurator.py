@@ -56,7 +56,10 @@ def test_the_critics_discount_is_the_costs_where_the_critic_counts() -> None:
         (Task.reach(), r"weighs 'goal', and there is none: give Task a goal_frame"),
         (Task({"danger": 1.0}), r"weighs 'danger', and there is none: give the agent a detector"),
         (Task({"critic": 1.0}), r"weighs 'critic', and there is none: give the agent a critic"),
-        (Task({"joy": 1.0}), r"weighs 'joy', which is no term of the cost; there are critic, danger, effort"),
+        (
+            Task({"joy": 1.0}),
+            r"weighs 'joy', which is no term of the cost; there are critic, danger, doubt, effort",
+        ),
     ],
 )
 def test_a_weight_on_what_is_missing_is_named(task: Task, message: str) -> None:

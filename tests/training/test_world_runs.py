@@ -35,8 +35,8 @@ def test_a_run_leaves_metrics_checkpoints_and_a_model(recipe: str, tmp_path: Pat
     run = Run.open(tmp_path / "run")
     assert [record["step"] for record in run.records("train")] == list(range(10))
     named = {
-        "pldm": ("similarity", "inverse", "motion", "vicreg/std"),
-        "lewm": ("sigreg",),
+        "pldm": ("inverse", "vicreg/std"),
+        "lewm": ("inverse", "sigreg"),
         "h-jepa": ("inverse", "vicreg/std", "level2/energy", "level2/latent/nats"),
         "latent-action": ("inverse", "vicreg/std", "latent/nats"),
         "mixture": ("inverse", "vicreg/std", "latent/router"),

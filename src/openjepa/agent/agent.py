@@ -175,7 +175,7 @@ class Agent:
         self.judged, intrinsic = self._costs(rows).now(state[:, -1], led)
         if self.cost.weight("explore"):
             self.surroundings.write(state[:, -1], intrinsic[:, None], rows)
-        doubts = self.cost.weight("doubt") != 0
+        doubts = self.task.mode == 2 and self.cost.weight("doubt") != 0
         if doubts:
             self.mistakes.see(state[:, -1], rows)
         if self._queue.shape[1] == 0:

@@ -7,7 +7,7 @@ hiding     the future: a rollout at each      energy   L2, mean over the rollout
            level, in steps and in spans       guard    VICReg, at each level
 condition  actions; macro-actions             terms    level 1: PLDM's; level 2: similarity, the price of z
 
-    openjepa collect maze --policy scripted --episodes 4000 --steps 100 --size 32 --out maze
+    openjepa collect maze --rooms 3 --size 32 --policy scripted --episodes 4000 --steps 100 --out maze
     openjepa train h-jepa --data maze   # preset tiny
     openjepa plan runs/h-jepa-tiny-0 --level 2 --planner mppi --cost.doubt 2
     openjepa plan runs/h-jepa-tiny-0 --level 2 --planner mppi --cost.doubt 2 --higher.subgoals oracle
