@@ -7,7 +7,7 @@ hiding     the next frame, teacher-forced        energy   L2
 condition  actions                               guard    SIGReg, of each time step's states over the batch
 
     openjepa collect two-rooms --policy bold-walk --episodes 4000 --steps 100 --size 32 --out episodes
-    openjepa train lewm --data episodes   # preset tiny
+    openjepa train lewm --data episodes   # preset tiny, not measured yet
     openjepa train lewm --preset push-t --data push-t.h5
 
 States and predictions each end in a projector of their own with batch norm: a transformer's last layer norm stands in
