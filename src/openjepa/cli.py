@@ -44,6 +44,7 @@ Every number of the protocol is set by its dotted name:
   openjepa plan RUN --planner mppi --planner.horizon 20 --planner.samples 500
   openjepa plan RUN-0 RUN-1 RUN-2 --episodes 100 --seed 1 --out result.json
   openjepa plan RUN --cost.reduce last --difficulty "{distance: [0, 20]}" --baselines "[random, expert]"
+  openjepa plan RUN --cost.doubt 2   (what failed once in an episode is not planned again)
   openjepa plan RUN --level 2 --higher.planner.horizon 8
   openjepa plan --protocol result.json
 """
