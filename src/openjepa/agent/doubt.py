@@ -1,8 +1,8 @@
 """Doubt: what the world model foresaw and did not come is not believed again nearby.
 
 A world model that is wrong about a wall plans through it, fails, and plans through it once more: nothing in its states
-has changed. The short-term memory knows better. LeCun 2022, section 3.1, lets it hold what happened and lets intrinsic
-costs be anything immutable that is computed from states; this one compares imagined steps with remembered mistakes.
+has changed. The short-term memory knows better: this intrinsic cost compares imagined steps with remembered mistakes.
+Ours; LeCun 2022, sections 3.1 and 3.2, has the memory and the intrinsic costs, but none of this kind.
 """
 
 from dataclasses import dataclass, replace

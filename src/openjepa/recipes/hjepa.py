@@ -13,7 +13,7 @@ condition  actions; macro-actions             terms    level 1: PLDM's; level 2:
     openjepa plan runs/h-jepa-tiny-0 --level 2 --planner mppi --cost.doubt 2 --higher.subgoals oracle
 
 `tiny`, goals at least two turns away: 89.7 % [87.0, 91.9] at two levels, 70.2 % [66.4, 73.7] flat (three seeds, 200
-episodes of each; see benchmarks/README.md).
+episodes of each: `python -m benchmarks.acting maze --episodes 200`).
 
 Defaults are HWM's weights for Diverse Maze, with the length and rate of PLDM's training on Two-Rooms: spans of 10,
 six of them in a window, macro-actions of 8 numbers from an MLP, level 2 on level 1's own states, which it does not

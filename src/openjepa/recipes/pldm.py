@@ -21,8 +21,8 @@ Departures: actions are z-scored; biases and norms are not decayed; gradients ar
 a channel for the dot and one for the wall). `tiny` sees 32 px, is told the mean of five actions, which a plan repeats,
 and has other weights: with EB-JEPA's the states of so short a training hold neither the dot nor the door. Actions steer
 its predictor (FiLM), and inverse dynamics are linear, so that places lie in the states as coordinates do. With latent
-maps (`--encoder.output map --predictor maps`) the guard counts
-the places of a map as samples (theirs: as features), and there is no ensemble.
+maps (`--encoder.output map --predictor maps`) the guard counts the places of a map as samples (theirs: as features),
+and there is no ensemble.
 """
 
 from typing import Any, ClassVar, Literal
