@@ -29,14 +29,13 @@ LEARNING = Learning()
 def runs(settings: Settings, data: Data) -> list[Trained]:
     """Of the first recipe, as point 1 trains it."""
     recipe = settings.recipes[0] if settings.recipes else RECIPE
-    return common.trained(settings, recipe, common.collected(settings, data), two_rooms.TRAIN.get(recipe, {}))
+    return common.trained(settings, recipe, common.collected(settings, data))
 
 
 def protocol(settings: Settings, found: Sequence[Trained], **changes: Any) -> Protocol:
-    """As point 1 plans with that recipe, with all baselines."""
-    recipe = settings.recipes[0] if settings.recipes else RECIPE
+    """As point 1 plans, with all baselines."""
     planner = {"planner": settings.planners[0]} if settings.planners else {}
-    own = {"baselines": BASELINES, **planner, **two_rooms.PLAN.get(recipe, {}), **changes}
+    own = {"baselines": BASELINES, **planner, **two_rooms.PLAN, **changes}
     return common.protocol(settings, found, **own)
 
 

@@ -24,13 +24,21 @@ from openjepa.evals.planning.players import Expert
 from openjepa.evals.planning.protocol import load_world_model
 from openjepa.evals.transitions import DETERMINISTIC, Fitted, Transitions, fit, transitions
 from openjepa.latents.world import LatentWorldJEPA
+from openjepa.recipes.latentaction import TINY
 from openjepa.worlds.branch import MOUTH
 
 DATA = Data("branch", policy="scripted", steps=40)
 RECIPES = ("mixture", "latent-action")
 """The first one acts."""
-BLIND, TRAIN = "pldm", {"signal.block": 3}
-"""The deterministic world model, and what makes it see as they do."""
+BLIND = "pldm"
+"""The deterministic world model."""
+TRAIN = {
+    f"{part}.{name}": value
+    for part, choices in TINY.items()
+    if isinstance(choices, dict)
+    for name, value in choices.items()
+}
+"""What makes it the same as they are but for z."""
 STEPS, UPDATES = 20_000, 2000
 """Recorded steps to fit on (a quarter as many to judge by), and updates of each predictor."""
 PLAN: Mapping[str, Any] = {"planner__horizon": 8, "planner__samples": 200, "planner__iterations": 5}

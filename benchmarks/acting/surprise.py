@@ -13,7 +13,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     recipes = settings.recipes or two_rooms.RECIPES
     data, found = common.collected(settings, two_rooms.DATA), {}
     for recipe in recipes:
-        runs = common.trained(settings, recipe, data, two_rooms.TRAIN.get(recipe, {}))
+        runs = common.trained(settings, recipe, data)
         chosen = common.protocol(settings, runs, baselines=[])
         tables = [one.to_dict()["scores"] for one in surprises(chosen, clips=settings.episodes)]
         found[recipe] = {"protocol": chosen.model_dump(mode="json"), **common.costs(runs), "scores": tables}

@@ -12,21 +12,17 @@ from benchmarks.acting.common import Data, Settings, percent, table
 
 DATA = Data("two-rooms", {"size": 32}, "bold-walk", episodes=4000, steps=100)
 RECIPES, PLANNERS = ("pldm", "lewm"), ("cem", "mppi")
-TRAIN: Mapping[str, Mapping[str, Any]] = {"pldm": {}, "lewm": {}}
-"""Options of training, by recipe."""
-PLAN: Mapping[str, Mapping[str, Any]] = {
-    recipe: {
-        "planner__horizon": 18,
-        "planner__execute": 4,
-        "planner__samples": 96,
-        "planner__iterations": 5,
-        "planner__elites": 12,
-        "planner__sigma": 1.0,
-        "cost__doubt": 2.0,
-    }
-    for recipe in RECIPES
+PLAN: Mapping[str, Any] = {
+    "planner__horizon": 18,
+    "planner__execute": 4,
+    "planner__samples": 96,
+    "planner__iterations": 5,
+    "planner__elites": 12,
+    "planner__sigma": 1.0,
+    "planner__hold": True,
+    "cost__doubt": 2.0,
 }
-"""Of planning: 90 actions ahead, as EB-JEPA; a new plan every 20; doubt as dear as a state drawn at random."""
+"""90 actions ahead, as EB-JEPA, each held for five; a new plan every 20; doubt as dear as a state drawn at random."""
 ABLATIONS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "no inverse dynamics": ({"terms.inverse": 0}, {}),
     "no variance": ({"guard.std": 0}, {}),
@@ -45,8 +41,8 @@ def measure(settings: Settings) -> dict[str, Any]:
     def add(
         name: str, recipe: str, planner: str, train: Mapping, plan: Mapping, baselines: list[str]
     ) -> None:
-        runs[name] = common.trained(settings, recipe, data, {**TRAIN.get(recipe, {}), **train})
-        changes = {"planner": planner, **PLAN.get(recipe, {}), **plan, "baselines": baselines}
+        runs[name] = common.trained(settings, recipe, data, train)
+        changes = {"planner": planner, **PLAN, **plan, "baselines": baselines}
         protocols[name] = common.protocol(settings, runs[name], **changes)
 
     for recipe in recipes:

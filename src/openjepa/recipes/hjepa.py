@@ -82,8 +82,8 @@ class HJEPA(WorldRecipe):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "diverse-maze": {},
         "tiny": {
-            **pldm.TINY,
-            "train": {**pldm.TINY["train"], "batch_size": 64, "steps": 5_000},
+            **pldm.STEERED,
+            "train": {**pldm.STEERED["train"], "batch_size": 64, "steps": 5_000},
             "level2": {
                 "span": 4,
                 "steps": 4,

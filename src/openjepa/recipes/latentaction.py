@@ -41,12 +41,12 @@ from openjepa.signals.frames import FrameSignal
 from openjepa.targets import Shared, Target
 
 TINY: dict[str, Any] = {
-    **pldm.TINY,
-    "signal": {**pldm.TINY["signal"], "block": 3},
+    **pldm.STEERED,
+    "signal": {**pldm.STEERED["signal"], "block": 3},
     "head": {"kind": "none"},
     "target": {"kind": "shared"},
     "energy": {"kind": "l2"},
-    "train": {**pldm.TINY["train"], "steps": 3_000},
+    "train": {**pldm.STEERED["train"], "steps": 3_000},
 }
 """What the `tiny` presets of recipes with a latent variable share."""
 

@@ -73,7 +73,7 @@ class LeWM(WorldRecipe):
             },
             "guard": {"kind": "sigreg", "slices": 256},
             "train": {
-                "steps": 5_500,
+                "steps": 5_000,
                 "batch_size": 128,
                 "lr": 2e-3,
                 "warmup": 0.1,

@@ -18,9 +18,8 @@ divide the covariance by D (D - 1), our VICReg by D, so `guard.covariance` is th
 
 Departures: actions are z-scored; biases and norms are not decayed; gradients are clipped by their norm as a whole
 (EB-JEPA: encoder and predictor each); AdamW in the place of PLDM's Adam. Frames are of 64 px in colour (theirs: 65 px,
-a channel for the dot and one for the wall). `tiny` sees 32 px, is told the mean of five actions, which a plan repeats,
-and has other weights: with EB-JEPA's the states of so short a training hold neither the dot nor the door. Actions steer
-its predictor (FiLM), and inverse dynamics are linear, so that places lie in the states as coordinates do. With latent
+a channel for the dot and one for the wall). `tiny` sees 32 px and blocks of five actions, and has other
+weights: with EB-JEPA's the states of so short a training hold neither the dot nor the door. With latent
 maps (`--encoder.output map --predictor maps`) the guard counts the places of a map as samples (theirs: as features),
 and there is no ensemble.
 """
@@ -49,8 +48,18 @@ EB_JEPA: dict[str, Any] = {
     "train": {"steps": 3_125, "batch_size": 384, "lr": 1e-3, "weight_decay": 1e-5, "clip": 2.0},
 }
 TINY: dict[str, Any] = {
-    "signal": {"size": 32, "block": 5, "told": "mean", "mean": [0.75], "std": [0.25]},
+    "signal": {"size": 32, "block": 5},
     "hiding": {"frames": 5, "forced": True, "rollout": 4},
+    "encoder": {"kind": "conv", "patch": 2, "channels": [16, 32], "blocks": 1, "width": 128},
+    "predictor": {"kind": "mlp", "hidden": [512, 512], "residual": True},
+    "guard": {"kind": "vicreg", "std": 8.0, "covariance": 0.5},
+    "guard_over": "window",
+    "terms": {"similarity": 2.0, "inverse": 10.0, "inverse_hidden": 256, "motion": 0.0},
+    "train": {**EB_JEPA["train"], "batch_size": 128, "lr": 2e-3, "precision": "fp32", "steps": 5_000},
+}
+STEERED: dict[str, Any] = {
+    **TINY,
+    "signal": {"size": 32, "block": 5, "told": "mean", "mean": [0.75], "std": [0.25]},
     "encoder": {
         "kind": "conv",
         "patch": 2,
@@ -62,11 +71,10 @@ TINY: dict[str, Any] = {
     },
     "predictor": {"kind": "mlp", "hidden": [256, 256, 256, 256], "residual": True, "steer": "film"},
     "guard": {"kind": "vicreg", "std": 1.0, "covariance": 0.1},
-    "guard_over": "window",
     "terms": {"similarity": 0.0, "inverse": 2.0, "inverse_layers": 0, "motion": 0.0},
-    "train": {**EB_JEPA["train"], "batch_size": 128, "lr": 2e-3, "precision": "fp32", "steps": 8_000},
 }
-"""Preset `tiny`; h-jepa's level 1 and the recipes with a latent variable begin with it."""
+"""What `tiny` of h-jepa and of the recipes with a latent variable begin with: actions steer the predictor, and the mean
+of five is told; inverse dynamics are linear, so that places lie in the states as coordinates do."""
 
 
 @register("pldm")

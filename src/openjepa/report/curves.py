@@ -52,7 +52,9 @@ def _training(record: Record) -> Iterator[Chart]:
     terms = _guard_terms(record)
     others = record.config.get("terms") or {}
     for name, keys in terms.items():
-        if name in others:
+        if name == "level2":
+            title, caption = "Level 2", "The terms of its loss, unweighted."
+        elif name in others:
             title, caption = f"Term: {name}", "Of the loss, unweighted."
         else:
             title = f"Guard: {name}"
