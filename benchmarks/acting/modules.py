@@ -16,6 +16,7 @@ from openjepa.agent import (
     Policy,
     ShortTermMemory,
     live,
+    practise,
     rehearse,
     relive,
 )
@@ -35,10 +36,14 @@ class Learning:
     """That each episode is relived for."""
     updates: int = 4000
     """Of critics and policies."""
-    plans: int = 2000
+    plans: int = 1000
     """That a policy is distilled from."""
-    steps: int = 4
+    steps: int = 8
     """Of each plan that a policy learns."""
+    practised: int = 3000
+    """Updates of a policy in imagination, after plans."""
+    horizon: int = 12
+    """Of that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,18 +101,22 @@ class Learner:
 
     @cached_property
     def policy(self) -> Policy:
-        """What mode 2 would do in relived situations."""
+        """What mode 2 would do in relived situations, then practised in imagination."""
         learning, protocol, memory = self.learning, self.protocol, self._memory()
         generator = torch.Generator().manual_seed(self.seed)
         relive(memory, self.lived, generator, goals=learning.goals)
         planner, cost = protocol.planner, protocol.cost
-        agent = Agent(self.model, planner, seed=self.seed, distance=cost.distance, reduce=cost.reduce)
+        choices = {"seed": self.seed, "distance": cost.distance, "reduce": cost.reduce}
+        agent = Agent(self.model, planner, **choices)
         steps = min(learning.steps, planner.horizon)
         plans = rehearse(agent, memory, learning.plans, self.seed, steps=steps)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             made = Policy(tuple(memory.states.shape[1:]), space_of(self.model))
         made.distil(plans, generator, updates=learning.updates)
+        practising = Agent(self.model, planner, policy=made, **choices)
+        horizon, updates = learning.horizon, learning.practised
+        practise(practising, memory, self.seed, horizon=horizon, updates=updates)
         return made
 
     def _memory(self) -> ShortTermMemory:

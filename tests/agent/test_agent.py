@@ -145,7 +145,7 @@ def test_a_policy_starts_the_plan() -> None:
     agent.step(start)
     assert agent.planned is not None and agent.goal is not None
     state = agent.perception.look(torch.as_tensor(start)[None])
-    proposed = policy.imagine(model, state[:, None], None, agent.goal, planner.horizon)
+    proposed, _ = policy.imagine(model, state[:, None], None, agent.goal, planner.horizon)
     torch.testing.assert_close(agent.planned.actions, proposed, atol=0.01, rtol=0)
 
 

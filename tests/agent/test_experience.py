@@ -6,8 +6,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from openjepa.agent import Agent, Critic, Goal, Late, Policy, ShortTermMemory, Task, live, rehearse, relive
+from openjepa.agent import (
+    Agent,
+    Critic,
+    Goal,
+    Late,
+    Policy,
+    ShortTermMemory,
+    Task,
+    live,
+    practise,
+    rehearse,
+    relive,
+)
 from openjepa.agent.actor import space_of
 from openjepa.agent.planners import CEM
 from openjepa.errors import UserError
@@ -126,6 +139,32 @@ def test_a_policy_of_rehearsals_reaches_goals() -> None:
     assert sum(result.success for result in results) >= 6
 
 
+class Learned(PointModel, nn.Module):
+    """With a weight that training could change."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        PointModel.__init__(self)
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def rollout(self, state: Tensor, actions: Tensor, z: Any = None, past: Any = None) -> Tensor:
+        return super().rollout(state, self.gain * actions, z, past)
+
+
+def test_a_policy_practises_in_imagination_and_the_world_model_stays_as_it_is() -> None:
+    model, places = Learned(), torch.rand(2, 400, 2, generator=seeded()) * 1.6 - 0.8
+    memory = ShortTermMemory()
+    memory.write(list(range(400)), places[0], torch.zeros(400), torch.zeros(400, 2), places[1])
+    torch.manual_seed(0)
+    policy = Policy((2,), space_of(model), hidden=64)
+    costs = practise(agent(model, policy=policy), memory, horizon=4, updates=150, lr=1e-2)
+    assert costs[-1] < 0.7 * costs[0]
+    assert model.gain.grad is None and model.gain.item() == 1
+    quick = agent(model, Task.reach(mode=1), policy=policy)
+    results = quick.run([PointEnv() for _ in range(8)])
+    assert sum(result.success for result in results) >= 6
+
+
 def test_mistakes_are_told() -> None:
     lived = live(PointModel(), [straight(6)])
     with pytest.raises(UserError, match="capacity 3"):
@@ -134,3 +173,5 @@ def test_mistakes_are_told() -> None:
         relive(ShortTermMemory(), [], seeded())
     with pytest.raises(UserError, match="no actions"):
         rehearse(agent(PointModel()), ShortTermMemory(), 3)
+    with pytest.raises(UserError, match="this one has none"):
+        practise(agent(PointModel()), ShortTermMemory())

@@ -50,12 +50,13 @@ def test_the_proposed_plan_acts_on_foreseen_states(block: int) -> None:
     model = PointModel(block)
     policy = Policy((2,), as_space(model.actions, block), hidden=16)
     start, goal = torch.tensor([[0.1, -0.2], [0.0, 0.5]]), torch.rand(2, 2, generator=seeded())
-    plan = policy.imagine(model, start[:, None], None, goal, horizon=4)
+    plan, states = policy.imagine(model, start[:, None], None, goal, horizon=4)
     state = start
     for step in range(4):
         action = policy.act(state, goal)
         torch.testing.assert_close(plan[:, step], action)
         state = (state + SPEED * action.unflatten(1, (block, 2)).sum(1)).clamp(-1, 1)
+        torch.testing.assert_close(states[:, step], state)
 
 
 def test_a_model_with_history_is_given_its_last_states_and_the_actions_between() -> None:

@@ -12,7 +12,7 @@ from openjepa.agent.critic import Critic
 from openjepa.agent.detector import Detector
 from openjepa.agent.doubt import Doubt, Mistakes
 from openjepa.agent.episodes import EpisodeResult
-from openjepa.agent.experience import Late, Lived, live, rehearse, relive
+from openjepa.agent.experience import Late, Lived, live, practise, rehearse, relive
 from openjepa.agent.hierarchy import Foresight, Hierarchy
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.memory import ShortTermMemory
@@ -48,6 +48,7 @@ __all__ = [
     "Uncertain",
     "WorldModel",
     "live",
+    "practise",
     "rehearse",
     "relive",
 ]

@@ -67,9 +67,11 @@ class Mode2:
     def _start(self, situation: Situation, horizon: int) -> Tensor | None:
         if self.policy is None:
             return situation.start
-        proposed = self.policy.imagine(self.model, situation.state, situation.past, situation.goal, horizon)[
-            :, None
-        ]
+        with torch.no_grad():
+            proposed, _ = self.policy.imagine(
+                self.model, situation.state, situation.past, situation.goal, horizon
+            )
+        proposed = proposed[:, None]
         return proposed if situation.start is None else torch.cat([proposed, situation.start], 1)
 
 

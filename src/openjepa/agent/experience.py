@@ -1,4 +1,4 @@
-"""Experience without acting: recorded episodes relived for the critic, plans rehearsed for the policy."""
+"""Experience without acting: recorded episodes relived for the critic, plans rehearsed and practised for the policy."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from openjepa.agent.cost import Goal, Reduce, Term
+from openjepa.agent.heads import descend
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.memory import ShortTermMemory
 from openjepa.agent.perception import Perception, as_goals
-from openjepa.agent.planners import streams
+from openjepa.agent.planners import Bounds, streams
 from openjepa.agent.protocols import Situation, WorldModel
 from openjepa.errors import UserError
 
@@ -192,3 +193,48 @@ def rehearse(
             found.write(numbers.tolist(), state, cost.now(state)[1], taken, wanted)
         found.end(numbers.tolist(), over=False)
     return found
+
+
+def practise(
+    agent: "Agent",
+    memory: ShortTermMemory,
+    seed: int = 0,
+    *,
+    horizon: int | None = None,
+    updates: int = 2000,
+    batch: int = 128,
+    lr: float = 1e-3,
+) -> list[float]:
+    """Let the agent's policy learn from what it would come to, in remembered situations; the costs, mean over steps.
+
+    It acts on states that the world model foresees; the gradient of the task's cost flows through cost and world model,
+    which stay as they are. Rehearsed plans are few, since each is a search; this takes a situation in a few rollouts.
+    Not LeCun's distillation: a policy's gradient through a learned model is that of Heess et al., arXiv:1510.09142.
+
+    Args:
+        agent: with a policy that was distilled from some plans, and the task that is to become a habit.
+        memory: of states and goals.
+        seed: of the situations.
+        horizon: steps foreseen; `None`: the planner's.
+
+    Raises:
+        UserError: no policy, discrete actions, a memory in which nothing was done; see `Configurator.cost`.
+    """
+    policy, generator = agent.configurator.policy, torch.Generator().manual_seed(seed)
+    if policy is None:
+        raise UserError("practise is for an agent with a policy, and this one has none: distil one first")
+    if not isinstance(policy.space, Bounds):
+        raise UserError(
+            "practise descends through actions, and these are discrete: distil more plans instead"
+        )
+    states, goals, _ = memory.taken()
+    steps = agent.configurator.planner.horizon if horizon is None else horizon
+
+    def loss() -> Tensor:
+        rows = torch.randint(len(states), (batch,), generator=generator).to(states.device)
+        now, wanted = states[rows], None if goals is None else goals[rows]
+        cost = agent.configurator.cost(agent.task, wanted, KeyValueMemory(batch))
+        actions, ahead = policy.imagine(agent.model, now[:, None], None, wanted, steps)
+        return cost(ahead[:, None], actions[:, None]).mean() / steps
+
+    return descend(policy, loss, updates=updates, lr=lr)

@@ -50,7 +50,8 @@ class Head(nn.Module):
 def descend(
     module: nn.Module, loss: Callable[[], Tensor], *, updates: int, lr: float, clip: float = 1.0
 ) -> list[float]:
-    """AdamW with a cosine to 0 on `loss()`, a fresh batch at each call; the losses."""
+    """AdamW with a cosine to 0 on `loss()`, a fresh batch at each call; the losses. Of other networks that the loss
+    runs through nothing changes, nor do they gather gradients."""
     parameters = list(module.parameters())
     optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-4, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
@@ -60,7 +61,7 @@ def descend(
         for _ in range(updates):
             value = loss()
             optimiser.zero_grad()
-            value.backward()
+            value.backward(inputs=parameters)
             nn.utils.clip_grad_norm_(parameters, clip)
             optimiser.step()
             schedule.step()

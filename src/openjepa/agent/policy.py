@@ -49,11 +49,11 @@ class Policy(nn.Module):
         chosen = self(states, goals)
         return chosen if isinstance(self.space, Bounds) else self.space.one_hot(chosen)
 
-    @torch.no_grad()
     def imagine(
         self, model: WorldModel, state: Tensor, past: Tensor | None, goal: Tensor | None, horizon: int
-    ) -> Tensor:
-        """The plan that the policy would follow, `[B, H, A']`: it acts on the states that the model foresees.
+    ) -> tuple[Tensor, Tensor]:
+        """The plan that the policy would follow, `[B, H, A']`, and the states `[B, H, *L]` that the model foresees and
+        that it acts on. Continuous actions can be differentiated.
 
         Args:
             state: `[B, T, *L]`.
@@ -61,14 +61,17 @@ class Policy(nn.Module):
             goal: `[B, *L]`, or `None`.
         """
         actions: list[Tensor] = []
+        states: list[Tensor] = []
         for _ in range(horizon):
-            actions.append(self.act(state[:, -1], goal))
+            chosen = self(state[:, -1], goal)
+            actions.append(chosen if isinstance(self.space, Bounds) else self.space.one_hot(chosen))
             following = model.rollout(state, actions[-1][:, None, None], past=past)[:, 0]
+            states.append(following[:, 0])
             taken = actions[-1][:, None]
             taken = taken if past is None else torch.cat([past, taken], 1)
             state = torch.cat([state, following], 1)[:, -model.history :]
             past = taken[:, -(state.shape[1] - 1) :] if state.shape[1] > 1 else None
-        return torch.stack(actions, 1)
+        return torch.stack(actions, 1), torch.stack(states, 1)
 
     def distil(
         self,
