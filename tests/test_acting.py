@@ -50,7 +50,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     rooms = Data("two-rooms", {"vary": ["wall", "door", "hazard"], "size": 16}, episodes=24, steps=12)
     for module, name in ((two_rooms, "DATA"), (agents, "HAZARDS")):
         monkeypatch.setattr(module, name, rooms)
-    monkeypatch.setattr(agents, "LEARNING", Learning(updates=3, plans=6))
+    monkeypatch.setattr(agents, "LEARNING", Learning(updates=3, plans=6, practised=2, horizon=2))
     monkeypatch.setattr(configurator, "STEPS", 5)
     monkeypatch.setattr(latency, "DECISIONS", 4)
     monkeypatch.setattr(latency, "TURN", 2)
@@ -156,7 +156,7 @@ def test_turns_travel_to_other_processes_and_are_kept_by_what_they_depend_on(
         agents._play(pickle.loads(pickle.dumps(turn)))
     assert path.is_file() and json.loads(path.read_text())["outcomes"][0]["number"] == 0
     turns.clear()
-    monkeypatch.setattr(agents, "LEARNING", Learning(updates=4))
+    monkeypatch.setattr(agents, "LEARNING", Learning(updates=4, practised=2))
     with pytest.raises(FileNotFoundError):
         agents.played(settings, chosen, runs, ways)
     assert len(turns) == 2

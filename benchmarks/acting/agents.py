@@ -26,10 +26,10 @@ BASELINES = ["random", "cloning", "expert", "oracle"]
 LEARNING = Learning()
 
 
-def runs(settings: Settings, data: Data) -> list[Trained]:
-    """Of the first recipe, as point 1 trains it."""
+def runs(settings: Settings, data: Data, options: Mapping[str, Any] | None = None) -> list[Trained]:
+    """Of the first recipe, as point 1 trains it but for `options`."""
     recipe = settings.recipes[0] if settings.recipes else RECIPE
-    return common.trained(settings, recipe, common.collected(settings, data))
+    return common.trained(settings, recipe, common.collected(settings, data), options)
 
 
 def protocol(settings: Settings, found: Sequence[Trained], **changes: Any) -> Protocol:

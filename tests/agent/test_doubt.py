@@ -116,4 +116,6 @@ def test_a_wrong_step_is_remembered_with_what_was_foreseen() -> None:
     state = PointModel().encode(here[:, None])
     ahead = state + torch.tensor([0.1, 0.0])
     assert agent.mistakes.doubt(state, ahead).item() > 0.8
+    assert agent.judged is not None and agent.judged["doubt"].item() > 0
+    torch.testing.assert_close(agent.memory.costs[-1:], agent.judged["goal"])  # IC(s) is of the state alone
     assert agent.mistakes.doubt(state, state - torch.tensor([0.1, 0.0])).item() < 0.01

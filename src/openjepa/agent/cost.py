@@ -133,12 +133,15 @@ class Cost:
             writes it, after every state (`sum`).
         weights: u and v by name; 1 where none is given.
         discount: of the cost at step t of 1..H the share `discount^(t-1)`, of a critic's `discount^t`.
+        imagined: names of intrinsic terms that judge how a state was foreseen, not the state: they are no part of
+            IC(s), from which critics learn.
     """
 
     intrinsic: Mapping[str, Term]
     trained: Mapping[str, Term]
     weights: Mapping[str, float]
     discount: float = 1.0
+    imagined: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Raises UserError when a weight has no term."""
@@ -171,7 +174,7 @@ class Cost:
         """Of present states `[B, *L]`, reached by `[B, A']`: the weighted terms, `[B]` each, and IC(s) `[B]`."""
         led = None if action is None else action[:, None, None]
         terms = {name: value[:, 0, 0] for name, value in self.terms(state[:, None, None], led).items()}
-        own = [value for name, value in terms.items() if name in self.intrinsic]
+        own = [value for name, value in terms.items() if name in self.intrinsic and name not in self.imagined]
         return terms, torch.stack(own).sum(0) if own else state.new_zeros(len(state))
 
     def weight(self, name: str) -> float:
