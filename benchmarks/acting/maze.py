@@ -13,7 +13,6 @@ from benchmarks.acting.common import Data, Settings, percent, table
 DATA = Data("maze", {"rooms": 3, "size": 32}, "scripted", episodes=4000, steps=100)
 """Ways of up to eight rooms, 160 units; 25 layouts."""
 TURNS = 2
-TRAIN: Mapping[str, Any] = {}
 ANY: Mapping[str, Any] = {
     "planner": "mppi",
     "planner__execute": 1,
@@ -57,7 +56,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     """By method: success, by distance too, and predictions asked of both levels."""
     data = common.collected(settings, DATA)
     recipe = (settings.recipes or ("h-jepa",))[0]
-    runs = common.trained(settings, recipe, data, TRAIN)
+    runs = common.trained(settings, recipe, data)
     protocols = {
         name: common.protocol(
             settings,

@@ -1,7 +1,8 @@
-"""Point 5: mode 1, distilled from mode 2: its share of mode 2's success, and of its time.
+"""Point 5: mode 1, distilled from mode 2 and practised: its share of mode 2's success, and of its time.
 
 Mode 2 plans in situations of the episodes that the world model was trained on (states and goals, relived in hindsight),
-without acting; the policy learns those plans' first steps. It never sees the problems.
+without acting; the policy learns those plans' first steps, then acts in imagination and descends the cost of what it
+comes to. It never sees the problems.
 """
 
 from collections.abc import Mapping

@@ -17,16 +17,13 @@ RECIPE = "ts-jepa"
 DATA = Data(
     "cart-pole", {"begin": "upright"}, "scripted", episodes=300, steps=100, difficulty={"target": [0, 0]}
 )
-TRAIN: Mapping[str, Any] = {}
-PLAN: Mapping[str, Any] = {}
-"""Options of remote control."""
 
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Rows by receiver and schedule, the most transmissions first, and the baselines, which need no channel."""
     recipe = (settings.recipes or (RECIPE,))[0]
-    runs = common.trained(settings, recipe, common.collected(settings, DATA), TRAIN)
-    chosen = remote_protocol_for([run.path for run in runs], changes=common.told(settings, **PLAN))
+    runs = common.trained(settings, recipe, common.collected(settings, DATA))
+    chosen = remote_protocol_for([run.path for run in runs], changes=common.told(settings))
     result = common.played(settings, {"remote control": chosen})["remote control"]
     rows = {
         NAMES_BETWEEN[between]: [_row(sending) for sending in result.of(between)]

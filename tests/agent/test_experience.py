@@ -22,7 +22,7 @@ from openjepa.agent import (
     relive,
 )
 from openjepa.agent.actor import space_of
-from openjepa.agent.planners import CEM
+from openjepa.agent.planners import CEM, CategoricalCEM, as_space
 from openjepa.errors import UserError
 
 from .worlds import SPEED, PointEnv, PointModel, picture
@@ -175,3 +175,7 @@ def test_mistakes_are_told() -> None:
         rehearse(agent(PointModel()), ShortTermMemory(), 3)
     with pytest.raises(UserError, match="this one has none"):
         practise(agent(PointModel()), ShortTermMemory())
+    choosing = Policy((2,), as_space(4), hidden=8)
+    discrete = Agent(PointModel(actions=4), CategoricalCEM(horizon=2, samples=8, elites=2), policy=choosing)
+    with pytest.raises(UserError, match="these are discrete"):
+        practise(discrete, ShortTermMemory())

@@ -142,8 +142,13 @@ class Configurator:
                 raise UserError(_missing(name, {**terms, **trained}))
         weights = {name: task.weights.get(name, 0.0) for name in (*terms, *trained)}
         discount = 1.0 if self.critic is None or not weights["critic"] else self.critic.discount
-        discount = discount if self.discount is None else self.discount
-        return Cost(terms, trained, weights, discount, frozenset({"doubt"}))
+        return Cost(
+            terms,
+            trained,
+            weights,
+            discount if self.discount is None else self.discount,
+            imagined=frozenset({"doubt"}),
+        )
 
 
 _ADVICE = {

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openjepa.agent.cost import Goal, Reduce, Term
+from openjepa.agent.cost import Cost, Goal, Reduce, Term
 from openjepa.agent.heads import descend
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.memory import ShortTermMemory
@@ -183,8 +183,7 @@ def rehearse(
     found, model = ShortTermMemory(count * steps), agent.model
     for numbers in torch.arange(count).split(batch):
         rows = drawn[numbers].to(states.device)
-        now, wanted = states[rows], None if goals is None else goals[rows]
-        cost = agent.configurator.cost(agent.task, wanted, KeyValueMemory(len(rows)))
+        now, wanted, cost = _situations(agent, states, goals, rows)
         given = Situation(now[:, None], None, wanted, cost, streams(seed, numbers.tolist()))
         actions = agent.actor.act(given).actions[:, :steps]
         ahead = model.rollout(given.state, actions[:, None])[:, 0] if steps > 1 else now[:, None]
@@ -232,9 +231,16 @@ def practise(
 
     def loss() -> Tensor:
         rows = torch.randint(len(states), (batch,), generator=generator).to(states.device)
-        now, wanted = states[rows], None if goals is None else goals[rows]
-        cost = agent.configurator.cost(agent.task, wanted, KeyValueMemory(batch))
+        now, wanted, cost = _situations(agent, states, goals, rows)
         actions, ahead = policy.imagine(agent.model, now[:, None], None, wanted, steps)
         return cost(ahead[:, None], actions[:, None]).mean() / steps
 
     return descend(policy, loss, updates=updates, lr=lr)
+
+
+def _situations(
+    agent: "Agent", states: Tensor, goals: Tensor | None, rows: Tensor
+) -> tuple[Tensor, Tensor | None, Cost]:
+    """States and goals of these rows, and what the agent's task costs there for one who remembers nothing else."""
+    wanted = None if goals is None else goals[rows]
+    return states[rows], wanted, agent.configurator.cost(agent.task, wanted, KeyValueMemory(len(rows)))

@@ -46,6 +46,9 @@ class Policy(nn.Module):
     @torch.no_grad()
     def act(self, states: Tensor, goals: Tensor | None = None) -> Tensor:
         """What is executed: `forward`, and of discrete actions the most probable, one-hot."""
+        return self._executed(states, goals)
+
+    def _executed(self, states: Tensor, goals: Tensor | None) -> Tensor:
         chosen = self(states, goals)
         return chosen if isinstance(self.space, Bounds) else self.space.one_hot(chosen)
 
@@ -63,8 +66,7 @@ class Policy(nn.Module):
         actions: list[Tensor] = []
         states: list[Tensor] = []
         for _ in range(horizon):
-            chosen = self(state[:, -1], goal)
-            actions.append(chosen if isinstance(self.space, Bounds) else self.space.one_hot(chosen))
+            actions.append(self._executed(state[:, -1], goal))
             following = model.rollout(state, actions[-1][:, None, None], past=past)[:, 0]
             states.append(following[:, 0])
             taken = actions[-1][:, None]

@@ -58,6 +58,7 @@ TINY: dict[str, Any] = {
     "terms": {"similarity": 2.0, "inverse": 10.0, "inverse_hidden": 256, "motion": 0.0},
     "train": {**EB_JEPA["train"], "batch_size": 128, "lr": 2e-3, "precision": "fp32", "steps": 5_000},
 }
+"""Preset `tiny`; LeWM's has its signal and encoder."""
 STEERED: dict[str, Any] = {
     **TINY,
     "signal": {"size": 32, "block": 5, "told": "mean", "mean": [0.75], "std": [0.25]},

@@ -50,11 +50,9 @@ def _training(record: Record) -> Iterator[Chart]:
         _lines(record, "train", {"loss": "loss"} if alone else {"loss": "loss", "energy": "energy"}),
     )
     terms = _guard_terms(record)
-    others = record.config.get("terms") or {}
+    others = {*(record.config.get("terms") or {}), "latent", "level2"}
     for name, keys in terms.items():
-        if name == "level2":
-            title, caption = "Level 2", "The terms of its loss, unweighted."
-        elif name in others:
+        if name in others:
             title, caption = f"Term: {name}", "Of the loss, unweighted."
         else:
             title = f"Guard: {name}"
