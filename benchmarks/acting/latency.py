@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ DECISIONS, TURN = 200, 20
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Of the first seed's run."""
-    runs = agents.runs(settings, two_rooms.DATA)[:1]
+    runs = agents.runs(replace(settings, seeds=settings.seeds[:1]), two_rooms.DATA)
     chosen = agents.protocol(settings, runs, baselines=[])
     return {
         "protocol": chosen.model_dump(mode="json"),
