@@ -6,8 +6,10 @@ dislike of uncertain outcomes, beside a deterministic world model that is told t
 longer than the rapids, so keeping out of danger costs haste.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from benchmarks.acting.common import Data, Settings, Trained, percent, table
 from openjepa.agent import Task
 from openjepa.evals.latent import error, guessing, latent_controls
 from openjepa.evals.latent_table import GUESSES
-from openjepa.evals.planning import Protocol
+from openjepa.evals.planning import Protocol, write
 from openjepa.evals.planning.cloning import open_windows
 from openjepa.evals.planning.players import Expert
 from openjepa.evals.planning.protocol import load_world_model
@@ -51,7 +53,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     data = common.collected(settings, DATA)
     runs = {name: common.trained(settings, name, data) for name in settings.recipes or RECIPES}
     blind = common.trained(settings, BLIND, data, TRAIN)
-    latent = {name: [_judge(run) for run in found] for name, found in runs.items()}
+    latent = {name: _judged(settings, found) for name, found in runs.items()}
     first = next(iter(runs))
     risky = {
         f"{first}, indifferent to danger": Task.reach(risk=0.0),
@@ -78,6 +80,22 @@ def forks(given: Transitions) -> torch.Tensor:
     x, branch = given.before[:, 0], given.before[:, 2]
     unknown = (branch == 0) | (x <= MOUTH)
     return unknown & (given.after[:, 2] > 0) & (given.after[:, 0] > MOUTH)
+
+
+def _judged(settings: Settings, runs: Sequence[Trained]) -> list[dict[str, Any]]:
+    """Each run's, in a job of its own; what was judged before is read."""
+    places = [
+        common.place(settings, {"judged": Path(run.path).name, "on": STEPS, "updates": UPDATES})
+        for run in runs
+    ]
+    todo = [(run, path) for run, path in zip(runs, places, strict=True) if not path.is_file()]
+    common.each(settings, _write_judged, todo)
+    return [json.loads(path.read_text()) for path in places]
+
+
+def _write_judged(item: tuple[Trained, Path]) -> None:
+    run, path = item
+    write(path, _judge(run))
 
 
 def _judge(run: Trained) -> dict[str, Any]:

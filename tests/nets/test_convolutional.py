@@ -171,6 +171,24 @@ def test_only_the_branch_that_is_followed_learns() -> None:
     assert learnt == [False, True, False]
 
 
+def test_a_branch_works_only_where_it_is_followed() -> None:
+    torch.manual_seed(0)
+    members = [MLP(hidden=(8,)).build(4, 2) for _ in range(3)]
+    net, asked = Branches(members), [0, 0, 0]
+    for k, member in enumerate(members):
+        member.register_forward_pre_hook(lambda _, given, k=k: asked.__setitem__(k, asked[k] + len(given[0])))
+    heads = torch.tensor([[0, 2, 2], [2, 0, 0]])
+    states, actions = torch.randn(2, 4), torch.randn(2, 3, 2)
+    found = net.unroll(states[:, None], torch.cat([actions, F.one_hot(heads, 3).float()], -1))
+    assert asked == [3, 0, 3]
+    for row, state in enumerate(states):
+        for step, k in enumerate(heads[row]):
+            state = members[k].step(state[None], actions[row, step, None])[0]
+            torch.testing.assert_close(found[row, step], state)
+    found.sum().backward()
+    assert all(p.grad is not None for p in net.parameters())  # gradients are averaged over ranks
+
+
 def test_bad_sizes_are_refused() -> None:
     with pytest.raises(UserError, match=r"channels"):
         Maps.parse({"channels": 12})
