@@ -30,8 +30,8 @@ from openjepa.world_model import WorldJEPA
 class Learning:
     """How modules are learned."""
 
-    relived: int = 500
-    """Episodes to learn from."""
+    relived: int = 2000
+    """Episodes that critics and policies learn from, and detectors from all."""
     goals: int = 4
     """That each episode is relived for."""
     updates: int = 4000
@@ -67,9 +67,7 @@ class Learner:
     @cached_property
     def lived(self) -> list[Lived]:
         """Latents of the first episodes that the model was trained on."""
-        samples = open_windows(self.model)
-        train, _ = samples.split()
-        return live(self.model, (samples.episodes[int(number)] for number in train[: self.learning.relived]))
+        return self._live(self.learning.relived)
 
     @cached_property
     def critic(self) -> Critic:
@@ -85,8 +83,9 @@ class Learner:
 
     @cached_property
     def danger(self) -> Detector:
-        """From episodes that say where danger was."""
-        told = [one for one in self.lived if one.danger is not None]
+        """From episodes that say where danger was, seen from each environment step of a block: it is rare."""
+        lived = (one for begin in range(self.model.block) for one in self._live(None, begin))
+        told = [one for one in lived if one.danger is not None]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             made = Detector(tuple(told[0].states.shape[1:]))
@@ -118,6 +117,11 @@ class Learner:
         horizon, updates = learning.horizon, learning.practised
         practise(practising, memory, self.seed, horizon=horizon, updates=updates)
         return made
+
+    def _live(self, count: int | None, begin: int = 0) -> list[Lived]:
+        samples = open_windows(self.model)
+        train, _ = samples.split()
+        return live(self.model, (samples.episodes[int(i)] for i in train[:count]), begin=begin)
 
     def _memory(self) -> ShortTermMemory:
         return ShortTermMemory(sum(len(one.states) for one in self.lived) * self.learning.goals)

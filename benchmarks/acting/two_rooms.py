@@ -14,15 +14,17 @@ DATA = Data("two-rooms", {"size": 32}, "bold-walk", episodes=4000, steps=100)
 RECIPES, PLANNERS = ("pldm", "lewm"), ("cem", "mppi")
 PLAN: Mapping[str, Any] = {
     "planner__horizon": 18,
-    "planner__execute": 4,
+    "planner__execute": 1,
     "planner__samples": 96,
     "planner__iterations": 5,
     "planner__elites": 12,
     "planner__sigma": 1.0,
     "planner__hold": True,
     "cost__doubt": 2.0,
+    "cost__doubt_width": 0.3,
 }
-"""90 actions ahead, as EB-JEPA, each held for five; a new plan every 20; doubt as dear as a state drawn at random."""
+"""90 actions ahead, as EB-JEPA, each held for five; a new plan every five; doubt as dear as a state drawn at random, and
+narrow: steps are as long as a door is wide."""
 ABLATIONS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "no inverse dynamics": ({"terms.inverse": 0}, {}),
     "no variance": ({"guard.std": 0}, {}),

@@ -61,6 +61,17 @@ def test_an_episode_is_perceived_a_model_step_apart(block: int) -> None:
     assert lived.danger is not None and lived.danger.tolist() == [t * block >= 6 for t in range(steps + 1)]
 
 
+def test_danger_on_the_way_to_a_state_is_not_missed() -> None:
+    model, episode = PointModel(3), straight(7)
+    episode.info["danger"] = np.arange(8) == 4
+    for begin, expected in ((0, [0, 0, 1]), (1, [0, 1, 0]), (4, [1, 0])):
+        (lived,) = live(model, [episode], begin=begin)
+        assert lived.danger is not None and lived.danger.tolist() == expected
+        torch.testing.assert_close(lived.actions.flatten(), torch.tensor([1.0, 0]).repeat(3 * (len(expected) - 1)))
+        assert lived.states[0, 0].item() == pytest.approx(-0.9 + SPEED * begin, abs=0.01)
+    assert not live(model, [episode], begin=5)
+
+
 def test_what_is_relived_ends_where_it_arrives() -> None:
     memory, lived = ShortTermMemory(), live(PointModel(), [straight(6), straight(9)])
     relive(memory, lived, seeded(), goals=5)

@@ -213,7 +213,8 @@ class Agent:
     def _open(self, frames: Tensor) -> None:
         """The first frames are here: encode the goal, and settle what is minimised."""
         self.goal = self._goal(frames)
-        self.surroundings, self.mistakes = KeyValueMemory(self.problems), Mistakes(self.problems)
+        self.surroundings = KeyValueMemory(self.problems)
+        self.mistakes = Mistakes(self.problems, width=self.configurator.doubt_width)
         self.cost = self.configurator.cost(self.task, self.goal, self.surroundings, self.mistakes)
 
     def _goal(self, frames: Tensor) -> Tensor | None:

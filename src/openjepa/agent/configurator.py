@@ -72,6 +72,7 @@ class Configurator:
         critic_reduce: whether the critic counts after the last imagined state or after all.
         discount: of the cost along the horizon; the critic's, if there is one.
         futures: imagined for each candidate where the task speaks of risk.
+        doubt_width: how far from a mistake doubt reaches (see `doubt.Mistakes`).
         batch: the most candidates that the model is given at a time.
     """
 
@@ -87,6 +88,7 @@ class Configurator:
     critic_reduce: Reduce = "last"
     discount: float | None = None
     futures: int = 8
+    doubt_width: float = 0.5
     batch: int | None = None
 
     def actor(self, task: Task) -> Actor:

@@ -55,7 +55,9 @@ class Lived:
     Attributes:
         states: `[T+1, *L]`.
         actions: `[T, A']`, NaN where one was not recorded.
-        danger: `[T+1]` bool, of `info["danger"]`; `None` where that says nothing.
+        danger: `[T+1]` bool: whether any environment step of the way to a state was in danger, by `info["danger"]`
+            (first: whether it is itself); `None` where that says nothing. Of states alone, what lies between two of
+            them would be missed.
         own: how many numbers at the end of a state's last axis are the robot's own, which goals are known without.
     """
 
@@ -65,16 +67,21 @@ class Lived:
     own: int = 0
 
 
-def live(model: WorldModel, episodes: Iterable[Recorded]) -> list[Lived]:
-    """Encode episodes, a model step apart; those shorter than a step are left out."""
+def live(model: WorldModel, episodes: Iterable[Recorded], *, begin: int = 0) -> list[Lived]:
+    """Encode episodes, a model step apart; those shorter than a step are left out.
+
+    Args:
+        begin: the environment step that an episode begins at.
+    """
     perception, found = Perception(model), []
     for episode in episodes:
-        steps = len(episode.actions) // model.block
-        if not steps:
+        steps = (len(episode.actions) - begin) // model.block
+        if steps < 1:
             continue
-        seen = slice(0, steps * model.block + 1, model.block)
+        end = begin + steps * model.block
+        seen = slice(begin, end + 1, model.block)
         frames = torch.from_numpy(np.ascontiguousarray(episode.frames[seen]))
-        done = np.asarray(episode.actions[: steps * model.block], np.float32).reshape(steps, -1)
+        done = np.asarray(episode.actions[begin:end], np.float32).reshape(steps, -1)
         known = np.asarray(episode.state)[seen] if perception.own else None
         states = torch.cat(
             [
@@ -82,8 +89,11 @@ def live(model: WorldModel, episodes: Iterable[Recorded]) -> list[Lived]:
                 for start, part in zip(range(0, len(frames), ENCODED), frames.split(ENCODED), strict=True)
             ]
         )
-        danger = episode.info.get("danger")
-        told = None if danger is None else torch.from_numpy(np.asarray(danger, bool)[seen])
+        danger, told = episode.info.get("danger"), None
+        if danger is not None:
+            first, *later = np.asarray(danger, bool)[begin : end + 1]
+            met = np.reshape(later, (steps, model.block)).any(1)
+            told = torch.from_numpy(np.concatenate([[first], met]))
         found.append(Lived(states, torch.from_numpy(done).to(states), told, perception.own))
     return found
 

@@ -52,11 +52,11 @@ TINY: dict[str, Any] = {
     "signal": {"size": 32, "block": 5},
     "hiding": {"frames": 5, "forced": True, "rollout": 4},
     "encoder": {"kind": "conv", "patch": 2, "channels": [16, 32], "blocks": 1, "width": 128},
-    "predictor": {"kind": "mlp", "hidden": [512, 512], "residual": True},
+    "predictor": {"kind": "mlp", "hidden": [256, 256, 256, 256], "residual": True, "steer": "film"},
     "guard": {"kind": "vicreg", "std": 8.0, "covariance": 0.5},
     "guard_over": "window",
     "terms": {"similarity": 2.0, "inverse": 10.0, "inverse_hidden": 256, "motion": 0.0},
-    "train": {**EB_JEPA["train"], "batch_size": 128, "lr": 2e-3, "precision": "fp32", "steps": 5_000},
+    "train": {**EB_JEPA["train"], "batch_size": 128, "lr": 2e-3, "precision": "fp32", "steps": 4_500},
 }
 """Preset `tiny`; LeWM's has its signal and encoder."""
 STEERED: dict[str, Any] = {
@@ -71,7 +71,6 @@ STEERED: dict[str, Any] = {
         "width": 128,
         "norm": False,
     },
-    "predictor": {"kind": "mlp", "hidden": [256, 256, 256, 256], "residual": True, "steer": "film"},
     "guard": {"kind": "vicreg", "std": 1.0, "covariance": 0.1},
     "terms": {"similarity": 0.0, "inverse": 2.0, "inverse_layers": 0, "motion": 0.0},
 }

@@ -65,6 +65,7 @@ class Planned:
             seed=protocol.seed,
             distance=cost.distance,
             reduce=cost.reduce,
+            doubt_width=cost.doubt_width,
             batch=protocol.candidates,
             higher=higher,
             **modules,

@@ -46,6 +46,9 @@ class GoalCost(Config):
     doubt: float = Field(0.0, ge=0)
     """Weight of imagined steps like those that were foreseen in this episode and did not come (see `agent.doubt`), in
     units of `distance`. A typical distance between two states of the world is a good one."""
+    doubt_width: float = Field(0.5, gt=0)
+    """How far from such a step doubt reaches, in its lengths: less finds a door beside which it ran into the wall, more
+    gives up a wall after fewer tries."""
     distance: Literal["l2", "l1", "cosine"] = "l2"
     reduce: Reduce = "sum"
     """Whether every imagined state counts (PLDM, EB-JEPA), or the last alone (LeWM)."""
