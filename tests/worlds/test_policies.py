@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from openjepa.errors import UserError
-from openjepa.worlds import BoldWalk, Policy, Random, RandomWalk, Scripted, WideWalk, World, make
+from openjepa.worlds import BoldWalk, Policy, Random, RandomWalk, Scripted, WaryWalk, WideWalk, World, make
 
 WORLDS = [make(name) for name in ("two-rooms", "maze", "cart-pole", "branch", "arm")] + [
     make("two-rooms", headings=6)
@@ -115,6 +115,25 @@ def test_who_is_stopped_on_a_bold_walk_soon_turns(monkeypatch: pytest.MonkeyPatc
     soon = still()
     monkeypatch.setattr(BoldWalk, "patience", 1000)
     assert soon < 0.25 < 0.4 < still()
+
+
+def test_a_wary_walk_takes_the_rapids_and_the_road() -> None:
+    world = make("branch")
+
+    def ways(policy: Policy) -> tuple[int, int]:
+        """How often the rapids were entered, and steps on the road below the block."""
+        generator = rng()
+        state, entered, road = world.reset(300, generator), 0, 0
+        for _ in range(80):
+            following = world.step(state, policy(state, generator), generator)
+            entered += int(((following.values[:, 2] > 0) & (state.values[:, 2] == 0)).sum())
+            x, y = following.values[:, 0], following.values[:, 1]
+            road += int(((y > 47.5) & (x > 19.5) & (x < 43.5)).sum())
+            state = following
+        return entered, road
+
+    wary, bold = ways(WaryWalk(world)), ways(BoldWalk(world))
+    assert wary[0] > 0.5 * bold[0] and wary[1] > 3 * bold[1]
 
 
 def test_a_walk_in_one_dimension_is_smooth_too() -> None:

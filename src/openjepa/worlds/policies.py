@@ -101,8 +101,12 @@ class RandomWalk(Policy):
         self.errand &= ~self.world.solved(state, self.goal)
         there = np.flatnonzero(self.errand)
         if len(there):
-            right = self.world.expert(state.take(there), self.goal.take(there))
+            right = self._right(state, there)
             self.heading[there] = _headings(right, self.world.actions)
+
+    def _right(self, state: State, there: NDArray) -> NDArray:
+        """Actions that bring the worlds `there` nearer to where their errands lead."""
+        return self.world.expert(state.take(there), self.goal.take(there))
 
     def _actions(self, rng: Generator) -> NDArray:
         space, n = self.world.actions, len(self.heading)
@@ -223,6 +227,20 @@ class BoldWalk(WideWalk):
         if len(there) and isinstance(self.world, Planar):
             straight = self.world.towards(state.take(there), self.goal.values[there, :2])
             self.heading[there] = _headings(straight, self.world.actions)
+
+
+class WaryWalk(BoldWalk):
+    """A bold walk; in half of the worlds errands that are not blind shun danger.
+
+    In Branch it takes the rapids, the long way round, and runs into everything that is in between.
+    """
+
+    def begin(self, state: State, rng: Generator) -> None:
+        super().begin(state, rng)
+        self.cautious = rng.random(len(state)) < 0.5
+
+    def _right(self, state: State, there: NDArray) -> NDArray:
+        return self.world.expert(state.take(there), self.goal.take(there), self.cautious[there])
 
 
 class Scripted(Policy):
