@@ -29,7 +29,7 @@ from openjepa.latents.world import LatentWorldJEPA
 from openjepa.recipes.latentaction import TINY
 from openjepa.worlds.branch import MOUTH
 
-DATA = Data("branch", {"size": 32}, policy="scripted", steps=40)
+DATA = Data("branch", {"size": 32}, policy="clumsy", episodes=2000, steps=40)
 RECIPES = ("mixture", "latent-action")
 """The first one acts."""
 BLIND = "pldm"
@@ -43,7 +43,17 @@ TRAIN = {
 """What makes it the same as they are but for z."""
 STEPS, UPDATES = 20_000, 2000
 """Recorded steps to fit on (a quarter as many to judge by), and updates of each predictor."""
-PLAN: Mapping[str, Any] = {"planner__horizon": 14, "planner__samples": 128, "planner__iterations": 5}
+PLAN: Mapping[str, Any] = {
+    "planner": "mppi",
+    "planner__horizon": 18,
+    "planner__samples": 48,
+    "planner__iterations": 4,
+    "planner__elites": 8,
+    "planner__sigma": 1.0,
+    "cost__doubt": 2.0,
+    "cost__doubt_width": 0.3,
+}
+"""As long as the way round takes; few candidates, since each has eight futures."""
 DANGER, AVERSION = 10.0, 2.0
 """Weights of danger beside the goal, and of a standard deviation of the cost beside its mean."""
 

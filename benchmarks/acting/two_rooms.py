@@ -23,8 +23,8 @@ PLAN: Mapping[str, Any] = {
     "cost__doubt": 2.0,
     "cost__doubt_width": 0.3,
 }
-"""90 actions ahead, as EB-JEPA, each held for five; a new plan every five; doubt as dear as a state drawn at random, and
-narrow: steps are as long as a door is wide."""
+"""90 actions ahead, as EB-JEPA, each held for five; a new plan every five; doubt as dear as a state drawn at random,
+and narrow: steps are as long as a door is wide."""
 ABLATIONS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "no inverse dynamics": ({"terms.inverse": 0}, {}),
     "no variance": ({"guard.std": 0}, {}),

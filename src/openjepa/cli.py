@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     collect.add_argument("--episodes", type=int, default=1000, help="how many the folder is to hold")
     collect.add_argument(
-        "--policy", default="random-walk", help="random, random-, wide-, bold- or wary-walk, scripted"
+        "--policy", default="random-walk", help="random, random-, wide- or bold-walk, scripted, clumsy"
     )
     collect.add_argument("--steps", type=int, help="environment steps of an episode (default: the world's)")
     collect.add_argument("--size", type=int, default=64, help="side of a frame in pixels")

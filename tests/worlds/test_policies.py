@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from openjepa.errors import UserError
-from openjepa.worlds import BoldWalk, Policy, Random, RandomWalk, Scripted, WaryWalk, WideWalk, World, make
+from openjepa.worlds import BoldWalk, Clumsy, Policy, Random, RandomWalk, Scripted, WideWalk, World, make
 
 WORLDS = [make(name) for name in ("two-rooms", "maze", "cart-pole", "branch", "arm")] + [
     make("two-rooms", headings=6)
@@ -117,23 +117,30 @@ def test_who_is_stopped_on_a_bold_walk_soon_turns(monkeypatch: pytest.MonkeyPatc
     assert soon < 0.25 < 0.4 < still()
 
 
-def test_a_wary_walk_takes_the_rapids_and_the_road() -> None:
+def test_who_is_clumsy_takes_the_same_ways_and_runs_into_walls() -> None:
     world = make("branch")
 
-    def ways(policy: Policy) -> tuple[int, int]:
-        """How often the rapids were entered, and steps on the road below the block."""
+    def events(policy: Policy) -> tuple[int, int, int]:
+        """How often the rapids were entered, steps on the road below the block, and steps that a wall cut short."""
         generator = rng()
-        state, entered, road = world.reset(300, generator), 0, 0
-        for _ in range(80):
-            following = world.step(state, policy(state, generator), generator)
-            entered += int(((following.values[:, 2] > 0) & (state.values[:, 2] == 0)).sum())
-            x, y = following.values[:, 0], following.values[:, 1]
+        state, entered, road, stopped = world.reset(300, generator), 0, 0, 0
+        for _ in range(40):
+            action = policy(state, generator)
+            following = world.step(state, action, generator)
+            (x, y, branch), carried = following.values.T, state.values[:, 2] > 0
+            entered += int(((branch > 0) & ~carried).sum())
             road += int(((y > 47.5) & (x > 19.5) & (x < 43.5)).sum())
+            stopped += int(
+                (
+                    ~carried & (np.abs(following.values - state.values)[:, :2] + 0.5 < np.abs(action)).any(1)
+                ).sum()
+            )
             state = following
-        return entered, road
+        return entered, road, stopped
 
-    wary, bold = ways(WaryWalk(world)), ways(BoldWalk(world))
-    assert wary[0] > 0.5 * bold[0] and wary[1] > 3 * bold[1]
+    clumsy, scripted = events(Clumsy(world)), events(Scripted(world))
+    assert clumsy[0] > 0.7 * scripted[0] and clumsy[1] > 0.7 * scripted[1]
+    assert clumsy[2] > 2 * scripted[2]
 
 
 def test_a_walk_in_one_dimension_is_smooth_too() -> None:

@@ -11,7 +11,7 @@ from openjepa.worlds.branch import Branch
 from openjepa.worlds.cartpole import CartPole
 from openjepa.worlds.maze import Maze
 from openjepa.worlds.oracle import Oracle
-from openjepa.worlds.policies import BoldWalk, Policy, Random, RandomWalk, Scripted, WaryWalk, WideWalk
+from openjepa.worlds.policies import BoldWalk, Clumsy, Policy, Random, RandomWalk, Scripted, WideWalk
 from openjepa.worlds.registry import open_world
 from openjepa.worlds.two_rooms import TwoRooms
 
@@ -26,6 +26,7 @@ __all__ = [
     "Box",
     "Branch",
     "CartPole",
+    "Clumsy",
     "Maze",
     "Oracle",
     "Policy",
@@ -34,7 +35,6 @@ __all__ = [
     "Scripted",
     "State",
     "TwoRooms",
-    "WaryWalk",
     "WideWalk",
     "World",
     "make",

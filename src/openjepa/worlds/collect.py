@@ -12,7 +12,7 @@ from openjepa.errors import UserError
 from openjepa.worlds.base import World
 from openjepa.worlds.episodes import Episode, Episodes
 from openjepa.worlds.factors import unknown
-from openjepa.worlds.policies import BoldWalk, Policy, Random, RandomWalk, Scripted, WaryWalk, WideWalk
+from openjepa.worlds.policies import BoldWalk, Clumsy, Policy, Random, RandomWalk, Scripted, WideWalk
 from openjepa.worlds.reading import open_episodes
 from openjepa.worlds.records import Progress
 from openjepa.worlds.registry import open_world
@@ -30,8 +30,8 @@ POLICIES: dict[str, type[Policy]] = {
     "random-walk": RandomWalk,
     "wide-walk": WideWalk,
     "bold-walk": BoldWalk,
-    "wary-walk": WaryWalk,
     "scripted": Scripted,
+    "clumsy": Clumsy,
 }
 
 

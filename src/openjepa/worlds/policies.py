@@ -101,12 +101,8 @@ class RandomWalk(Policy):
         self.errand &= ~self.world.solved(state, self.goal)
         there = np.flatnonzero(self.errand)
         if len(there):
-            right = self._right(state, there)
+            right = self.world.expert(state.take(there), self.goal.take(there))
             self.heading[there] = _headings(right, self.world.actions)
-
-    def _right(self, state: State, there: NDArray) -> NDArray:
-        """Actions that bring the worlds `there` nearer to where their errands lead."""
-        return self.world.expert(state.take(there), self.goal.take(there))
 
     def _actions(self, rng: Generator) -> NDArray:
         space, n = self.world.actions, len(self.heading)
@@ -229,20 +225,6 @@ class BoldWalk(WideWalk):
             self.heading[there] = _headings(straight, self.world.actions)
 
 
-class WaryWalk(BoldWalk):
-    """A bold walk; in half of the worlds errands that are not blind shun danger.
-
-    In Branch it takes the rapids, the long way round, and runs into everything that is in between.
-    """
-
-    def begin(self, state: State, rng: Generator) -> None:
-        super().begin(state, rng)
-        self.cautious = rng.random(len(state)) < 0.5
-
-    def _right(self, state: State, there: NDArray) -> NDArray:
-        return self.world.expert(state.take(there), self.goal.take(there), self.cautious[there])
-
-
 class Scripted(Policy):
     """Goes to goals by the world's protocol, one after the other, with noise; half of the worlds shun danger.
 
@@ -270,6 +252,16 @@ class Scripted(Policy):
             return np.where(rng.random(len(state)) < self.noise, rng.integers(space, size=len(state)), right)
         half = (space.high - space.low) / 2
         return space.clip(right + self.noise * half * rng.standard_normal(right.shape))
+
+
+class Clumsy(Scripted):
+    """A scripted policy with so much noise that it runs into what stands beside its ways.
+
+    A world model that has seen the ways alone plans through the walls.
+    """
+
+    def __init__(self, world: World, noise: float = 0.6, difficulty: Mapping[str, Any] | None = None) -> None:
+        super().__init__(world, noise, difficulty)
 
 
 def _headings(actions: NDArray, space: object) -> NDArray:
