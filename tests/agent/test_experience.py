@@ -67,7 +67,9 @@ def test_danger_on_the_way_to_a_state_is_not_missed() -> None:
     for begin, expected in ((0, [0, 0, 1]), (1, [0, 1, 0]), (4, [1, 0])):
         (lived,) = live(model, [episode], begin=begin)
         assert lived.danger is not None and lived.danger.tolist() == expected
-        torch.testing.assert_close(lived.actions.flatten(), torch.tensor([1.0, 0]).repeat(3 * (len(expected) - 1)))
+        torch.testing.assert_close(
+            lived.actions.flatten(), torch.tensor([1.0, 0]).repeat(3 * (len(expected) - 1))
+        )
         assert lived.states[0, 0].item() == pytest.approx(-0.9 + SPEED * begin, abs=0.01)
     assert not live(model, [episode], begin=5)
 
