@@ -1,5 +1,7 @@
 """Danger, learned: which latents lie in a dangerous zone."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,12 +17,16 @@ class Detector(nn.Module):
         shape: `L`, of one latent.
     """
 
-    def __init__(self, shape: tuple[int, ...], hidden: int = 128, layers: int = 1) -> None:
+    odds: Tensor
+    """Logarithm of the odds of danger among the examples."""
+
+    def __init__(self, shape: tuple[int, ...], hidden: int = 256, layers: int = 2) -> None:
         super().__init__()
         self.head = Head(shape, 1, hidden, layers)
+        self.register_buffer("odds", torch.zeros(()))
 
     def forward(self, states: Tensor) -> Tensor:
-        return torch.sigmoid(self.head(states)[..., 0])
+        return torch.sigmoid(self.head(states)[..., 0] + self.odds)
 
     def fit(
         self,
@@ -28,13 +34,14 @@ class Detector(nn.Module):
         danger: Tensor,
         generator: torch.Generator,
         *,
-        updates: int = 500,
+        updates: int = 2000,
         batch: int = 256,
         lr: float = 3e-3,
     ) -> list[float]:
         """Learn from latents `[N, *L]` and whether each was in danger, `[N]` bool; the losses.
 
-        Half of every batch is dangerous, so that rare dangers weigh as much; probabilities are those of even odds.
+        Half of every batch is dangerous, so that rare dangers are learned as well; the probabilities are those of the
+        examples' own odds nevertheless. At even odds a plan that is long enough is dangerous wherever it leads.
 
         Raises:
             UserError: no example of one of the two.
@@ -45,6 +52,7 @@ class Detector(nn.Module):
             raise UserError(
                 f"{int(danger.sum())} of {len(danger)} states are dangerous: a detector learns from examples of both"
             )
+        self.odds.fill_(math.log(len(sides[0]) / len(sides[1])))
         self.head.standardise(states)
         labels = torch.cat([torch.ones(batch // 2), torch.zeros(batch // 2)]).to(states)
 
