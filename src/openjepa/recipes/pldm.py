@@ -22,8 +22,8 @@ a channel for the dot and one for the wall). `tiny` sees 32 px and blocks of fiv
 EB-JEPA's the states of so short a training hold neither the dot nor the door. Actions steer its predictor: beside the
 state they teach it that a wall holds far later. With a wall and a door at random it reaches 97.0 % [94.4, 98.4] with
 MPPI (three seeds, 100 episodes of each: `python -m benchmarks.acting two-rooms`; published, after seven times as many
-frames: 97 %). With latent maps (`--encoder.output map --predictor maps`) the guard counts the places of a map as samples
-(theirs: as features), and there is no ensemble.
+frames: 97 %). With latent maps (`--encoder.output map --predictor maps`) the guard counts the places of a map as
+samples (theirs: as features), and there is no ensemble.
 """
 
 from typing import Any, ClassVar, Literal
