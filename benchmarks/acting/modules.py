@@ -23,6 +23,7 @@ from openjepa.agent import (
 from openjepa.agent.actor import space_of
 from openjepa.evals.planning import Protocol
 from openjepa.evals.planning.cloning import open_windows
+from openjepa.recipes.worlds import EpisodeWindows
 from openjepa.world_model import WorldJEPA
 
 
@@ -118,10 +119,13 @@ class Learner:
         practise(practising, memory, self.seed, horizon=horizon, updates=updates)
         return made
 
+    @cached_property
+    def _samples(self) -> EpisodeWindows:
+        return open_windows(self.model)
+
     def _live(self, count: int | None, begin: int = 0) -> list[Lived]:
-        samples = open_windows(self.model)
-        train, _ = samples.split()
-        return live(self.model, (samples.episodes[int(i)] for i in train[:count]), begin=begin)
+        train, _ = self._samples.split()
+        return live(self.model, (self._samples.episodes[int(i)] for i in train[:count]), begin=begin)
 
     def _memory(self) -> ShortTermMemory:
         return ShortTermMemory(sum(len(one.states) for one in self.lived) * self.learning.goals)

@@ -91,9 +91,9 @@ def live(model: WorldModel, episodes: Iterable[Recorded], *, begin: int = 0) -> 
         )
         danger, told = episode.info.get("danger"), None
         if danger is not None:
-            first, *later = np.asarray(danger, bool)[begin : end + 1]
-            met = np.reshape(later, (steps, model.block)).any(1)
-            told = torch.from_numpy(np.concatenate([[first], met]))
+            there = np.asarray(danger, bool)[begin : end + 1]
+            met = there[1:].reshape(steps, model.block).any(1)
+            told = torch.from_numpy(np.append(there[:1], met))
         found.append(Lived(states, torch.from_numpy(done).to(states), told, perception.own))
     return found
 

@@ -29,25 +29,15 @@ class Branches(Dynamics):
         """Teacher-forced: `[B, T, *L]` and `[B, T, A']`, without weights, give `[B, T, K, *L]`."""
         return torch.stack([member(states, actions) for member in self._members], 2)
 
-    def forward(self, states: Tensor, actions: Tensor) -> Tensor:
-        self._check(states, actions, states.shape[1] == actions.shape[1], "as many as states")
-        told, weights = self._split(actions)
-        if self._sparse(weights):
-            alone = (side.flatten(0, 1).unsqueeze(1) for side in (states, told, weights))
-            return self._followed(*alone).view_as(states)
-        return _mix(self.every(states, told), weights)
-
     def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         told, weights = self._split(actions)
-        if self._sparse(weights):
+        if (
+            self.history == 1 and not weights.requires_grad
+        ):  # rows are independent, and weights of 0 need no gradient
             return self._followed(states, told, weights)
         pairs = zip(self._members, memory.parts, strict=True)
         options = torch.stack([member.extend(states, told, own, newest) for member, own in pairs], 2)
         return _mix(options, weights[:, -options.shape[1] :])
-
-    def _sparse(self, weights: Tensor) -> bool:
-        """Whether rows are independent, and weights of 0 need no gradient."""
-        return self.history == 1 and not weights.requires_grad
 
     def _followed(self, states: Tensor, told: Tensor, weights: Tensor) -> Tensor:
         """`[N, 1, *L]`; each member is asked only about rows where it counts: one-hot weights cost as one member."""

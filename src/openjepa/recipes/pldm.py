@@ -19,11 +19,11 @@ divide the covariance by D (D - 1), our VICReg by D, so `guard.covariance` is th
 Departures: actions are z-scored; biases and norms are not decayed; gradients are clipped by their norm as a whole
 (EB-JEPA: encoder and predictor each); AdamW in the place of PLDM's Adam. Frames are of 64 px in colour (theirs: 65 px,
 a channel for the dot and one for the wall). `tiny` sees 32 px and blocks of five actions, and has other weights: with
-EB-JEPA's the states of so short a training hold neither the dot nor the door. Actions steer its predictor: beside the
-state they teach it that a wall holds far later. With a wall and a door at random it reaches 97.0 % [94.4, 98.4] with
-MPPI (three seeds, 100 episodes of each: `python -m benchmarks.acting two-rooms`; published, after seven times as many
-frames: 97 %). With latent maps (`--encoder.output map --predictor maps`) the guard counts the places of a map as
-samples (theirs: as features), and there is no ensemble.
+EB-JEPA's the states of so short a training hold neither the dot nor the door. Actions steer its predictor: one that has
+them beside the state learns far later that a wall holds. With a wall and a door at random it reaches 97.0 % [94.4,
+98.4] with MPPI (three seeds, 100 episodes of each: `python -m benchmarks.acting two-rooms --recipes pldm`; published,
+after seven times as many frames: 97 %). With latent maps (`--encoder.output map --predictor maps`) the guard counts the
+places of a map as samples (theirs: as features), and there is no ensemble.
 """
 
 from typing import Any, ClassVar, Literal
