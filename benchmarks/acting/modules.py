@@ -21,6 +21,7 @@ from openjepa.agent import (
     relive,
 )
 from openjepa.agent.actor import space_of
+from openjepa.agent.perception import device_of
 from openjepa.evals.planning import Protocol
 from openjepa.evals.planning.cloning import open_windows
 from openjepa.recipes.worlds import EpisodeWindows
@@ -78,7 +79,7 @@ class Learner:
         relive(memory, self.lived, generator, goals=self.learning.goals, term=Late)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            made = Critic(tuple(self.lived[0].states.shape[1:]), goal=True)
+            made = Critic(tuple(self.lived[0].states.shape[1:]), goal=True).to(self._device)
         made.fit(memory, generator, updates=self.learning.updates)
         return made
 
@@ -89,7 +90,7 @@ class Learner:
         told = [one for one in lived if one.danger is not None]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            made = Detector(tuple(told[0].states.shape[1:]))
+            made = Detector(tuple(told[0].states.shape[1:])).to(self._device)
         states, danger = (torch.cat(side) for side in zip(*((o.states, o.danger) for o in told), strict=True))
         made.fit(states, danger, torch.Generator().manual_seed(self.seed))
         return made
@@ -112,12 +113,16 @@ class Learner:
         plans = rehearse(agent, memory, learning.plans, self.seed, steps=steps)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            made = Policy(tuple(memory.states.shape[1:]), space_of(self.model))
+            made = Policy(tuple(memory.states.shape[1:]), space_of(self.model)).to(self._device)
         made.distil(plans, generator, updates=learning.updates)
         practising = Agent(self.model, planner, policy=made, **choices)
         horizon, updates = learning.horizon, learning.practised
         practise(practising, memory, self.seed, horizon=horizon, updates=updates)
         return made
+
+    @property
+    def _device(self) -> torch.device:
+        return device_of(self.model)
 
     @cached_property
     def _samples(self) -> EpisodeWindows:

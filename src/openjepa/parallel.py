@@ -1,12 +1,24 @@
-"""Statistics of the global batch on any number of processes, value and gradient.
+"""This process's device, and statistics of the global batch on any number of processes, value and gradient.
 
 Gradients assume what DDP and FSDP2 do by default: they are averaged over processes, each of which holds equally
 many samples.
 """
 
+import os
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+
+def local_device() -> torch.device:
+    """Where this process trains and plans: its GPU, by its number on this machine, else the CPU.
+
+    With `CUDA_VISIBLE_DEVICES=` there is no GPU.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def world_size() -> int:

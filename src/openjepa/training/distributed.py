@@ -18,15 +18,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from openjepa.jepa import JEPA, evaluating
-from openjepa.parallel import world_size
+from openjepa.parallel import local_device, world_size
 from openjepa.rng import Rng
 
 
 @contextmanager
 def process_group() -> Generator[torch.device]:
     """This process's device; under torchrun also the process group, left again at the end if it was made here."""
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    device = local_device()
     ours = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
     if device.type == "cuda":
         torch.cuda.set_device(device)

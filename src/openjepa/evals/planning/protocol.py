@@ -15,6 +15,7 @@ from openjepa.config import Config, override
 from openjepa.errors import UserError
 from openjepa.evals.planning.guides import Higher
 from openjepa.hub import store
+from openjepa.parallel import local_device
 from openjepa.training import Run, load
 from openjepa.world_model import WorldJEPA
 from openjepa.worlds import Box, World, open_world
@@ -244,14 +245,14 @@ def _of_runs(runs: Sequence[str], env: str | None = None) -> dict[str, Any]:
 
 
 def load_world_model(run: str | Path) -> WorldJEPA:
-    """The model of a run. Raises UserError when it is not a world model."""
+    """The model of a run, on this process's device. Raises UserError when it is not a world model."""
     model = load(run)
     if not isinstance(model, WorldJEPA):
         recipe = model.config.recipe
         raise UserError(
             f"{run} is a run of {recipe}, which learns from images: plan with a world model, e.g. of pldm or lewm"
         )
-    return model
+    return model.to(local_device())
 
 
 def fingerprint(model: nn.Module) -> str:
