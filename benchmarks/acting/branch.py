@@ -29,7 +29,7 @@ from openjepa.latents.world import LatentWorldJEPA
 from openjepa.recipes.latentaction import TINY
 from openjepa.worlds.branch import MOUTH
 
-DATA = Data("branch", {"size": 32}, policy="clumsy", episodes=2000, steps=40)
+DATA = Data("branch", {"size": 32}, policy="clumsy", episodes=4000, steps=60)
 RECIPES = ("mixture", "latent-action")
 """The first one acts."""
 BLIND = "pldm"
@@ -50,11 +50,13 @@ PLAN: Mapping[str, Any] = {
     "planner__iterations": 4,
     "planner__elites": 8,
     "planner__sigma": 1.0,
-    "cost__doubt": 2.0,
-    "cost__doubt_width": 0.3,
+    "cost__doubt": 4.0,
+    "cost__doubt_width": 1.0,
+    "budget": 120,
 }
-"""As long as the way round takes; few candidates, since each has eight futures."""
-DANGER, AVERSION = 10.0, 2.0
+"""As long as the way round takes, and time to find it: it is 45 steps long. Few candidates, since each has eight
+futures. The block is foreseen less well than the wall of two rooms, so doubt reaches farther."""
+DANGER, AVERSION = 30.0, 2.0
 """Weights of danger beside the goal, and of a standard deviation of the cost beside its mean."""
 
 

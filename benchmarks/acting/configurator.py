@@ -26,7 +26,7 @@ STEPS = 100
 def measure(settings: Settings) -> dict[str, Any]:
     """The three tasks' rows, in their order, baselines of the first two, and exploration beside chance."""
     runs = agents.runs(settings, agents.HAZARDS)
-    chosen = agents.protocol(settings, runs)
+    chosen = agents.protocol(settings, runs, **agents.QUICK)
     tasks = {
         "reach": Way(Task.reach(), ("danger",)),
         "reach while avoiding": Way(Task.avoid(AVOID), ("danger",)),

@@ -23,7 +23,7 @@ WEIGHTS = (0.0, 1.0, 10.0)
 def measure(settings: Settings) -> dict[str, Any]:
     """Rows with and without critic, rows by weight of danger, and baselines on the same problems."""
     runs = agents.runs(settings, agents.HAZARDS)
-    chosen = agents.protocol(settings, runs)
+    chosen = agents.protocol(settings, runs, **agents.QUICK)
     horizon = chosen.planner.horizon
     short = max(1, horizon // TIMES)
     shorter = {

@@ -46,7 +46,7 @@ TINY: dict[str, Any] = {
     "head": {"kind": "none"},
     "target": {"kind": "shared"},
     "energy": {"kind": "l2"},
-    "train": {**pldm.STEERED["train"], "steps": 3_000},
+    "train": pldm.STEERED["train"],
 }
 """What the `tiny` presets of recipes with a latent variable share."""
 

@@ -255,13 +255,51 @@ class Scripted(Policy):
 
 
 class Clumsy(Scripted):
-    """A scripted policy with so much noise that it runs into what stands beside its ways.
+    """A scripted policy that stumbles: at times it takes the largest steps in a direction drawn at random, whatever
+    stands there.
 
-    A world model that has seen the ways alone plans through the walls.
+    A world model that has seen the ways alone plans through the walls beside them.
+
+    Args:
+        stumbles: how likely it is to begin at each step, 0..1.
     """
 
-    def __init__(self, world: World, noise: float = 0.6, difficulty: Mapping[str, Any] | None = None) -> None:
+    length: ClassVar[int] = 5
+    """Mean steps of a stumble."""
+
+    def __init__(
+        self,
+        world: World,
+        noise: float = 0.2,
+        difficulty: Mapping[str, Any] | None = None,
+        stumbles: float = 0.2,
+    ) -> None:
         super().__init__(world, noise, difficulty)
+        if not 0 <= stumbles <= 1:
+            raise UserError(f"Clumsy: stumbles is a probability, not {stumbles}")
+        self.stumbles = stumbles
+
+    def begin(self, state: State, rng: Generator) -> None:
+        super().begin(state, rng)
+        self.stumbling = np.zeros(len(state), bool)
+        self.way = super().act(state, rng)
+
+    def act(self, state: State, rng: Generator) -> NDArray:
+        right, n = super().act(state, rng), len(state)
+        self.stumbling &= rng.random(n) >= 1 / self.length
+        new = np.flatnonzero(~self.stumbling & (rng.random(n) < self.stumbles))
+        self.stumbling[new] = True
+        self.way[new] = self._ways(len(new), rng)
+        right[self.stumbling] = self.way[self.stumbling]
+        return right
+
+    def _ways(self, n: int, rng: Generator) -> NDArray:
+        space = self.world.actions
+        if isinstance(space, int):
+            return rng.integers(space, size=n)
+        drawn = rng.standard_normal((n, space.size))
+        drawn /= np.abs(drawn).max(1, keepdims=True)
+        return space.clip((space.high + space.low) / 2 + drawn * (space.high - space.low) / 2)
 
 
 def _headings(actions: NDArray, space: object) -> NDArray:
