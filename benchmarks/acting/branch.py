@@ -100,8 +100,7 @@ def _judged(settings: Settings, runs: Sequence[Trained]) -> list[dict[str, Any]]
         common.place(settings, {"judged": Path(run.path).name, "on": STEPS, "updates": UPDATES})
         for run in runs
     ]
-    todo = [(run, path) for run, path in zip(runs, places, strict=True) if not path.is_file()]
-    common.each(settings, _write_judged, todo)
+    common.fill(settings, _write_judged, list(zip(runs, places, strict=True)))
     return [json.loads(path.read_text()) for path in places]
 
 

@@ -15,6 +15,7 @@ from benchmarks import record
 from benchmarks.learning import CLOCK, Clock, tell
 
 T, R = TypeVar("T"), TypeVar("R")
+Kept = TypeVar("Kept", bound=tuple[Any, ...])
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,7 @@ def played(settings: Settings, protocols: Mapping[str, Any]) -> dict[str, Any]:
         name: [(part, place(settings, part.model_dump(mode="json"))) for part in chosen.parts()]
         for name, chosen in protocols.items()
     }
-    each(
-        settings,
-        _play,
-        [(name, part, path) for name in parts for part, path in parts[name] if not path.is_file()],
-    )
+    fill(settings, _play, [(name, part, path) for name in parts for part, path in parts[name]])
     found = {}
     for name, chosen in protocols.items():
         kind = _way(chosen)[1]
@@ -132,6 +129,11 @@ def each(settings: Settings, work: Callable[[T], R], items: Sequence[T]) -> list
     limit = {"initializer": _limit, "initargs": (settings.threads,)}
     with ProcessPoolExecutor(settings.jobs, mp_context=spawn, max_tasks_per_child=1, **limit) as pool:
         return list(pool.map(work, items))
+
+
+def fill(settings: Settings, work: Callable[[Kept], None], items: Sequence[Kept]) -> None:
+    """`work` of every item whose file, the last of its parts, is not there yet; it writes that file."""
+    each(settings, work, [item for item in items if not item[-1].is_file()])
 
 
 def protocol(settings: Settings, runs: Sequence[Trained], **changes: Any) -> Any:

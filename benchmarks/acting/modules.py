@@ -37,7 +37,7 @@ class Learning:
     """Episodes that critics and policies learn from, and detectors from all."""
     goals: int = 4
     """That each episode is relived for."""
-    updates: int = 6000
+    updates: int = 5000
     """Of critics."""
     plans: int = 1000
     """That a policy is distilled from."""
@@ -45,7 +45,7 @@ class Learning:
     """Of each plan that a policy learns."""
     distilled: int = 2000
     """Updates of a policy on plans."""
-    practised: int = 6000
+    practised: int = 3000
     """Updates of a policy in imagination, after plans."""
     horizon: int = 2
     """Of that; what comes after it is the critic's."""

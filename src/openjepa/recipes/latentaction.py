@@ -7,7 +7,7 @@ hiding     the next frame, teacher-forced     energy   L1
 condition  a latent z, limited by KL,         guard    SIGReg, of each time step's states over the batch
            sparsity or a codebook
 
-    openjepa collect branch --policy clumsy --episodes 2000 --steps 40 --size 32 --out branch
+    openjepa collect branch --policy clumsy --episodes 4000 --steps 60 --size 32 --out branch
     openjepa train latent-action --data branch   # preset tiny, not measured yet
     openjepa train latent-action --data branch --condition.latent.capacity codebook
     openjepa controls runs/latent-action-tiny-0

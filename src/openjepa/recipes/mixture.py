@@ -6,7 +6,7 @@ signal     frames and actions                 target   moving average of the enc
 hiding     the next frame, teacher-forced     energy   cosine
 condition  a latent z (which head), actions   guard    none
 
-    openjepa collect branch --policy clumsy --episodes 2000 --steps 40 --size 32 --out branch
+    openjepa collect branch --policy clumsy --episodes 4000 --steps 60 --size 32 --out branch
     openjepa train mixture --data branch   # preset tiny, not measured yet at its picture size
     openjepa controls runs/mixture-tiny-0
 
