@@ -9,7 +9,7 @@ from openjepa.worlds import BoldWalk, Clumsy, Policy, Random, RandomWalk, Script
 WORLDS = [make(name) for name in ("two-rooms", "maze", "cart-pole", "branch", "arm")] + [
     make("two-rooms", headings=6)
 ]
-POLICIES = [Random, RandomWalk, WideWalk, BoldWalk, Scripted]
+POLICIES = [Random, RandomWalk, WideWalk, BoldWalk, Scripted, Clumsy]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -139,8 +139,8 @@ def test_who_is_clumsy_takes_the_same_ways_and_runs_into_walls() -> None:
         return entered, road, stopped
 
     clumsy, scripted = events(Clumsy(world)), events(Scripted(world))
-    assert clumsy[0] > 0.7 * scripted[0] and clumsy[1] > 0.7 * scripted[1]
-    assert clumsy[2] > 2 * scripted[2]
+    assert clumsy[0] > 0.5 * scripted[0] and clumsy[1] > 0.5 * scripted[1]
+    assert clumsy[2] > 3 * scripted[2]
 
 
 def test_a_walk_in_one_dimension_is_smooth_too() -> None:
@@ -196,3 +196,5 @@ def test_settings_that_do_not_fit_are_named() -> None:
         RandomWalk(make("maze"), errands=2)
     with pytest.raises(UserError, match="noise is at least 0"):
         Scripted(make("maze"), noise=-1)
+    with pytest.raises(UserError, match="stumbles is a probability"):
+        Clumsy(make("maze"), stumbles=2)
