@@ -95,25 +95,21 @@ def forks(given: Transitions) -> torch.Tensor:
 
 
 def _judged(settings: Settings, runs: Sequence[Trained]) -> list[dict[str, Any]]:
-    """Each run's, in a job of its own; what was judged before is read."""
-    places = [
-        common.place(settings, {"judged": Path(run.path).name, "on": STEPS, "updates": UPDATES})
-        for run in runs
-    ]
-    common.fill(settings, _write_judged, list(zip(runs, places, strict=True)))
-    return [json.loads(path.read_text()) for path in places]
+    """Each run's, in a job of its own; of controls, which train a dozen predictors, the first run's alone."""
+    items = []
+    for run in runs:
+        key = {"judged": Path(run.path).name, "on": STEPS, "updates": UPDATES, "controls": run is runs[0]}
+        items.append((run, run is runs[0], common.place(settings, key)))
+    common.fill(settings, _judge, items)
+    return [json.loads(path.read_text()) for *_, path in items]
 
 
-def _write_judged(item: tuple[Trained, Path]) -> None:
-    run, path = item
-    write(path, _judge(run))
-
-
-def _judge(run: Trained) -> dict[str, Any]:
-    """Guesses at forks and at all steps, and the controls, of one run."""
+def _judge(item: tuple[Trained, bool, Path]) -> None:
+    """Guesses at forks and at all steps, and the controls where they are asked for, of one run."""
+    run, controls, path = item
     model = load_world_model(run.path)
     assert isinstance(model, LatentWorldJEPA)
-    common.tell(f"{run.path}: controls")
+    common.tell(f"{run.path}: guesses")
     samples = open_windows(model)
     seen, held = (
         transitions(model, samples, out, count, run.seed)
@@ -125,8 +121,11 @@ def _judge(run: Trained) -> dict[str, Any]:
         without = error(single, some, blind=True)
         guesses = guessing(Fitted(model), some, known, without, run.seed)
         found[name] = {"steps": len(some), **asdict(guesses)}
-    controls = latent_controls(model, seed=run.seed, updates=UPDATES, name=run.path)
-    return {**found, "controls": controls.to_dict()}
+    if controls:
+        common.tell(f"{run.path}: controls")
+        judged = latent_controls(model, seed=run.seed, updates=UPDATES, name=run.path)
+        found["controls"] = judged.to_dict()
+    write(path, found)
 
 
 def _protocol(settings: Settings, runs: Sequence[Trained]) -> Protocol:
@@ -151,16 +150,16 @@ def as_markdown(found: Mapping[str, Any]) -> str:
             lines.append([name, "z", *(f"{value:.3g}" for value in forked["latent"])])
             lines.append([name, "codebook", *(f"{value:.3g}" for value in forked["codebook"])])
             lines.append([name, "without z", f"{forked['deterministic']:.3g}", *[""] * (len(GUESSES) - 1)])
-            controls = run["controls"]["controls"]
+            controls = run["controls"]["controls"] if "controls" in run else []
             verdicts += [[name, c["name"], f"{c['value']:.3g}", c["wanted"], c["verdict"]] for c in controls]
     acting = [
         [name, percent(row), percent(row["entered"]), f"{row['final']:.1f}"]
         for name, row in (found["acting"] | found["baselines"]).items()
     ]
-    steps = next(iter(found["latent"].values()))[0]["forks"]["steps"]
+    steps = [run["forks"]["steps"] for run in next(iter(found["latent"].values()))]
     return "\n\n".join(
         (
-            f"### Branch: error of the best of K guesses at {steps} held-out forks",
+            f"### Branch: error of the best of K guesses at {min(steps)} to {max(steps)} held-out forks",
             table(["run", "guesses", *(f"K = {k}" for k in GUESSES)], lines),
             table(["run", "control", "value", "wanted", "verdict"], verdicts),
             "### Branch: planning, 95 % Wilson intervals",

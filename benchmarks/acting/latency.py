@@ -40,8 +40,7 @@ def times(chosen: Protocol) -> dict[str, Any]:
     (model, *_), rng = chosen.load(world), np.random.default_rng(0)
     start, goal = world.task(1, rng)
     shape = model.encode(torch.from_numpy(world.render(start))[None].to(device_of(model))).shape[2:]
-    size = {"hidden": agents.LEARNING.hidden, "layers": agents.LEARNING.layers}
-    policy = Policy(tuple(shape), space_of(model), **size).to(device_of(model))
+    policy = Policy(tuple(shape), space_of(model)).to(device_of(model))
     players = {
         "mode 2": Agent(model, chosen.planner),
         "mode 1": Agent(model, chosen.planner, Task.reach(mode=1), policy=policy),

@@ -15,7 +15,6 @@ from openjepa.agent import (
     Lived,
     Policy,
     ShortTermMemory,
-    Task,
     live,
     practise,
     rehearse,
@@ -37,21 +36,16 @@ class Learning:
     """Episodes that critics and policies learn from, and detectors from all."""
     goals: int = 4
     """That each episode is relived for."""
-    updates: int = 5000
-    """Of critics."""
+    updates: int = 4000
+    """Of critics and policies."""
     plans: int = 1000
     """That a policy is distilled from."""
     steps: int = 8
     """Of each plan that a policy learns."""
-    distilled: int = 2000
-    """Updates of a policy on plans."""
     practised: int = 3000
     """Updates of a policy in imagination, after plans."""
-    horizon: int = 2
-    """Of that; what comes after it is the critic's."""
-    hidden: int = 512
-    layers: int = 3
-    """Of critics and policies."""
+    horizon: int = 12
+    """Of that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,21 +72,15 @@ class Learner:
         return self._live(self.learning.relived)
 
     @cached_property
-    def relived(self) -> ShortTermMemory:
-        """These, each as if on its way to some of its states."""
-        memory = ShortTermMemory(sum(len(one.states) for one in self.lived) * self.learning.goals)
-        generator = torch.Generator().manual_seed(self.seed)
-        relive(memory, self.lived, generator, goals=self.learning.goals, term=Late)
-        return memory
-
-    @cached_property
     def critic(self) -> Critic:
         """The time to a goal for who acts as was recorded."""
+        generator = torch.Generator().manual_seed(self.seed)
+        memory = self._memory()
+        relive(memory, self.lived, generator, goals=self.learning.goals, term=Late)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            made = Critic(self._shape, goal=True, **self._size).to(self._device)
-        generator = torch.Generator().manual_seed(self.seed)
-        made.fit(self.relived, generator, updates=self.learning.updates, batch=512)
+            made = Critic(tuple(self.lived[0].states.shape[1:]), goal=True).to(self._device)
+        made.fit(memory, generator, updates=self.learning.updates)
         return made
 
     @cached_property
@@ -114,36 +102,23 @@ class Learner:
 
     @cached_property
     def policy(self) -> Policy:
-        """What mode 2 would do in relived situations; then, in imagination, what the critic likes.
-
-        Plans are few, since each is a search, and the world model believes in holes in walls. The critic has learned
-        from what was recorded that there are none.
-        """
-        learning, protocol = self.learning, self.protocol
+        """What mode 2 would do in relived situations, then practised in imagination."""
+        learning, protocol, memory = self.learning, self.protocol, self._memory()
+        generator = torch.Generator().manual_seed(self.seed)
+        relive(memory, self.lived, generator, goals=learning.goals)
         planner, cost = protocol.planner, protocol.cost
-        choices: dict[str, Any] = {"seed": self.seed, "distance": cost.distance, "reduce": cost.reduce}
+        choices = {"seed": self.seed, "distance": cost.distance, "reduce": cost.reduce}
+        agent = Agent(self.model, planner, **choices)
         steps = min(learning.steps, planner.horizon)
-        plans = rehearse(
-            Agent(self.model, planner, **choices), self.relived, learning.plans, self.seed, steps=steps
-        )
+        plans = rehearse(agent, memory, learning.plans, self.seed, steps=steps)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            made = Policy(self._shape, space_of(self.model), **self._size).to(self._device)
-        made.distil(plans, torch.Generator().manual_seed(self.seed), updates=learning.distilled)
-        quickest = Task({"critic": 1.0})
-        choices |= {"policy": made, "critic": self.critic, "critic_reduce": "sum"}
-        agent = Agent(self.model, planner, quickest, **choices)
+            made = Policy(tuple(memory.states.shape[1:]), space_of(self.model)).to(self._device)
+        made.distil(plans, generator, updates=learning.updates)
+        practising = Agent(self.model, planner, policy=made, **choices)
         horizon, updates = learning.horizon, learning.practised
-        practise(agent, self.relived, self.seed, horizon=horizon, updates=updates, batch=256)
+        practise(practising, memory, self.seed, horizon=horizon, updates=updates)
         return made
-
-    @property
-    def _size(self) -> dict[str, int]:
-        return {"hidden": self.learning.hidden, "layers": self.learning.layers}
-
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        return tuple(self.lived[0].states.shape[1:])
 
     @property
     def _device(self) -> torch.device:
@@ -156,3 +131,6 @@ class Learner:
     def _live(self, count: int | None, begin: int = 0) -> list[Lived]:
         train, _ = self._samples.split()
         return live(self.model, (self._samples.episodes[int(i)] for i in train[:count]), begin=begin)
+
+    def _memory(self) -> ShortTermMemory:
+        return ShortTermMemory(sum(len(one.states) for one in self.lived) * self.learning.goals)
