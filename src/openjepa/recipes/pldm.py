@@ -21,9 +21,9 @@ Departures: actions are z-scored; biases and norms are not decayed; gradients ar
 a channel for the dot and one for the wall). `tiny` sees 32 px and blocks of five actions, and has other weights: with
 EB-JEPA's the states of so short a training hold neither the dot nor the door. Actions steer its predictor: one that has
 them beside the state learns far later that a wall holds. With a wall and a door at random it reaches 97.0 % [94.4,
-98.4] with MPPI (three seeds, 100 episodes of each: `python -m benchmarks.acting two-rooms --recipes pldm`; published,
-after seven times as many frames: 97 %). With latent maps (`--encoder.output map --predictor maps`) the guard counts the
-places of a map as samples (theirs: as features), and there is no ensemble.
+98.4] with MPPI (three seeds, 100 episodes of each: `python -m benchmarks.acting two-rooms`; published, after seven
+times as many frames: 97 %). With latent maps (`--encoder.output map --predictor maps`) the guard counts the places of a
+map as samples (theirs: as features), and there is no ensemble.
 """
 
 from typing import Any, ClassVar, Literal
