@@ -12,7 +12,7 @@ from benchmarks.acting import agents, two_rooms
 from benchmarks.acting.common import Settings, costs, table
 from openjepa.agent import Agent, Policy, Task
 from openjepa.agent.actor import space_of
-from openjepa.agent.perception import device_of
+from openjepa.agent.perception import Perception
 from openjepa.evals.planning import Protocol
 
 DECISIONS, TURN = 200, 20
@@ -39,8 +39,8 @@ def times(chosen: Protocol) -> dict[str, Any]:
     world = chosen.world()
     (model, *_), rng = chosen.load(world), np.random.default_rng(0)
     start, goal = world.task(1, rng)
-    shape = model.encode(torch.from_numpy(world.render(start))[None].to(device_of(model))).shape[2:]
-    policy = Policy(tuple(shape), space_of(model)).to(device_of(model))
+    seen = Perception(model).look(torch.from_numpy(world.render(start)))
+    policy = Policy(tuple(seen.shape[1:]), space_of(model)).to(seen.device)
     players = {
         "mode 2": Agent(model, chosen.planner),
         "mode 1": Agent(model, chosen.planner, Task.reach(mode=1), policy=policy),
