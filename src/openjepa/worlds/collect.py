@@ -80,10 +80,10 @@ def collect(
     about = {"world": world.name, "options": world.options, "policy": _name(policy), "seed": seed}
     if difficulty:
         about["difficulty"] = dict(difficulty)
+    act = _policy(policy, world, difficulty)  # before a folder is begun under a name that is none
     store = Store(
         out, world.frame, world.actions, world.variables, {**about, "steps": steps, "worlds": worlds}
     )
-    act = _policy(policy, world, difficulty)
     while len(store) < episodes:
         if progress is not None:
             progress("collecting episodes", len(store), episodes)
