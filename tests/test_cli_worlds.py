@@ -69,7 +69,7 @@ def test_what_is_for_images_says_so(
         (["train", "pldm", "--terms.invers", "1"], "did you mean 'terms.inverse'?"),
     ],
 )
-def test_mistakes_are_one_sentence(
+def test_mistakes_are_one_sentence_and_leave_nothing(
     arguments: list[str],
     expected: str,
     tmp_path: Path,
@@ -81,6 +81,7 @@ def test_mistakes_are_one_sentence(
         cli.main(arguments)
     said = capsys.readouterr().err
     assert ended.value.code == 2 and expected in said and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())  # nothing is begun that the mended command would stumble over
 
 
 def test_a_world_s_options_are_set_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
