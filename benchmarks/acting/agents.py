@@ -26,6 +26,16 @@ BASELINES = ["random", "cloning", "expert", "oracle"]
 QUICK: Mapping[str, Any] = {"planner__samples": 32, "planner__iterations": 3, "planner__elites": 8}
 """A fifth of point 1's candidates, for points that play many ways."""
 LEARNING = Learning()
+STRAY = LEARNING.stray
+TIMES = 4
+"""How many times as long as a short horizon a long one is."""
+CRITIC = 0.1
+"""Weight of the critic, whose unit is a step, beside the distance to the goal."""
+
+
+def near(horizon: int, **weights: float) -> Task:
+    """Reach the goal with a short horizon and a critic."""
+    return Task({"goal": 1.0, "critic": CRITIC, **weights}, horizon=horizon)
 
 
 def runs(settings: Settings, data: Data, options: Mapping[str, Any] | None = None) -> list[Trained]:
@@ -57,6 +67,12 @@ class Way:
     exploring: int = 0
     """Environment steps to look around in, from each start, in the place of the problems."""
 
+    def reads(self, learning: Learning) -> dict[str, Any]:
+        """What of it the way depends on: a detector alone hangs on the unit that comes with it."""
+        if {"policy", "critic"} & {*self.learned}:
+            return asdict(learning)
+        return {"relived": learning.relived} if self.learned else {}
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -65,6 +81,8 @@ class Turn:
     part: Protocol
     seed: int
     learning: Learning
+    modules: Path
+    """Where those are kept that take long to learn."""
     ways: Mapping[str, tuple[Way, Path]]
 
 
@@ -77,12 +95,12 @@ def played(
         key = {
             "protocol": part.model_dump(mode="json"),
             "seed": run.seed,
-            "learning": asdict(LEARNING),
         }
         kept = {
-            name: (way, common.place(settings, {**key, "way": asdict(way)})) for name, way in ways.items()
+            name: (way, common.place(settings, {**key, "learning": way.reads(LEARNING), "way": asdict(way)}))
+            for name, way in ways.items()
         }
-        turns.append(Turn(part, run.seed, LEARNING, kept))
+        turns.append(Turn(part, run.seed, LEARNING, settings.runs / "modules", kept))
     common.each(settings, _play, [turn for turn in turns if _missing(turn)])
     return {name: _joined(name, [turn.ways[name][1] for turn in turns]) for name in ways}
 
@@ -108,7 +126,7 @@ def _missing(turn: Turn) -> dict[str, tuple[Way, Path]]:
 def _play(turn: Turn) -> None:
     """Ways with the same modules are one agent, which is given its tasks in sequence, with the protocol's doubt."""
     (model,) = turn.part.load(turn.part.world())
-    learner = Learner(model, turn.part, turn.seed, turn.learning)
+    learner = Learner(model, turn.part, turn.seed, turn.learning, turn.modules)
     players: dict[tuple[str, ...], Planned] = {}
     for name, (way, path) in _missing(turn).items():
         if way.learned not in players:

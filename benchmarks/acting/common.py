@@ -74,7 +74,7 @@ def collected(settings: Settings, data: Data) -> Path:
     from openjepa.worlds.collect import collect
 
     episodes = settings.collect or data.episodes
-    key = _digest({**asdict(data), "episodes": episodes})
+    key = digest({**asdict(data), "episodes": episodes})
     path = settings.runs / f"{data.world}-{data.policy}-{episodes}-{key}"
     done = path / "collected"  # beside the episodes: opening a large set again takes seconds
     if not done.is_file():
@@ -116,7 +116,7 @@ def played(settings: Settings, protocols: Mapping[str, Any]) -> dict[str, Any]:
 
 def place(settings: Settings, key: Any) -> Path:
     """Where what was played is kept; `key` is plain data, all that it depends on."""
-    return settings.runs / "plans" / f"{_digest(key)}.json"
+    return settings.runs / "plans" / f"{digest(key)}.json"
 
 
 def each(settings: Settings, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
@@ -195,7 +195,7 @@ def _train(job: tuple[str, str, Path, int, int, dict[str, str]]) -> Trained:
     recipe, preset, data, seed, threads, options = job
     config = configure(recipe, preset, options).model_dump(mode="json")  # a preset may have changed since
     key = {"config": config, "preset": preset, "data": data.name, "seed": seed, "threads": threads}
-    path = data.parent / f"{recipe}-{preset}-seed{seed}-{_digest(key)}"
+    path = data.parent / f"{recipe}-{preset}-seed{seed}-{digest(key)}"
     if not (path / CLOCK).is_file():
         shutil.rmtree(path, ignore_errors=True)
         clock = Clock(path.name)
@@ -238,7 +238,8 @@ def _limit(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _digest(key: Any) -> str:
+def digest(key: Any) -> str:
+    """Of plain data, eight hexadecimal digits."""
     return hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 

@@ -27,10 +27,12 @@ def measure(settings: Settings) -> dict[str, Any]:
     """The three tasks' rows, in their order, baselines of the first two, and exploration beside chance."""
     runs = agents.runs(settings, agents.HAZARDS)
     chosen = agents.protocol(settings, runs, **agents.QUICK)
+    short = max(1, chosen.planner.horizon // agents.TIMES)
+    learned = ("critic", "danger")
     tasks = {
-        "reach": Way(Task.reach(), ("danger",)),
-        "reach while avoiding": Way(Task.avoid(AVOID), ("danger",)),
-        "explore": Way(Task.explore(), ("danger",), exploring=STEPS),
+        "reach": Way(agents.near(short), learned),
+        "reach while avoiding": Way(agents.near(short, danger=AVOID), learned),
+        "explore": Way(Task.explore(), learned, exploring=STEPS),
     }
     rows = agents.played(settings, chosen, runs, tasks)
     _, baselines = agents.beside(settings, chosen)

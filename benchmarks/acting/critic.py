@@ -1,8 +1,8 @@
 """Point 4: a critic in the place of a long horizon, and danger in the intrinsic cost.
 
-The critic learns how long it takes to a goal, from the episodes that the world model was trained on, relived in
-hindsight; it never sees the problems. The long horizon is point 1's. Danger is what a detector learned of those
-episodes says of imagined states.
+The critic learns how long it takes to a goal from the agent's own memory of acting by its policy (see `policy`); it
+never sees the problems. The long horizon is point 1's. Danger is what a detector, learned from the episodes that the
+world model was trained on, says of imagined states.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,6 @@ from benchmarks.acting.common import Settings, percent, table
 from openjepa.agent import Task
 from openjepa.evals.planning.players import Expert
 
-TIMES = 4
-"""How many times as long the long horizon is."""
 WEIGHTS = (0.0, 1.0, 10.0)
 """Of danger, beside distances to the goal in units of a typical one."""
 
@@ -25,12 +23,15 @@ def measure(settings: Settings) -> dict[str, Any]:
     runs = agents.runs(settings, agents.HAZARDS)
     chosen = agents.protocol(settings, runs, **agents.QUICK)
     horizon = chosen.planner.horizon
-    short = max(1, horizon // TIMES)
+    short = max(1, horizon // agents.TIMES)
     shorter = {
         f"horizon {short}": Way(Task.reach(horizon=short)),
-        f"horizon {short} and critic": Way(Task({"goal": 1.0, "critic": 1.0}, horizon=short), ("critic",)),
+        f"horizon {short} and critic": Way(agents.near(short), ("critic",)),
     }
-    wary = {f"danger weighs {weight:g}": Way(Task.avoid(weight), ("danger",)) for weight in WEIGHTS}
+    wary = {
+        f"danger weighs {weight:g}": Way(agents.near(short, danger=weight), ("critic", "danger"))
+        for weight in WEIGHTS
+    }
     long, baselines = agents.beside(settings, chosen)
     rows = agents.played(settings, chosen, runs, shorter | wary)
     baselines["cautious expert"] = agents.row("cautious expert", chosen, Expert(cautious=True))

@@ -43,7 +43,7 @@ def times(chosen: Protocol) -> dict[str, Any]:
     policy = Policy(tuple(seen.shape[1:]), space_of(model)).to(seen.device)
     players = {
         "mode 2": Agent(model, chosen.planner),
-        "mode 1": Agent(model, chosen.planner, Task.reach(mode=1), policy=policy),
+        "mode 1": Agent(model, chosen.planner, Task.reach(mode=1, stray=agents.STRAY), policy=policy),
     }
     seconds: dict[str, list[float]] = {name: [] for name in players}
     states = dict.fromkeys(players, start)

@@ -1,20 +1,26 @@
-"""Modules of the agent, learned from the episodes that a world model was trained on; they never see the problems."""
+"""Modules of the agent, learned from the episodes that a world model was trained on, and by acting in the same kind of
+world; they never see the problems."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_model, save_model
+from torch import nn
 
+from benchmarks.acting.common import digest, tell
 from openjepa.agent import (
     Agent,
     Critic,
     Detector,
-    Late,
     Lived,
     Policy,
     ShortTermMemory,
+    Task,
+    exercise,
     live,
     practise,
     rehearse,
@@ -26,6 +32,11 @@ from openjepa.evals.planning import Protocol
 from openjepa.evals.planning.cloning import open_windows
 from openjepa.recipes.worlds import EpisodeWindows
 from openjepa.world_model import WorldJEPA
+from openjepa.worlds import World
+from openjepa.worlds.gym import WorldVectorEnv
+
+EXERCISE = 10**6
+"""The first seed of exercise, times 1, 2, ... for every seed of training."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +44,27 @@ class Learning:
     """How modules are learned."""
 
     relived: int = 2000
-    """Episodes that critics and policies learn from, and detectors from all."""
+    """Episodes that a policy's situations come from; detectors learn from all."""
     goals: int = 4
     """That each episode is relived for."""
-    updates: int = 4000
-    """Of critics and policies."""
     plans: int = 1000
     """That a policy is distilled from."""
     steps: int = 8
     """Of each plan that a policy learns."""
+    distilled: int = 4000
+    """Updates of a policy by plans."""
     practised: int = 3000
-    """Updates of a policy in imagination, after plans."""
+    """Updates of a policy in imagination, after that."""
     horizon: int = 12
     """Of that."""
+    rounds: int = 3
+    """Of exercise, after that."""
+    worlds: int = 3000
+    """That policy and critic exercise in, each round: no layout comes twice."""
+    exercised: int = 2500
+    """Updates of each, a round."""
+    stray: float = 2.0
+    """Of who exercises."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +73,14 @@ class Learner:
 
     Attributes:
         protocol: of the planning that a policy is distilled from.
+        kept: folder in which policy and critic are kept, by all that they depend on.
     """
 
     model: WorldJEPA
     protocol: Protocol
     seed: int
     learning: Learning
+    kept: Path
 
     def modules(self, names: Sequence[str]) -> dict[str, Any]:
         """Of the agent, by their names there; with danger comes the unit that weights beside it are in."""
@@ -71,17 +92,15 @@ class Learner:
         """Latents of the first episodes that the model was trained on."""
         return self._live(self.learning.relived)
 
-    @cached_property
+    @property
     def critic(self) -> Critic:
-        """The time to a goal for who acts as was recorded."""
-        generator = torch.Generator().manual_seed(self.seed)
-        memory = self._memory()
-        relive(memory, self.lived, generator, goals=self.learning.goals, term=Late)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            made = Critic(tuple(self.lived[0].states.shape[1:]), goal=True).to(self._device)
-        made.fit(memory, generator, updates=self.learning.updates)
-        return made
+        """The time to a goal for who acts by the policy."""
+        return self.habit[1]
+
+    @property
+    def policy(self) -> Policy:
+        """What mode 2 would do in relived situations, practised in imagination, then exercised."""
+        return self.habit[0]
 
     @cached_property
     def danger(self) -> Detector:
@@ -90,7 +109,7 @@ class Learner:
         told = [one for one in lived if one.danger is not None]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            made = Detector(tuple(told[0].states.shape[1:])).to(self._device)
+            made = Detector(self._shape).to(self._device)
         states, danger = (torch.cat(side) for side in zip(*((o.states, o.danger) for o in told), strict=True))
         made.fit(states, danger, torch.Generator().manual_seed(self.seed))
         return made
@@ -101,8 +120,58 @@ class Learner:
         return 2 * float(torch.cat([one.states for one in self.lived]).var(0).mean())
 
     @cached_property
-    def policy(self) -> Policy:
-        """What mode 2 would do in relived situations, then practised in imagination."""
+    def habit(self) -> tuple[Policy, Critic]:
+        """Policy and critic, which learn from one another; what was learned before is read."""
+        made = nn.ModuleList(self._begun())
+        path = self.kept / f"{self._key}.safetensors"
+        if path.is_file():
+            load_model(made, path)
+        else:
+            self._learn(*made)
+            self.kept.mkdir(parents=True, exist_ok=True)
+            save_model(made, path)
+        return made[0], made[1]
+
+    def _begun(self) -> tuple[Policy, Critic]:
+        world = self.protocol.world()
+        assert isinstance(world, World)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            policy = Policy(self._shape, space_of(self.model))
+            critic = Critic(self._shape, goal=True, steps=world.max_steps // self.model.block)
+        return policy.to(self._device), critic.to(self._device)
+
+    def _learn(self, policy: Policy, critic: Critic) -> None:
+        self._practise(policy)
+        learning, protocol = self.learning, self.protocol
+        world = protocol.world()
+        assert isinstance(world, World)
+        environment = WorldVectorEnv(world, learning.worlds)
+        memory = ShortTermMemory(
+            learning.rounds * learning.worlds * (2 + world.max_steps // self.model.block)
+        )
+        agent = Agent(
+            self.model,
+            protocol.planner,
+            Task({"time": 1.0}, mode=1, stray=learning.stray),
+            memory=memory,
+            seed=self.seed,
+            policy=policy,
+            doubt_width=protocol.cost.doubt_width,
+        )
+        exercise(
+            agent,
+            critic,
+            environment,
+            torch.Generator().manual_seed(self.seed),
+            seeds=EXERCISE * (1 + self.seed),
+            rounds=learning.rounds,
+            updates=learning.exercised,
+            options={"factors": protocol.factors, "difficulty": protocol.difficulty},
+            told=lambda number, share: tell(f"seed {self.seed}: exercise {number}: {100 * share:.1f} %"),
+        )
+
+    def _practise(self, policy: Policy) -> None:
         learning, protocol, memory = self.learning, self.protocol, self._memory()
         generator = torch.Generator().manual_seed(self.seed)
         relive(memory, self.lived, generator, goals=learning.goals)
@@ -111,14 +180,20 @@ class Learner:
         agent = Agent(self.model, planner, **choices)
         steps = min(learning.steps, planner.horizon)
         plans = rehearse(agent, memory, learning.plans, self.seed, steps=steps)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            made = Policy(tuple(memory.states.shape[1:]), space_of(self.model)).to(self._device)
-        made.distil(plans, generator, updates=learning.updates)
-        practising = Agent(self.model, planner, policy=made, **choices)
+        policy.distil(plans, generator, updates=learning.distilled)
+        practising = Agent(self.model, planner, policy=policy, **choices)
         horizon, updates = learning.horizon, learning.practised
         practise(practising, memory, self.seed, horizon=horizon, updates=updates)
-        return made
+
+    @property
+    def _key(self) -> str:
+        told = self.protocol.model_dump(mode="json")
+        names = ("models", "env", "options", "factors", "difficulty", "planner", "cost")
+        return digest([{name: told[name] for name in names}, asdict(self.learning), self.seed])
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return tuple(self.lived[0].states.shape[1:])
 
     @property
     def _device(self) -> torch.device:

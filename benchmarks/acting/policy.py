@@ -1,8 +1,9 @@
-"""Point 5: mode 1, distilled from mode 2 and practised: its share of mode 2's success, and of its time.
+"""Point 5: mode 1, distilled from mode 2, practised and exercised: its share of mode 2's success, and of its time.
 
 Mode 2 plans in situations of the episodes that the world model was trained on (states and goals, relived in hindsight),
 without acting; the policy learns those plans' first steps, then acts in imagination and descends the cost of what it
-comes to. It never sees the problems.
+comes to, then acts in worlds of layouts of their own and learns what went better than its critic expected. It never
+sees the problems. Where the world model was wrong, it strays.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,11 @@ def measure(settings: Settings) -> dict[str, Any]:
     runs = agents.runs(settings, two_rooms.DATA)
     chosen = agents.protocol(settings, runs)
     slow, baselines = agents.beside(settings, chosen)
-    quick = agents.played(settings, chosen, runs, {"mode 1": Way(Task.reach(mode=1), ("policy",))})
+    ways = {
+        "mode 1": Way(Task.reach(mode=1, stray=agents.STRAY), ("policy",)),
+        "mode 1 without straying": Way(Task.reach(mode=1), ("policy",)),
+    }
+    quick = agents.played(settings, chosen, runs, ways)
     rows, times = {"mode 2": slow, **quick}, latency.times(chosen)
     return {
         "protocol": chosen.model_dump(mode="json"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from openjepa.agent import Cost, Critic, Danger, Effort, Explore, Goal, KeyValueMemory
+from openjepa.agent import Cost, Critic, Danger, Effort, Explore, Goal, KeyValueMemory, Time
 from openjepa.agent.critic import CriticTerm
 from openjepa.agent.planners import as_space
 from openjepa.errors import UserError
@@ -52,6 +52,10 @@ def test_effort_counts_actions_in_half_ranges_from_the_middle() -> None:
     assert effort(torch.zeros(1, 1, 3, 2), actions).tolist() == [[[0.0, 0.5, 1.0]]]
     assert effort(torch.zeros(1, 1, 3, 2)).tolist() == [[[0.0, 0.0, 0.0]]]
     assert Effort(as_space(3))(torch.zeros(1, 1, 3, 2), torch.eye(3)[None, None]).sum() == 0
+
+
+def test_time_costs_the_same_at_every_step() -> None:
+    assert torch.equal(Time()(normal(2, 3, 4, 5, 6)), torch.ones(2, 3, 4))
 
 
 def test_danger_says_what_its_detector_says() -> None:

@@ -10,7 +10,7 @@ import torch
 from openjepa.agent import Agent, Doubt, Mistakes, Task
 from openjepa.agent.planners import CEM
 
-from .worlds import PointEnv, PointModel, picture
+from .worlds import PointModel, Walled, picture
 
 EVERY = torch.arange(1)
 
@@ -48,6 +48,15 @@ def test_one_who_doubts_a_step_doubts_all_that_follow() -> None:
     torch.testing.assert_close(found, torch.tensor([[1.0] * 3, [0.0] * 3]), atol=1e-6, rtol=0)
 
 
+def test_near_a_mistake_is_doubtful_whatever_the_step() -> None:
+    mistakes = mistaken(([0.0, 0.0], [2.0, 0.0], [1.0, 0.0]), problems=2)
+    rows, state = torch.arange(2), torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+    expected = 0.5 * math.exp(-1 / (2 * (2 * 0.5 * 2.0) ** 2))
+    torch.testing.assert_close(mistakes.near(state, rows), torch.tensor([expected, 0.0]))
+    torch.testing.assert_close(mistakes.near(state[:1], rows[1:]), torch.tensor([0.0]))
+    assert Mistakes(2).near(state, rows).tolist() == [0.0, 0.0]
+
+
 def test_problems_have_mistakes_of_their_own_also_when_few_are_left() -> None:
     mistakes = mistaken(([0.0, 0.0], [2.0, 0.0], [0.0, 0.0]), problems=3)
     before = torch.zeros(3, 1, 2)
@@ -71,17 +80,6 @@ def test_the_oldest_mistakes_give_way() -> None:
     torch.testing.assert_close(found, torch.tensor([0.0, 1.0, 1.0]), atol=1e-6, rtol=0)
 
 
-class Walled(PointEnv):
-    """A wall at x = 0 that the world model knows nothing of, open above 0.4."""
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        x, y = self.position
-        action = np.clip(action, -1, 1)
-        if x < 0 <= x + 0.1 * action[0] and y < 0.4:
-            action = np.array([0.0, action[1]])
-        return super().step(action)
-
-
 @pytest.mark.parametrize("weight", [0.0, 2.0])
 def test_an_agent_that_doubts_finds_the_way_round_what_its_world_model_does_not_know(weight: float) -> None:
     planner = CEM(horizon=12, execute=2, samples=128, elites=12, iterations=5)
@@ -89,6 +87,32 @@ def test_an_agent_that_doubts_finds_the_way_round_what_its_world_model_does_not_
     task = Task({"goal": 1.0, "doubt": weight})
     results = Agent(PointModel(), planner, task).run(environments, seeds=3)
     assert [result.success for result in results] == [weight > 0] * 2
+
+
+class Straight:
+    """A policy that knows of no wall either."""
+
+    goal = True
+
+    def act(self, states: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
+        return (10 * (goals - states)).clamp(-1, 1)
+
+
+@pytest.mark.parametrize("stray", [0.0, 2.0])
+def test_a_policy_that_strays_where_its_model_was_wrong_finds_the_way_as_well(stray: float) -> None:
+    starts = (0.3, 0.25)
+
+    def played(rows: list[int]) -> list[Any]:
+        environments = [Walled(200, start=[-0.3, starts[row]], goal=[0.5, starts[row]]) for row in rows]
+        task = Task.reach(mode=1, stray=stray)
+        agent = Agent(PointModel(), CEM(), task, policy=Straight())
+        return agent.run(environments, seeds=rows, max_steps=200)
+
+    together = played([0, 1])
+    assert [result.success for result in together] == [stray > 0] * 2
+    np.testing.assert_allclose(together[0].actions[:3], [[1.0, 0.0]] * 3, atol=0.1)  # nothing went wrong yet
+    for row in (0, 1):
+        np.testing.assert_array_equal(played([row])[0].actions, together[row].actions)
 
 
 def test_alone_and_in_a_batch_the_same_is_doubted() -> None:

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from openjepa.agent import (
     Agent,
     Critic,
-    Goal,
-    Late,
     Policy,
     ShortTermMemory,
     Task,
+    exercise,
     live,
     practise,
     rehearse,
@@ -25,7 +24,7 @@ from openjepa.agent.actor import space_of
 from openjepa.agent.planners import CEM, CategoricalCEM, as_space
 from openjepa.errors import UserError
 
-from .worlds import SPEED, PointEnv, PointModel, picture
+from .worlds import SPEED, PointEnv, PointModel, Walled, picture
 
 
 @dataclass
@@ -99,11 +98,11 @@ def test_the_agent_s_own_episodes_stay_apart_from_relived_ones() -> None:
     assert following.known[-3:].all() and torch.equal(following.last[-1], memory.states[-1])
 
 
-@pytest.mark.parametrize("term", [Goal, Late])
-def test_a_critic_of_relived_episodes_knows_what_the_way_to_a_goal_costs(term: Any) -> None:
+@pytest.mark.parametrize("kind", ["goal", "time"])
+def test_a_critic_of_relived_episodes_knows_what_the_way_to_a_goal_costs(kind: Any) -> None:
     """At constant speed: the squares of the distances that are left, or the steps."""
     memory, lived = ShortTermMemory(), live(PointModel(), [straight(12), straight(12, 0.9, -1.0)])
-    relive(memory, lived, seeded(), goals=30, term=term)
+    relive(memory, lived, seeded(), goals=30, cost=kind)
     torch.manual_seed(0)
     critic = Critic((2,), goal=True, hidden=64, layers=2, discount=0.95)
     critic.fit(memory, seeded(), updates=250, batch=128, lr=5e-3, follow=0.1)
@@ -111,7 +110,7 @@ def test_a_critic_of_relived_episodes_knows_what_the_way_to_a_goal_costs(term: A
     left = [round((0.2 - x) / SPEED) for x, _ in places.tolist()]
 
     def cost(away: int) -> float:
-        return float(away > 0) if term is Late else (away * SPEED) ** 2 / 2
+        return 1.0 if kind == "time" else (away * SPEED) ** 2 / 2
 
     expected = [sum(0.95 ** (k - 1) * cost(n - k) for k in range(1, n + 1)) for n in left]
     goal = torch.tensor([[0.2, 0.0]]).expand(3, 2)
@@ -150,6 +149,40 @@ def test_a_policy_of_rehearsals_reaches_goals() -> None:
     quick = agent(model, Task.reach(mode=1), policy=policy)
     results = quick.run([PointEnv() for _ in range(8)])
     assert sum(result.success for result in results) >= 6
+
+
+def test_exercise_makes_a_habit_of_the_way_that_the_world_model_does_not_know() -> None:
+    model = PointModel()
+    torch.manual_seed(0)
+    policy = Policy((2,), space_of(model), hidden=64)
+    starts, goals = torch.rand(2, 1000, 2, generator=seeded()) * 1.8 - 0.9
+    policy.learn(
+        starts, goals, (3 * (goals - starts)).clamp(-1, 1), seeded(), updates=150, lr=1e-2
+    )  # straight
+    ways = [Walled(60, start=[-0.6, y], goal=[0.6, y]) for y in np.linspace(-0.1, 0.3, 100)]
+
+    def share() -> float:
+        quick = Agent(model, CEM(), Task.reach(mode=1), policy=policy)
+        return float(np.mean([result.success for result in quick.run(ways)]))
+
+    before, shares = share(), []
+    memory = ShortTermMemory(3 * 100 * 61)
+    trying = Agent(model, CEM(), Task({"time": 1.0}, mode=1, stray=2.0), memory=memory, policy=policy)
+    critic = Critic((2,), goal=True, hidden=64, steps=60)
+    settings = {"rounds": 3, "updates": 300, "max_steps": 60}
+    found = exercise(trying, critic, ways, seeded(), told=lambda _, share: shares.append(share), **settings)
+    assert found == shares and len(found) == 3
+    assert before < 0.1 < 0.8 < share()
+
+
+def test_exercise_needs_a_policy_and_room() -> None:
+    model, critic = PointModel(), Critic((2,), goal=True)
+    with pytest.raises(UserError, match="acts by its policy"):
+        exercise(agent(model), critic, PointEnv(), seeded())
+    policy = Policy((2,), space_of(model), hidden=8)
+    small = Agent(model, CEM(), Task.reach(mode=1), memory=ShortTermMemory(8), policy=policy)
+    with pytest.raises(UserError, match="does not hold them: enlarge it, or give fewer environments"):
+        exercise(small, critic, [PointEnv(), PointEnv()], seeded())
 
 
 class Learned(PointModel, nn.Module):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from openjepa.agent import Policy, ShortTermMemory
+from openjepa.agent import Critic, Policy, ShortTermMemory
 from openjepa.agent.planners import Bounds, as_space
 from openjepa.errors import UserError
 
@@ -45,6 +45,34 @@ def test_discrete_actions_are_learned_at_every_step_of_a_block() -> None:
     assert (policy.act(states) == wanted).all(1).float().mean() > 0.95
 
 
+@pytest.mark.parametrize("discrete", [False, True])
+def test_of_what_was_done_the_better_is_learned(discrete: bool) -> None:
+    """In one place, an action that ends the episode at once and one that does so after three steps."""
+    memory, count = ShortTermMemory(), 400
+    states, goals = torch.zeros(2, count, 2)
+    quick = torch.rand(count, generator=seeded()) < 0.3  # the fewer: what is done more often is not learned
+    choices = as_space(2, block=1) if discrete else space
+    good, bad = (torch.eye(2)[0], torch.eye(2)[1]) if discrete else (torch.tensor([0.8, 3.0]), torch.zeros(2))
+    done = torch.where(quick[:, None], good, bad)
+    every = list(range(count))
+    memory.write(every, states, torch.zeros(count), done, goals)
+    rows = torch.arange(count)
+    for step in range(1, 4):
+        last = quick[rows] if step == 1 else torch.full((len(rows),), step == 3)
+        acted = torch.where(last[:, None], torch.nan, torch.zeros(2) if not discrete else torch.eye(2)[1])
+        memory.write(
+            rows.tolist(), torch.full((len(rows), 2), 9.0 * step), torch.ones(len(rows)), acted, goals[rows]
+        )
+        memory.end(rows[last].tolist(), over=True)
+        rows = rows[~last]
+    torch.manual_seed(0)
+    critic, policy = Critic((2,), goal=True, hidden=32, steps=5), Policy((2,), choices, hidden=32)
+    critic.fit(memory, seeded(), updates=200, lr=1e-2, follow=0.1)
+    policy.improve(memory, critic, seeded(), temperature=0.2, updates=200, lr=1e-2)
+    given = policy.act(states, goals)
+    assert (given - good).abs().mean() < 0.2 * (given - bad).abs().mean()
+
+
 @pytest.mark.parametrize("block", [1, 3])
 def test_the_proposed_plan_acts_on_foreseen_states(block: int) -> None:
     model = PointModel(block)
@@ -75,6 +103,14 @@ def test_a_model_with_history_is_given_its_last_states_and_the_actions_between()
     policy = Policy((2,), as_space(model.actions), goal=False, hidden=16)
     policy.imagine(model, torch.zeros(1, 2, 2), torch.zeros(1, 1, 2), None, horizon=4)
     assert model.seen == [((1, 2, 2), (1, 1, 2))] + 3 * [((1, 3, 2), (1, 2, 2))]
+
+
+def test_nothing_is_improved_without_actions() -> None:
+    memory = ShortTermMemory()
+    for step in range(2):
+        memory.write([0], torch.full((1, 2), float(step)), torch.zeros(1))
+    with pytest.raises(UserError, match="holds no actions to learn from"):
+        Policy((2,), space).improve(memory, Critic((2,), goal=True), seeded())
 
 
 def test_missing_goals_are_named() -> None:

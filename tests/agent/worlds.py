@@ -102,6 +102,17 @@ class PointEnv:
         )
 
 
+class Walled(PointEnv):
+    """A wall at x = 0 that the world model knows nothing of, open above 0.4."""
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        x, y = self.position
+        action = np.clip(action, -1, 1)
+        if x < 0 <= x + SPEED * action[0] and y < 0.4:
+            action = np.array([0.0, action[1]])
+        return super().step(action)
+
+
 class VectorPointEnv:
     """Point environments as a Gymnasium vector environment, which begins anew the step after an episode's end."""
 

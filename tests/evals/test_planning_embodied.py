@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from openjepa.agent import Goal, Late, ShortTermMemory, live, relive
+from openjepa.agent import ShortTermMemory, live, relive
 from openjepa.agent.channel import Every
 from openjepa.agent.perception import as_goals
 from openjepa.embodied import Own
@@ -99,8 +99,7 @@ def test_relived_episodes_hold_the_own_state_and_their_goals_do_not() -> None:
     lived = live(model, episodes)
     told = torch.from_numpy(episodes[0].state[:: model.block])
     torch.testing.assert_close(lived[0].states[:, 5, -2:], model.hiding.own(told))
-    for term in (Goal, Late):
-        memory = ShortTermMemory()
-        relive(memory, lived, torch.Generator().manual_seed(0), goals=2, term=term)
-        assert memory.goals is not None and not memory.goals[..., -2:].any()
-        assert (memory.costs == 0).sum() == 6  # where each of six ways arrives
+    memory = ShortTermMemory()
+    relive(memory, lived, torch.Generator().manual_seed(0), goals=2)
+    assert memory.goals is not None and not memory.goals[..., -2:].any()
+    assert (memory.costs == 0).sum() == 6  # where each of six ways arrives

@@ -113,6 +113,20 @@ def test_it_is_the_paper_written_plainly() -> None:
     torch.testing.assert_close(net(states, actions), plainly(net, states, actions), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("grid", [None, (1, 2)])
+def test_the_change_of_the_newest_state_is_predicted_also_in_a_rollout(grid: tuple[int, int] | None) -> None:
+    plain = scrambled(small(grid))
+    config = Conditioned(history=4, depth=2, heads=3, head_width=5, hidden=11, dropout=0.5, residual=True)
+    net = config.build(6, 7, grid).eval()
+    net.load_state_dict(plain.state_dict())
+    states, actions = torch.randn(2, 4, *net.shape), torch.randn(2, 4, 7)
+    torch.testing.assert_close(net(states, actions), states + plain(states, actions))
+    known, told = states, torch.cat([actions, torch.randn(2, 2, 7)], 1)
+    for step in range(4, 7):  # the window slides from the first step on
+        known = torch.cat([known, net(known[:, -4:], told[:, step - 4 : step])[:, -1:]], 1)
+    torch.testing.assert_close(net.unroll(states, told), known[:, 4:], atol=1e-5, rtol=1e-4)
+
+
 def test_tokens_of_a_frame_are_told_the_same_and_see_one_another() -> None:
     net = scrambled(small((1, 2)))
     states, actions = torch.randn(1, 2, 2, 6).requires_grad_(), torch.randn(1, 2, 7).requires_grad_()

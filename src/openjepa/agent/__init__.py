@@ -7,12 +7,12 @@ perception `perception.py` · world model `protocols.py` · cost `cost.py`, `cri
 
 from openjepa.agent.agent import Agent
 from openjepa.agent.configurator import Configurator, Task
-from openjepa.agent.cost import Cost, Danger, Effort, Explore, Goal
+from openjepa.agent.cost import Cost, Danger, Effort, Explore, Goal, Time
 from openjepa.agent.critic import Critic
 from openjepa.agent.detector import Detector
 from openjepa.agent.doubt import Doubt, Mistakes
 from openjepa.agent.episodes import EpisodeResult
-from openjepa.agent.experience import Late, Lived, live, practise, rehearse, relive
+from openjepa.agent.experience import Lived, exercise, live, practise, rehearse, relive
 from openjepa.agent.hierarchy import Foresight, Hierarchy
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.memory import ShortTermMemory
@@ -37,7 +37,6 @@ __all__ = [
     "Hierarchy",
     "Imagination",
     "KeyValueMemory",
-    "Late",
     "Lived",
     "Mistakes",
     "Policy",
@@ -45,8 +44,10 @@ __all__ = [
     "ShortTermMemory",
     "Situation",
     "Task",
+    "Time",
     "Uncertain",
     "WorldModel",
+    "exercise",
     "live",
     "practise",
     "rehearse",

@@ -175,13 +175,13 @@ class Agent:
         self.judged, intrinsic = self._costs(rows).now(state[:, -1], led)
         if self.cost.weight("explore"):
             self.surroundings.write(state[:, -1], intrinsic[:, None], rows)
-        doubts = self.task.mode == 2 and self.cost.weight("doubt") != 0
-        if doubts:
+        remembers = self.task.stray > 0 or (self.task.mode == 2 and self.cost.weight("doubt") != 0)
+        if remembers:
             self.mistakes.see(state[:, -1], rows)
         if self._queue.shape[1] == 0:
             self._decide(state, past, rows)
         self._action, self._queue = self._queue[:, 0], self._queue[:, 1:]
-        if doubts:
+        if remembers:
             following = self.model.rollout(state, self._action[rows, None, None], past=past)[:, 0, 0]
             self.mistakes.foresee(following, rows)
         goals = None if self.goal is None else self.goal[rows]
@@ -200,11 +200,17 @@ class Agent:
         plan = self.planned = self.actor.act(self.situation)
         steps = self.actor.execute
         self._queue = self.space.neutral.expand(self.problems, steps, -1).clone()
-        self._queue[rows] = plan.actions[:, :steps].to(self._queue)
+        self._queue[rows] = self._strayed(plan.actions[:, :steps], state[:, -1], rows).to(self._queue)
         shifted = plan.shifted(steps, self.space)
         if self._start is None or self._start.shape[1:] != shifted.shape[1:]:
             self._start = shifted.new_zeros(self.problems, *shifted.shape[1:])
         self._start[rows] = shifted
+
+    def _strayed(self, actions: Tensor, states: Tensor, rows: Tensor) -> Tensor:
+        if not self.task.stray:
+            return actions
+        far = self.task.stray * self.mistakes.near(states, rows)
+        return self.space.strayed(actions, far, self.situation.generators)
 
     def _costs(self, rows: Tensor) -> Cost:
         """C of these environments, as the memory stands now."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from openjepa.agent.actor import Mode1, Mode2, space_of
-from openjepa.agent.cost import Cost, Danger, Effort, Explore, Goal, Reduce, Term
+from openjepa.agent.cost import Cost, Danger, Effort, Explore, Goal, Reduce, Term, Time
 from openjepa.agent.critic import Critic, CriticTerm
 from openjepa.agent.doubt import Doubt, Mistakes
 from openjepa.agent.keyvalue import KeyValueMemory
@@ -24,14 +24,17 @@ class Task:
     """What the agent is to do, in terms of its modules.
 
     Attributes:
-        weights: of the cost's terms: `goal`, `effort`, `doubt`, `danger`, `explore`, `critic`; what is not named has
-            none.
+        weights: of the cost's terms: `goal`, `time`, `effort`, `doubt`, `danger`, `explore`, `critic`; what is not
+            named has none.
         goal_frame: uint8 `[C, H, W]`, or `[B, C, H, W]` for B environments; `None`: the environment's `goal_frame`.
         goal_state: latents `[1 or B, *L]` instead.
         horizon: steps that mode 2 looks ahead; `None`: the planner's.
         mode: 1 acts by the policy, 2 plans.
         level: of the hierarchy, 1 the lowest.
         risk: weight of the standard deviation of a plan's cost over possible futures; `None`: one future.
+        stray: how far actions stray at random where the world model has just been wrong (see `Mistakes.near`): the
+            standard deviation in half ranges of their bounds, or of discrete actions the probability. A policy has no
+            memory, and without it does again and again what leads nowhere.
     """
 
     weights: Mapping[str, float]
@@ -41,6 +44,7 @@ class Task:
     mode: Literal[1, 2] = 2
     level: int = 1
     risk: float | None = None
+    stray: float = 0.0
 
     @staticmethod
     def reach(**settings: Any) -> "Task":
@@ -128,6 +132,7 @@ class Configurator:
         """
         mistakes = Mistakes(len(memory.taken)) if mistakes is None else mistakes
         terms: dict[str, Term] = {
+            "time": Time(),
             "effort": Effort(space_of(self.model)),
             "doubt": Doubt(mistakes),
             "explore": Explore(memory),

@@ -91,6 +91,19 @@ class Effort:
         return self
 
 
+@dataclass(frozen=True)
+class Time:
+    """1 a step. No plan is cheaper than another by it; a critic that learns from it knows how long it takes."""
+
+    reduce: Reduce = "sum"
+
+    def __call__(self, states: Tensor, actions: Tensor | None = None) -> Tensor:
+        return states.new_ones(states.shape[:3])
+
+    def take(self, rows: Tensor) -> "Time":
+        return self
+
+
 @dataclass(frozen=True, eq=False)
 class Danger:
     """What a detector says of a state: a probability, or yes and no.

@@ -65,6 +65,15 @@ class Mistakes:
         alike = torch.exp(-apart / (2 * self.width**2 * square[:, None]))
         return (wrong[:, None] * alike).amax(2)
 
+    def near(self, states: Tensor, rows: Tensor) -> Tensor:
+        """How wrong the world model has been within twice `width` of states `[R, *L]` of the problems `rows`: `[R]` in
+        0..1, whatever step it was."""
+        if not self._rows:
+            return states.new_zeros(len(states))
+        start, square, wrong = (self._rows[name][rows] for name in ("before", "square", "wrong"))
+        apart = (start - states.flatten(1)[:, None]).square().sum(2)
+        return (wrong * torch.exp(-apart / (2 * (2 * self.width) ** 2 * square))).amax(1)
+
     def take(self, rows: Tensor) -> "Mistakes":
         """A copy for these problems alone."""
         part = Mistakes(len(rows), slots=self.slots, width=self.width)

@@ -1,14 +1,15 @@
-"""Experience without acting: recorded episodes relived for the critic, plans rehearsed and practised for the policy."""
+"""What critic and policy learn from: episodes relived, plans rehearsed, practice in imagination, exercise for real."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from openjepa.agent.cost import Cost, Goal, Reduce, Term
+from openjepa.agent.cost import Cost, Goal, Time
+from openjepa.agent.critic import Critic
 from openjepa.agent.heads import descend
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.memory import ShortTermMemory
@@ -98,33 +99,13 @@ def live(model: WorldModel, episodes: Iterable[Recorded], *, begin: int = 0) -> 
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class Late:
-    """1 until the very goal is there, `[B, *L]`: a critic of it tells the time to a goal, whatever lies between.
-
-    Distances in latent space are short across a wall; time is not.
-    """
-
-    goal: Tensor
-    reduce: Reduce = "sum"
-    own: int = 0
-    """As `cost.Goal`'s."""
-
-    def __call__(self, states: Tensor, actions: Tensor | None = None) -> Tensor:
-        seen = slice(-self.own or None)
-        return (states != self.goal[:, None, None])[..., seen].flatten(3).any(3).float()
-
-    def take(self, rows: Tensor) -> "Late":
-        return replace(self, goal=self.goal[rows])
-
-
 def relive(
     memory: ShortTermMemory,
     lived: Sequence[Lived],
     generator: torch.Generator,
     *,
     goals: int = 4,
-    term: Callable[..., Term] = Goal,
+    cost: Literal["goal", "time"] = "goal",
 ) -> None:
     """Write episodes into a memory in hindsight: each as if it had been on its way to states that it came to.
 
@@ -134,7 +115,8 @@ def relive(
 
     Args:
         goals: for each episode, drawn uniformly from all states but the first.
-        term: from goals `[N, *L]` and `own` to the intrinsic cost that is remembered: `Goal`, `Late`.
+        cost: the intrinsic cost that is remembered, by the name of its term: distance to the goal, or time. Distances
+            in latent space are short across a wall; time is not.
 
     Raises:
         UserError: no episode, or more than the memory holds.
@@ -151,12 +133,10 @@ def relive(
             f"{memory.capacity} does not hold them: enlarge it, or give other episodes"
         )
     for begin in range(0, len(ways), TOGETHER):
-        _write(memory, ways[begin : begin + TOGETHER], first=-1 - begin, term=term)
+        _write(memory, ways[begin : begin + TOGETHER], first=-1 - begin, cost=cost)
 
 
-def _write(
-    memory: ShortTermMemory, ways: list[tuple[Lived, int]], first: int, term: Callable[..., Term]
-) -> None:
+def _write(memory: ShortTermMemory, ways: list[tuple[Lived, int]], first: int, cost: str) -> None:
     """In step with one another; numbered downwards from `first`, since an agent counts its own episodes upwards."""
     for t in range(max(end for _, end in ways) + 1):
         running = [(first - i, one, end) for i, (one, end) in enumerate(ways) if end >= t]
@@ -166,7 +146,8 @@ def _write(
             one.actions[t] if end > t else one.actions.new_full(one.actions.shape[1:], torch.nan)
             for _, one, end in running
         ]
-        costs = term(goals, own=running[0][1].own)(states[:, None, None])[:, 0, 0]
+        term = Goal(goals, own=running[0][1].own) if cost == "goal" else Time()
+        costs = term(states[:, None, None])[:, 0, 0]
         memory.write([number for number, _, _ in running], states, costs, torch.stack(actions), goals)
         memory.end([number for number, _, end in running if end == t], over=True)
 
@@ -246,6 +227,65 @@ def practise(
         return cost(ahead[:, None], actions[:, None]).mean() / steps
 
     return descend(policy, loss, updates=updates, lr=lr)
+
+
+def exercise(
+    agent: "Agent",
+    critic: Critic,
+    environment: Any,
+    generator: torch.Generator,
+    *,
+    seeds: int = 0,
+    rounds: int = 3,
+    updates: int = 2500,
+    temperature: float = 1.0,
+    max_steps: int = 1000,
+    options: Any = None,
+    told: Callable[[int, float], None] = lambda number, share: None,
+) -> list[float]:
+    """Let the agent act by its policy; the critic learns from what came of it, and the policy from both; over again.
+
+    LeCun 2022, section 3.3, for the critic; for the policy see `Policy.improve`. What a policy in its place comes to
+    is in no recording, and imagination does not know of it either: where the world model is wrong, only acting tells.
+
+    Args:
+        agent: with the task that is to become a habit, in mode 1. `Task.stray` lets it try what its policy would not;
+            `{"time": 1}` makes haste the aim, whatever latents look like.
+        critic: of the task's costs.
+        environment: as `Agent.run` takes it; a vector environment of many worlds is quickest.
+        generator: of the batches.
+        seeds: the first of the environments'; every round has others.
+        temperature: of `Policy.improve`.
+        max_steps, options: as `Agent.run` takes them.
+        told: called with the number of each round, from 0, and the share of its episodes that succeeded.
+
+    Returns:
+        That share, of each round's episodes.
+
+    Raises:
+        UserError: no policy; a memory that holds no full round.
+    """
+    policy = agent.configurator.policy
+    if policy is None or agent.task.mode != 1:
+        raise UserError(
+            "exercise is for an agent that acts by its policy: give it one, and a task with mode=1"
+        )
+    shares: list[float] = []
+    for number in range(rounds):
+        begun = agent.memory.written
+        found = agent.run(environment, seeds=seeds, max_steps=max_steps, options=options)
+        results = found if isinstance(found, list) else [found]
+        seeds += len(results)
+        if agent.memory.written - begun > agent.memory.capacity:
+            raise UserError(
+                f"a round of {len(results)} episodes is {agent.memory.written - begun} moments, a memory of capacity "
+                f"{agent.memory.capacity} does not hold them: enlarge it, or give fewer environments"
+            )
+        shares.append(sum(result.success for result in results) / len(results))
+        told(number, shares[-1])
+        critic.fit(agent.memory, generator, updates=updates)
+        policy.improve(agent.memory, critic, generator, temperature=temperature, updates=updates)
+    return shares
 
 
 def _situations(

@@ -13,10 +13,11 @@ from openjepa.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Futures:
-    """What followed remembered states, for the critic.
+    """What followed remembered states, for the critic and the policy.
 
     Attributes:
         states, goals: `[N, *L]`; goals are `None` where the task had none.
+        actions: `[N, A']`, taken there; NaN where the episode ended, `None` where none was ever taken.
         costs: `[N, n]`, IC of the next n states; 0 where `known` is false.
         known: `[N, n]` bool.
         last, last_goals: `[N, *L]`, the last known state and its goal.
@@ -25,6 +26,7 @@ class Futures:
 
     states: Tensor
     goals: Tensor | None
+    actions: Tensor | None
     costs: Tensor
     known: Tensor
     last: Tensor
@@ -40,6 +42,9 @@ class ShortTermMemory:
 
     Args:
         capacity: entries.
+
+    Attributes:
+        written: entries since it was cleared, also those that have given way.
     """
 
     def __init__(self, capacity: int = 10_000) -> None:
@@ -50,7 +55,7 @@ class ShortTermMemory:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._written = 0
+        self.written = 0
         self._tail: dict[
             int, int
         ] = {}  # the newest entry of each running episode, by how many came before it
@@ -59,7 +64,7 @@ class ShortTermMemory:
         self._over = torch.zeros(self.capacity, dtype=torch.bool)
 
     def __len__(self) -> int:
-        return min(self._written, self.capacity)
+        return min(self.written, self.capacity)
 
     @property
     def states(self) -> Tensor:
@@ -105,7 +110,7 @@ class ShortTermMemory:
             raise UserError(
                 f"a memory of capacity {self.capacity} cannot hold {len(episodes)} episodes: enlarge it"
             )
-        order = torch.arange(self._written, self._written + len(episodes))
+        order = torch.arange(self.written, self.written + len(episodes))
         places = order % self.capacity
         for name, values in (("states", states), ("costs", costs), ("actions", actions), ("goals", goals)):
             self._store(name, values, places)
@@ -115,13 +120,13 @@ class ShortTermMemory:
             if before is not None and number - before < self.capacity:
                 self._next[before % self.capacity] = place
             self._tail[episode] = number
-        self._written += len(episodes)
+        self.written += len(episodes)
 
     def end(self, episodes: list[int], over: bool) -> None:
         """These episodes go on no further; `over`: nothing would follow their last state (not a time limit)."""
         for episode in episodes:
             number = self._tail.pop(episode, None)
-            if number is not None and self._written - number <= self.capacity:
+            if number is not None and self.written - number <= self.capacity:
                 self._over[number % self.capacity] = over
 
     def sample_pairs(self, count: int, delta: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -161,6 +166,7 @@ class ShortTermMemory:
         return Futures(
             states=self.states[usable],
             goals=None if goals is None else goals[usable],
+            actions=self.actions[usable] if "actions" in self._rows else None,
             costs=costs[usable].to(self.costs.device),
             known=known[usable].to(self.costs.device),
             last=self.states[place],

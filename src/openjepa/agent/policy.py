@@ -1,9 +1,9 @@
-"""Mode 1: a policy that answers at once, distilled from plans."""
+"""Mode 1: a policy that answers at once, distilled from plans and improved by experience."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from openjepa.agent.critic import Critic
 from openjepa.agent.heads import Head, descend
 from openjepa.agent.memory import ShortTermMemory
 from openjepa.agent.planners import Bounds, Space
@@ -112,13 +112,63 @@ class Policy(nn.Module):
 
         def loss() -> Tensor:
             index = torch.randint(len(states), (batch,), generator=generator).to(states.device)
-            return self.distance(actions[index], self(states[index], None if goals is None else goals[index]))
+            given = self(states[index], None if goals is None else goals[index])
+            return self.distance(actions[index], given).mean()
+
+        return descend(self, loss, updates=updates, lr=lr)
+
+    def improve(
+        self,
+        memory: ShortTermMemory,
+        critic: Critic,
+        generator: torch.Generator,
+        *,
+        temperature: float = 1.0,
+        updates: int = 2000,
+        batch: int = 256,
+        lr: float = 1e-3,
+    ) -> list[float]:
+        """Learn the actions that were taken, each the more, the better it went on than the critic had expected; the
+        losses.
+
+        Advantage-weighted regression (Peng et al., arXiv:1910.00177): an action counts `exp(advantage / temperature)`,
+        at most 20 as in their code, where the advantage is the cost that the critic expected less what came in the next
+        step and what the critic expects from there. (Theirs takes all that came, by TD(lambda); one step has less
+        noise.)
+
+        Args:
+            critic: of the memory's costs, fitted to it (`discounted`).
+            temperature: in units of cost.
+
+        Raises:
+            UserError: a memory in which nothing was done, or without the goals that policy or critic see.
+        """
+        found = memory.futures(1)
+        if found.actions is None:
+            raise UserError("the memory holds no actions to learn from: let the agent act first")
+        if (self.goal or critic.goal) and (found.goals is None or not bool(found.goals.isfinite().all())):
+            raise UserError(
+                "policy or critic see the goal, but episodes in memory had none: make them with goal=False"
+            )
+        with torch.no_grad():
+            rest = critic(found.last, found.last_goals).masked_fill(found.over, 0)
+            came = found.costs[:, 0] + critic.discount * rest
+            advantage = critic(found.states, found.goals) - came
+        rows = (found.known[:, 0] & found.actions.isfinite().all(1)).nonzero()[:, 0]
+        states, actions, goals = found.states[rows], found.actions[rows], found.goals
+        goals = None if goals is None else goals[rows]
+        counts = (advantage[rows] / temperature).exp().clamp(max=20)
+
+        def loss() -> Tensor:
+            index = torch.randint(len(rows), (batch,), generator=generator).to(states.device)
+            given = self(states[index], None if goals is None else goals[index])
+            return (counts[index] * self.distance(actions[index], given)).mean()
 
         return descend(self, loss, updates=updates, lr=lr)
 
     def distance(self, planned: Tensor, given: Tensor) -> Tensor:
-        """D: mean square in half ranges of the bounds, or cross-entropy, of `[N, A']` each."""
+        """D, `[N]` of `[N, A']` each: mean square in half ranges of the bounds, or cross-entropy."""
         if isinstance(self.space, Bounds):
             scale = self.space.scale.clamp(min=1e-9)
-            return F.mse_loss(given / scale, planned / scale)
-        return -(planned * given.clamp(min=1e-8).log()).sum(-1).mean() / self.space.block
+            return ((given - planned) / scale).square().mean(-1)
+        return -(planned * given.clamp(min=1e-8).log()).sum(-1) / self.space.block

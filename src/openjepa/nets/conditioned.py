@@ -32,6 +32,9 @@ class Conditioned(Choice):
     """Of the MLP in every block."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Of attention weights, attention outputs and in the MLP; 0.1 matters (the paper: 96 % against 78 % without)."""
+    residual: bool = False
+    """Whether what the head gives is the change of the newest state (the paper: the state itself). Then what stays as
+    it is need not be learned, and long rollouts keep it."""
     actions: ActionEncoder = Smoothed()
 
     def build(
@@ -77,12 +80,16 @@ class ConditionedDynamics(CausalDynamics):
     ) -> None:
         tokens = 1 if grid is None else grid[0] * grid[1]
         super().__init__((width,) if grid is None else (tokens, width), actions, config.history, head)
-        self.tokens = tokens
+        self.tokens, self.residual = tokens, config.residual
         self.positions = nn.Parameter(torch.randn(config.history, self.tokens, width))
         self.actions = config.actions.build(actions, width)
         told = config.actions.out(actions, width)
         self.blocks = nn.ModuleList(ConditionedBlock(config, width, told) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
+
+    def extend(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool = False) -> Tensor:
+        found = super().extend(states, actions, memory, newest)
+        return found + states[:, -found.shape[1] :] if self.residual else found
 
     def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         past, steps = memory.steps, states.shape[1]

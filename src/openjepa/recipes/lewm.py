@@ -72,6 +72,7 @@ class LeWM(WorldRecipe):
                 "head_width": 32,
                 "hidden": 256,
                 "dropout": 0.0,
+                "residual": True,
             },
             "guard": {"kind": "sigreg", "slices": 256},
             "train": {

@@ -4,7 +4,17 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from openjepa.agent.planners import CEM, ICEM, CategoricalCEM, Planner, PlannerChoice, as_space, streams
+from openjepa.agent.planners import (
+    CEM,
+    ICEM,
+    Bounds,
+    CategoricalCEM,
+    Discrete,
+    Planner,
+    PlannerChoice,
+    as_space,
+    streams,
+)
 from openjepa.config import Config
 from openjepa.errors import UserError
 
@@ -215,3 +225,30 @@ def test_a_config_holds_any_planner_by_its_kind() -> None:
 
     assert isinstance(Settings.parse({"planner": {"kind": "icem", "horizon": 7}}).planner, ICEM)
     assert TypeAdapter(Planner).validate_python({"kind": "mppi"}).kind == "mppi"
+
+
+def test_actions_stray_as_far_as_is_said_through_a_block_and_each_problem_by_itself() -> None:
+    space = as_space(Box([-1.0, 0.0], [1.0, 40.0]), block=3)
+    assert isinstance(space, Bounds)
+    actions, far = space.neutral.expand(3, 500, -1), torch.tensor([0.0, 0.1, 9.0])
+    found = space.strayed(actions, far, streams(0, [7, 8, 9]))
+    assert torch.equal(found[0], actions[0])
+    steps = found.unflatten(2, (3, 2))
+    assert torch.equal(steps, steps[:, :, :1].expand_as(steps))
+    spread = ((found[1] - space.neutral) / space.scale).std(0)
+    torch.testing.assert_close(spread, torch.full((6,), 0.1), atol=0.02, rtol=0)
+    assert torch.equal(found, space.clamp(found)) and bool((found[2] == space.high).any())
+    alone = space.strayed(actions[1:2], far[1:2], streams(0, [8]))
+    assert torch.equal(alone[0], found[1])
+
+
+def test_discrete_actions_stray_with_that_probability() -> None:
+    space = as_space(4, block=2)
+    assert isinstance(space, Discrete)
+    actions = torch.eye(4)[1].repeat(2).expand(2, 2000, -1)
+    found = space.strayed(actions, torch.tensor([0.0, 0.5]), streams(0, [1, 2]))
+    assert torch.equal(found[0], actions[0])
+    steps = found[1].unflatten(1, (2, 4))
+    assert torch.equal(steps[:, 0], steps[:, 1]) and bool((steps.sum(2) == 1).all())
+    share = steps[:, 0].mean(0)
+    torch.testing.assert_close(share, torch.tensor([0.125, 0.625, 0.125, 0.125]), atol=0.04, rtol=0)

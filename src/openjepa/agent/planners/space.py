@@ -1,5 +1,6 @@
 """What a planner searches: a box, or sequences over a finite set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -67,6 +68,13 @@ class Bounds:
         """One environment action through each block, `[..., A] -> [..., A']`."""
         return actions.repeat(*[1] * (actions.dim() - 1), self.block)
 
+    def strayed(self, actions: Tensor, far: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Actions `[B, K, A']` with Gaussian noise of standard deviation `far` `[B]`, in `scale`; the same one through
+        a block, so that it leads somewhere. Problem b draws from generator b."""
+        size = actions.shape[1], self.width // self.block
+        drawn = torch.stack([torch.randn(size, generator=g, device=g.device) for g in generators])
+        return self.clamp(actions + far[:, None, None] * self.scale * self.repeated(drawn))
+
 
 @dataclass(frozen=True)
 class Discrete:
@@ -90,6 +98,14 @@ class Discrete:
         """The action of highest score at each environment step: `[..., A'] -> [..., A']`."""
         scores = scores.unflatten(-1, (self.block, self.count))
         return torch.zeros_like(scores).scatter_(-1, scores.argmax(-1, keepdim=True), 1).flatten(-2)
+
+    def strayed(self, actions: Tensor, far: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Actions `[B, K, A']`, each step's with probability `far` `[B]` replaced by any one through a block. Problem b
+        draws from generator b."""
+        size = actions.shape[1], 1 + self.count
+        drawn = torch.stack([torch.rand(size, generator=g, device=g.device) for g in generators])
+        other = self.one_hot(drawn[..., 1:].repeat(1, 1, self.block))
+        return torch.where(drawn[..., :1] < far[:, None, None], other, actions)
 
     def unfold(self, actions: Tensor) -> Tensor:
         """Environment actions as indices: `[..., H, A'] -> [..., H * block]`, int64."""

@@ -133,7 +133,7 @@ def clone(
         ahead = torch.rand(settings.batch, generator=generator) * (end[pick] - row[pick])
         goal = row[pick] + 1 + ahead.long()  # uniform over what followed
         given = policy(states[row[pick]], as_goals(states[goal.clamp(max=end[pick])], own))
-        return policy.distance(done[pick], given)
+        return policy.distance(done[pick], given).mean()
 
     descend(policy, loss, updates=settings.updates, lr=settings.lr)
     return policy.eval()
