@@ -50,7 +50,16 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     rooms = Data("two-rooms", {"vary": ["wall", "door", "hazard"], "size": 16}, episodes=24, steps=12)
     for module, name in ((two_rooms, "DATA"), (agents, "HAZARDS")):
         monkeypatch.setattr(module, name, rooms)
-    monkeypatch.setattr(agents, "LEARNING", Learning(updates=3, plans=6, practised=2, horizon=2))
+    brief = {
+        "plans": 6,
+        "distilled": 3,
+        "practised": 2,
+        "horizon": 2,
+        "rounds": 1,
+        "worlds": 8,
+        "exercised": 2,
+    }
+    monkeypatch.setattr(agents, "LEARNING", Learning(**brief))
     monkeypatch.setattr(configurator, "STEPS", 5)
     monkeypatch.setattr(latency, "DECISIONS", 4)
     monkeypatch.setattr(latency, "TURN", 2)
@@ -107,13 +116,27 @@ def test_what_is_trained_differently_is_another_run(settings: Settings) -> None:
 
 def test_a_critic_is_measured_beside_horizons_and_danger_by_weight(settings: Settings) -> None:
     found = critic.measure(settings)
-    assert list(found["critic"]) == ["horizon 3", "horizon 1", "horizon 1 and critic"]
-    long, short, ours = found["critic"].values()
+    assert list(found["critic"]) == [
+        "horizon 3",
+        "horizon 1",
+        "horizon 1 and critic",
+        "horizon 1, critic and policy",
+    ]
+    long, short, ours, _ = found["critic"].values()
     assert long["predictions"] > 2 * short["predictions"] and short["predictions"] == ours["predictions"]
     assert list(found["danger"]) == ["danger weighs 0", "danger weighs 1", "danger weighs 10"]
     assert list(found["baselines"]) == [*BESIDE, "cautious expert"]
     text = critic.as_markdown(found)
     assert "| horizon 1 and critic |" in text and text.count("| oracle planner |") == 2
+    kept = {path: path.stat().st_mtime_ns for path in settings.runs.glob("modules/*")}
+    assert len(kept) == 2  # a critic and its policy, of each seed
+    for path in settings.runs.glob("plans/*"):
+        path.unlink()
+    assert (
+        critic.measure(settings)["danger"]["danger weighs 1"]["final"]
+        == found["danger"]["danger weighs 1"]["final"]
+    )
+    assert kept == {path: path.stat().st_mtime_ns for path in settings.runs.glob("modules/*")}
 
 
 def test_mode_1_is_measured_beside_mode_2(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,9 +144,14 @@ def test_mode_1_is_measured_beside_mode_2(settings: Settings, monkeypatch: pytes
     two_rooms.measure(settings)
     before = set(settings.runs.glob("plans/*"))
     found = policy.measure(settings)
-    assert len(set(settings.runs.glob("plans/*")) - before) == 2  # mode 1 alone is new, of each seed
-    assert list(found["rows"]) == ["mode 2", "mode 1"] and list(found["baselines"]) == BESIDE
-    assert found["rows"]["mode 1"]["predictions"] == 0 < found["rows"]["mode 2"]["predictions"]
+    assert len(set(settings.runs.glob("plans/*")) - before) == 4  # mode 1 alone is new, of each seed
+    rows = found["rows"]
+    assert list(rows) == ["mode 2", "mode 1", "mode 1 without straying"]
+    assert list(found["baselines"]) == BESIDE
+    asked = [rows[name]["predictions"] for name in reversed(rows)]
+    assert (
+        asked == sorted(asked) and asked[0] == 0 < asked[1] < 0.1 * asked[2]
+    )  # it foresees each step that it takes
     assert found["times as fast"] > 1
     assert "| mode 1 |" in policy.as_markdown(found)
 
@@ -156,7 +184,9 @@ def test_turns_travel_to_other_processes_and_are_kept_by_what_they_depend_on(
         agents._play(pickle.loads(pickle.dumps(turn)))
     assert path.is_file() and json.loads(path.read_text())["outcomes"][0]["number"] == 0
     turns.clear()
-    monkeypatch.setattr(agents, "LEARNING", Learning(updates=4, practised=2))
+    monkeypatch.setattr(agents, "LEARNING", replace(agents.LEARNING, practised=3))
+    assert agents.played(settings, chosen, runs, ways) == rows and not turns  # what no detector reads
+    monkeypatch.setattr(agents, "LEARNING", replace(agents.LEARNING, relived=4))
     with pytest.raises(FileNotFoundError):
         agents.played(settings, chosen, runs, ways)
     assert len(turns) == 2

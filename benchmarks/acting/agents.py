@@ -26,6 +26,8 @@ BASELINES = ["random", "cloning", "expert", "oracle"]
 QUICK: Mapping[str, Any] = {"planner__samples": 32, "planner__iterations": 3, "planner__elites": 8}
 """A fifth of point 1's candidates, for points that play many ways."""
 LEARNING = Learning()
+ALL = "policy", "critic", "danger"
+"""Modules of an agent that plans from its policy's proposals, a short way ahead."""
 STRAY = LEARNING.stray
 TIMES = 4
 """How many times as long as a short horizon a long one is."""

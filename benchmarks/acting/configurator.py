@@ -28,11 +28,10 @@ def measure(settings: Settings) -> dict[str, Any]:
     runs = agents.runs(settings, agents.HAZARDS)
     chosen = agents.protocol(settings, runs, **agents.QUICK)
     short = max(1, chosen.planner.horizon // agents.TIMES)
-    learned = ("critic", "danger")
     tasks = {
-        "reach": Way(agents.near(short), learned),
-        "reach while avoiding": Way(agents.near(short, danger=AVOID), learned),
-        "explore": Way(Task.explore(), learned, exploring=STEPS),
+        "reach": Way(agents.near(short), agents.ALL),
+        "reach while avoiding": Way(agents.near(short, danger=AVOID), agents.ALL),
+        "explore": Way(Task.explore(), agents.ALL, exploring=STEPS),
     }
     rows = agents.played(settings, chosen, runs, tasks)
     _, baselines = agents.beside(settings, chosen)

@@ -27,10 +27,10 @@ def measure(settings: Settings) -> dict[str, Any]:
     shorter = {
         f"horizon {short}": Way(Task.reach(horizon=short)),
         f"horizon {short} and critic": Way(agents.near(short), ("critic",)),
+        f"horizon {short}, critic and policy": Way(agents.near(short), ("policy", "critic")),
     }
     wary = {
-        f"danger weighs {weight:g}": Way(agents.near(short, danger=weight), ("critic", "danger"))
-        for weight in WEIGHTS
+        f"danger weighs {weight:g}": Way(agents.near(short, danger=weight), agents.ALL) for weight in WEIGHTS
     }
     long, baselines = agents.beside(settings, chosen)
     rows = agents.played(settings, chosen, runs, shorter | wary)

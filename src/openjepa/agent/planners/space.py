@@ -72,7 +72,7 @@ class Bounds:
         """Actions `[B, K, A']` with Gaussian noise of standard deviation `far` `[B]`, in `scale`; the same one through
         a block, so that it leads somewhere. Problem b draws from generator b."""
         size = actions.shape[1], self.width // self.block
-        drawn = torch.stack([torch.randn(size, generator=g, device=g.device) for g in generators])
+        drawn = torch.stack([torch.randn(size, generator=g, device=g.device) for g in generators]).to(far)
         return self.clamp(actions + far[:, None, None] * self.scale * self.repeated(drawn))
 
 
@@ -103,7 +103,7 @@ class Discrete:
         """Actions `[B, K, A']`, each step's with probability `far` `[B]` replaced by any one through a block. Problem b
         draws from generator b."""
         size = actions.shape[1], 1 + self.count
-        drawn = torch.stack([torch.rand(size, generator=g, device=g.device) for g in generators])
+        drawn = torch.stack([torch.rand(size, generator=g, device=g.device) for g in generators]).to(far)
         other = self.one_hot(drawn[..., 1:].repeat(1, 1, self.block))
         return torch.where(drawn[..., :1] < far[:, None, None], other, actions)
 
