@@ -129,7 +129,7 @@ def test_a_critic_is_measured_beside_horizons_and_danger_by_weight(settings: Set
     text = critic.as_markdown(found)
     assert "| horizon 1 and critic |" in text and text.count("| oracle planner |") == 2
     kept = {path: path.stat().st_mtime_ns for path in settings.runs.glob("modules/*")}
-    assert len(kept) == 2  # a critic and its policy, of each seed
+    assert len(kept) == 4  # a critic with its policy, and a detector, of each seed
     for path in settings.runs.glob("plans/*"):
         path.unlink()
     assert (

@@ -1,11 +1,11 @@
 """Modules of the agent, learned from the episodes that a world model was trained on, and by acting in the same kind of
 world; they never see the problems."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_model, save_model
@@ -35,6 +35,9 @@ from openjepa.world_model import WorldJEPA
 from openjepa.worlds import World
 from openjepa.worlds.gym import WorldVectorEnv
 
+M = TypeVar("M", bound=nn.Module)
+HABIT = "models", "env", "options", "factors", "difficulty", "planner", "cost"
+"""What of a protocol policy and critic depend on."""
 EXERCISE = 10**6
 """The first seed of exercise, times 1, 2, ... for every seed of training."""
 
@@ -73,7 +76,7 @@ class Learner:
 
     Attributes:
         protocol: of the planning that a policy is distilled from.
-        kept: folder in which policy and critic are kept, by all that they depend on.
+        kept: folder in which policies, critics and detectors are kept.
     """
 
     model: WorldJEPA
@@ -105,14 +108,10 @@ class Learner:
     @cached_property
     def danger(self) -> Detector:
         """From episodes that say where danger was, seen from each environment step of a block: it is rare."""
-        lived = (one for begin in range(self.model.block) for one in self._live(None, begin))
-        told = [one for one in lived if one.danger is not None]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             made = Detector(self._shape).to(self._device)
-        states, danger = (torch.cat(side) for side in zip(*((o.states, o.danger) for o in told), strict=True))
-        made.fit(states, danger, torch.Generator().manual_seed(self.seed))
-        return made
+        return self._once(["danger", self._told("models"), self.seed], made, lambda: self._detect(made))
 
     @cached_property
     def unit(self) -> float:
@@ -121,25 +120,39 @@ class Learner:
 
     @cached_property
     def habit(self) -> tuple[Policy, Critic]:
-        """Policy and critic, which learn from one another; what was learned before is read."""
-        made = nn.ModuleList(self._begun())
-        path = self.kept / f"{self._key}.safetensors"
-        if path.is_file():
-            load_model(made, path)
-        else:
-            self._learn(*made)
-            self.kept.mkdir(parents=True, exist_ok=True)
-            save_model(made, path)
-        return made[0], made[1]
-
-    def _begun(self) -> tuple[Policy, Critic]:
-        world = self.protocol.world()
+        """Policy and critic, which learn from one another."""
+        world, told = self.protocol.world(), self._told(*HABIT)
         assert isinstance(world, World)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            policy = Policy(self._shape, space_of(self.model))
-            critic = Critic(self._shape, goal=True, steps=world.max_steps // self.model.block)
-        return policy.to(self._device), critic.to(self._device)
+            policy = Policy(self._shape, space_of(self.model)).to(self._device)
+            critic = Critic(self._shape, goal=True, steps=world.max_steps // self.model.block).to(
+                self._device
+            )
+        both = nn.ModuleList([policy, critic])
+        self._once([told, asdict(self.learning), self.seed], both, lambda: self._learn(policy, critic))
+        return policy, critic
+
+    def _once(self, key: Any, made: M, learn: Callable[[], None]) -> M:
+        """What was learned before is read, by all that it depends on."""
+        path = self.kept / f"{digest(key)}.safetensors"
+        if path.is_file():
+            load_model(made, path)
+        else:
+            learn()
+            self.kept.mkdir(parents=True, exist_ok=True)
+            save_model(made, path)
+        return made
+
+    def _told(self, *names: str) -> dict[str, Any]:
+        told = self.protocol.model_dump(mode="json")
+        return {name: told[name] for name in names}
+
+    def _detect(self, made: Detector) -> None:
+        lived = (one for begin in range(self.model.block) for one in self._live(None, begin))
+        told = [one for one in lived if one.danger is not None]
+        states, danger = (torch.cat(side) for side in zip(*((o.states, o.danger) for o in told), strict=True))
+        made.fit(states, danger, torch.Generator().manual_seed(self.seed))
 
     def _learn(self, policy: Policy, critic: Critic) -> None:
         self._practise(policy)
@@ -184,12 +197,6 @@ class Learner:
         practising = Agent(self.model, planner, policy=policy, **choices)
         horizon, updates = learning.horizon, learning.practised
         practise(practising, memory, self.seed, horizon=horizon, updates=updates)
-
-    @property
-    def _key(self) -> str:
-        told = self.protocol.model_dump(mode="json")
-        names = ("models", "env", "options", "factors", "difficulty", "planner", "cost")
-        return digest([{name: told[name] for name in names}, asdict(self.learning), self.seed])
 
     @property
     def _shape(self) -> tuple[int, ...]:
