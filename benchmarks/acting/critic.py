@@ -52,7 +52,6 @@ def as_markdown(found: Mapping[str, Any]) -> str:
             name,
             percent(row),
             f"{row['predictions']:,.0f}",
-            f"{1000 * row['seconds']['p50']:.0f}",
             f"{1000 * row['seconds']['p99']:.0f}",
         ]
         for name, row in (found["critic"] | below).items()
@@ -62,7 +61,7 @@ def as_markdown(found: Mapping[str, Any]) -> str:
         for name, row in (found["danger"] | below).items()
     ]
     batch = found["protocol"]["batch"]
-    head = ["planning with", "success in %", "predictions", f"ms a step, {batch} side by side: p50", "p99"]
+    head = ["planning with", "success in %", "predictions", f"ms a decision, {batch} side by side (p99)"]
     told = ["two rooms with hazards", "success in %", "steps in danger", "episodes in danger in %"]
     return (
         f"### A critic for a shorter horizon\n\n{table(head, first)}\n\n"
