@@ -1,4 +1,5 @@
-"""How long an agent takes to decide, alone in one environment: mode 2 and mode 1, from frame to action."""
+"""How long an agent takes to decide, alone in one environment: mode 2 and mode 1 as `policy` plays them, from frame to
+action."""
 
 import time
 from collections.abc import Mapping
@@ -10,10 +11,11 @@ import torch
 
 from benchmarks.acting import agents, two_rooms
 from benchmarks.acting.common import Settings, costs, table
-from openjepa.agent import Agent, Policy, Task
+from openjepa.agent import Policy, Task
 from openjepa.agent.actor import space_of
 from openjepa.agent.perception import Perception
 from openjepa.evals.planning import Protocol
+from openjepa.evals.planning.players import Planned
 
 DECISIONS, TURN = 200, 20
 """Measured of each mode; made in a row before it is the other's turn."""
@@ -41,9 +43,10 @@ def times(chosen: Protocol) -> dict[str, Any]:
     start, goal = world.task(1, rng)
     seen = Perception(model).look(torch.from_numpy(world.render(start)))
     policy = Policy(tuple(seen.shape[1:]), space_of(model)).to(seen.device)
+    quick = Task.reach(mode=1, stray=agents.STRAY)
     players = {
-        "mode 2": Agent(model, chosen.planner),
-        "mode 1": Agent(model, chosen.planner, Task.reach(mode=1, stray=agents.STRAY), policy=policy),
+        "mode 2": Planned(model, chosen).agent,
+        "mode 1": Planned(model, chosen, quick, policy=policy).agent,
     }
     seconds: dict[str, list[float]] = {name: [] for name in players}
     states = dict.fromkeys(players, start)
