@@ -111,6 +111,8 @@ def test_nothing_is_improved_without_actions() -> None:
         memory.write([0], torch.full((1, 2), float(step)), torch.zeros(1))
     with pytest.raises(UserError, match="holds no actions to learn from"):
         Policy((2,), space).improve(memory, Critic((2,), goal=True), seeded())
+    with pytest.raises(UserError, match="improve by one with 'discounted'"):
+        Policy((2,), space).improve(memory, Critic((2,), target="later"), seeded())
 
 
 def test_missing_goals_are_named() -> None:

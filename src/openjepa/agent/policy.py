@@ -141,8 +141,13 @@ class Policy(nn.Module):
             temperature: in units of cost.
 
         Raises:
-            UserError: a memory in which nothing was done, or without the goals that policy or critic see.
+            UserError: a critic of another target, a memory in which nothing was done, or without the goals that policy
+                or critic see.
         """
+        if critic.target != "discounted":
+            raise UserError(
+                "a critic with target 'later' foresees one moment's cost: improve by one with 'discounted'"
+            )
         found = memory.futures(1)
         if found.actions is None:
             raise UserError("the memory holds no actions to learn from: let the agent act first")
