@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from openjepa.agent.cost import Reduce
 from openjepa.agent.heads import Head, descend
-from openjepa.agent.memory import ShortTermMemory
+from openjepa.agent.memory import ShortTermMemory, need_goals
 from openjepa.errors import UserError
 
 
@@ -77,10 +77,8 @@ class Critic(nn.Module):
         if self.target == "later":
             return self._fit_later(memory, generator, updates, batch, lr)
         futures = memory.futures(self.steps)
-        if self.goal and (futures.goals is None or not bool(futures.goals.isfinite().all())):
-            raise UserError(
-                "this critic sees the goal, but episodes in memory had none: train it with goal=False"
-            )
+        if self.goal:
+            need_goals(futures.goals, "this critic")
         self.head.standardise(futures.states)
         powers = self.discount ** torch.arange(self.steps, device=futures.costs.device)
         returns = (futures.costs * powers).sum(1)

@@ -34,6 +34,12 @@ class Futures:
     over: Tensor
 
 
+def need_goals(goals: Tensor | None, who: str) -> None:
+    """Raises UserError when a row of remembered goals, which `who` sees, is missing."""
+    if goals is None or not bool(goals.isfinite().all()):
+        raise UserError(f"{who} sees the goal, but episodes in memory had none: train it with goal=False")
+
+
 class ShortTermMemory:
     """A bounded ring of latents, actions and intrinsic costs; the oldest give way.
 

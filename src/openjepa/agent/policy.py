@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from openjepa.agent.critic import Critic
 from openjepa.agent.heads import Head, descend
-from openjepa.agent.memory import ShortTermMemory
+from openjepa.agent.memory import ShortTermMemory, need_goals
 from openjepa.agent.planners import Bounds, Space
 from openjepa.agent.protocols import WorldModel
 from openjepa.errors import UserError
@@ -90,10 +90,8 @@ class Policy(nn.Module):
             UserError: a memory without actions, or without the goals that the policy sees.
         """
         states, goals, actions = memory.taken()
-        if self.goal and (goals is None or not bool(goals.isfinite().all())):
-            raise UserError(
-                "this policy sees the goal, but episodes in memory had none: train it with goal=False"
-            )
+        if self.goal:
+            need_goals(goals, "this policy")
         return self.learn(states, goals, actions, generator, updates=updates, batch=batch, lr=lr)
 
     def learn(
@@ -151,10 +149,9 @@ class Policy(nn.Module):
         found = memory.futures(1)
         if found.actions is None:
             raise UserError("the memory holds no actions to learn from: let the agent act first")
-        if (self.goal or critic.goal) and (found.goals is None or not bool(found.goals.isfinite().all())):
-            raise UserError(
-                "policy or critic see the goal, but episodes in memory had none: make them with goal=False"
-            )
+        for module, name in ((self, "this policy"), (critic, "this critic")):
+            if module.goal:
+                need_goals(found.goals, name)
         with torch.no_grad():
             rest = critic(found.last, found.last_goals).masked_fill(found.over, 0)
             came = found.costs[:, 0] + critic.discount * rest
