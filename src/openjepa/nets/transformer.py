@@ -15,26 +15,20 @@ from openjepa.nets.positions import Rotary, require_room, rescale, sincos
 class KeysValues:
     """What one attention layer remembers of earlier tokens, so that they need not be computed again.
 
-    Parts are remembered with as many rows as they were computed for. One of B rows, B dividing the rows asked for, is
-    shared by equal runs of them: a problem's context by its candidates.
+    Of B rows at first, B dividing the rows asked for later, each is shared by equal runs of them: a problem's context
+    by its candidates.
     """
 
     def __init__(self) -> None:
-        self.parts: list[tuple[Tensor, Tensor]] = []
+        self.seen: tuple[Tensor, Tensor] | None = None
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Remember `[N, heads, n, d]`, and give the keys and values of all tokens so far, for N rows."""
-        self.parts.append((keys, values))
-        if len(self.parts) == 1:
-            return keys, values
-        rows = len(keys)
-        k, v = (
-            torch.cat([spread(part, rows) for part in parts], 2) for parts in zip(*self.parts, strict=True)
-        )
-        return k, v
-
-    def __len__(self) -> int:
-        return sum(keys.shape[2] for keys, _ in self.parts)
+        if self.seen is not None:
+            k, v = (spread(part, len(keys)) for part in self.seen)
+            keys, values = torch.cat([k, keys], 2), torch.cat([v, values], 2)
+        self.seen = keys, values
+        return keys, values
 
 
 def spread(shared: Tensor, rows: int) -> Tensor:
