@@ -37,6 +37,16 @@ def test_kl_is_the_divergence_from_a_standard_normal() -> None:
     torch.testing.assert_close(limit.penalty(z), prior - 1.5 * math.log(2 * math.pi))
 
 
+@pytest.mark.parametrize("free", [0.5, 5.0])
+def test_free_nats_cost_nothing_and_those_above_as_before(free: float) -> None:
+    raw = draw(4, 6).requires_grad_()
+    all_of_them, spent = (KL(weight=0.5, free=given).build(3)(raw, None).loss for given in (0.0, free))
+    assert 0.5 * 0.5 < float(all_of_them) < 0.5 * 5.0
+    before, (gradient,) = torch.autograd.grad(all_of_them, raw)[0], torch.autograd.grad(spent, raw)
+    torch.testing.assert_close(spent, (all_of_them - 0.5 * free).clamp(min=0))
+    torch.testing.assert_close(gradient, before if free < 1 else torch.zeros_like(before))
+
+
 def test_kl_draws_with_its_mean_and_deviation_and_passes_gradients() -> None:
     limit = KL().build(1)
     raw = torch.tensor([2.0, 2 * math.log(0.5)]).repeat(4000, 1).requires_grad_()

@@ -26,6 +26,9 @@ class KL(Choice):
     kind: Literal["kl"] = "kl"
     weight: float = Field(1e-3, ge=0)
     """The paper's beta, on nats a transition."""
+    free: float = Field(0.0, ge=0)
+    """Nats that cost nothing, so that z is not given up before the predictor has a use for it (free bits, Kingma et
+    al., arXiv:1606.04934; theirs of each group of dimensions, ours of the mean over the batch)."""
 
     def build(self, width: int) -> "Limit":
         return Gaussian(self, width)
@@ -110,7 +113,8 @@ class Gaussian(Limit):
         if rng is not None:
             z = mean + (logarithm / 2).exp() * rng.normal(*mean.shape).to(mean.device)
         nats = (mean.square() + logarithm.exp() - 1 - logarithm).sum(-1).mean() / 2
-        return Inferred(z, self.config.weight * nats, {"latent/nats": nats.detach()})
+        spent = (nats - self.config.free) * (global_mean(nats.detach()) > self.config.free)
+        return Inferred(z, self.config.weight * spent, {"latent/nats": nats.detach()})
 
     def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return torch.randn(*shape, self.width, generator=generator)

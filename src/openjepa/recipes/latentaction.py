@@ -83,7 +83,7 @@ class LatentActionRecipe(WorldRecipe):
                     "kind": "action",
                     "width": 4,
                     "hidden": 256,
-                    "capacity": {"kind": "kl", "weight": 0.02},
+                    "capacity": {"kind": "kl", "weight": 0.02, "free": 0.05},
                 },
             },
         },
