@@ -94,10 +94,7 @@ def played(
     """Each way's summary, or what it `Explored`; a job for each run, and what was played before is read."""
     turns = []
     for part, run in zip(chosen.model_copy(update={"baselines": ()}).parts(), found, strict=True):
-        key = {
-            "protocol": part.model_dump(mode="json"),
-            "seed": run.seed,
-        }
+        key = {"protocol": part.model_dump(mode="json"), "seed": run.seed}
         kept = {
             name: (way, common.place(settings, {**key, "learning": way.reads(LEARNING), "way": asdict(way)}))
             for name, way in ways.items()

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openjepa.agent.cost import Reduce
-from openjepa.agent.heads import Head, descend
+from openjepa.agent.heads import Head, descend, draw, some
 from openjepa.agent.memory import ShortTermMemory, need_goals
 from openjepa.errors import UserError
 
@@ -88,12 +88,12 @@ class Critic(nn.Module):
         kept, new = list[Tensor](slow.parameters()), list[Tensor](self.parameters())
 
         def loss() -> Tensor:
-            index = torch.randint(len(returns), (batch,), generator=generator).to(returns.device)
+            index = draw(returns, batch, generator)
             with torch.no_grad():
                 torch._foreach_lerp_(kept, new, follow)
-                rest = slow(*_seen(futures.last, futures.last_goals, index))
+                rest = slow(*some(futures.last, futures.last_goals, index))
             target = returns[index] + left[index] * rest
-            guess = self(*_seen(futures.states, futures.goals, index))
+            guess = self(*some(futures.states, futures.goals, index))
             return F.mse_loss(guess / self.scale, target / self.scale)
 
         return descend(self, loss, updates=updates, lr=lr)
@@ -128,7 +128,3 @@ class CriticTerm:
     def take(self, rows: Tensor) -> "CriticTerm":
         goal = self.goal if self.goal is None or len(self.goal) == 1 else self.goal[rows]
         return CriticTerm(self.critic, goal, self.reduce)
-
-
-def _seen(states: Tensor, goals: Tensor | None, index: Tensor) -> tuple[Tensor, Tensor | None]:
-    return states[index], None if goals is None else goals[index]

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openjepa.agent.heads import Head, descend
+from openjepa.agent.heads import Head, descend, draw
 from openjepa.errors import UserError
 
 
@@ -57,11 +57,7 @@ class Detector(nn.Module):
         labels = torch.cat([torch.ones(batch // 2), torch.zeros(batch // 2)]).to(states)
 
         def loss() -> Tensor:
-            drawn = [side[_draw(len(side), batch // 2, generator).to(side.device)] for side in sides]
+            drawn = [side[draw(side, batch // 2, generator)] for side in sides]
             return F.binary_cross_entropy_with_logits(self.head(states[torch.cat(drawn)])[..., 0], labels)
 
         return descend(self, loss, updates=updates, lr=lr)
-
-
-def _draw(size: int, count: int, generator: torch.Generator) -> Tensor:
-    return torch.randint(size, (count,), generator=generator)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from openjepa.agent.cost import Cost, Goal, Time
 from openjepa.agent.critic import Critic
-from openjepa.agent.heads import descend
+from openjepa.agent.heads import descend, draw, some
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.memory import ShortTermMemory
 from openjepa.agent.perception import Perception, as_goals
@@ -170,11 +170,10 @@ def rehearse(
         UserError: a memory in which nothing was done; see `Configurator.cost`.
     """
     states, goals, _ = memory.taken()
-    drawn = torch.randint(len(states), (count,), generator=torch.Generator().manual_seed(seed))
+    drawn = draw(states, count, torch.Generator().manual_seed(seed))
     found, model = ShortTermMemory(count * steps), agent.model
     for numbers in torch.arange(count).split(batch):
-        rows = drawn[numbers].to(states.device)
-        now, wanted, cost = _situations(agent, states, goals, rows)
+        now, wanted, cost = _situations(agent, states, goals, drawn[numbers])
         given = Situation(now[:, None], None, wanted, cost, streams(seed, numbers.tolist()))
         actions = agent.actor.act(given).actions[:, :steps]
         ahead = model.rollout(given.state, actions[:, None])[:, 0] if steps > 1 else now[:, None]
@@ -221,7 +220,7 @@ def practise(
     steps = agent.configurator.planner.horizon if horizon is None else horizon
 
     def loss() -> Tensor:
-        rows = torch.randint(len(states), (batch,), generator=generator).to(states.device)
+        rows = draw(states, batch, generator)
         now, wanted, cost = _situations(agent, states, goals, rows)
         actions, ahead = policy.imagine(agent.model, now[:, None], None, wanted, steps)
         return cost(ahead[:, None], actions[:, None]).mean() / steps
@@ -292,5 +291,5 @@ def _situations(
     agent: "Agent", states: Tensor, goals: Tensor | None, rows: Tensor
 ) -> tuple[Tensor, Tensor | None, Cost]:
     """States and goals of these rows, and what the agent's task costs there for one who remembers nothing else."""
-    wanted = None if goals is None else goals[rows]
-    return states[rows], wanted, agent.configurator.cost(agent.task, wanted, KeyValueMemory(len(rows)))
+    now, wanted = some(states, goals, rows)
+    return now, wanted, agent.configurator.cost(agent.task, wanted, KeyValueMemory(len(rows)))

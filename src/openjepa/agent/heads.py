@@ -47,6 +47,16 @@ class Head(nn.Module):
         self.std.copy_(flat.std(0, correction=0) + 1e-3 * flat.std(correction=0) + 1e-6)
 
 
+def draw(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Indices of so many of these rows, at random, the same one more than once: `[count]`."""
+    return torch.randint(len(rows), (count,), generator=generator).to(rows.device)
+
+
+def some(states: Tensor, goals: Tensor | None, index: Tensor) -> tuple[Tensor, Tensor | None]:
+    """States, and goals where there are any, of these rows."""
+    return states[index], None if goals is None else goals[index]
+
+
 def descend(
     module: nn.Module, loss: Callable[[], Tensor], *, updates: int, lr: float, clip: float = 1.0
 ) -> list[float]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.agent.critic import Critic
-from openjepa.agent.heads import Head, descend
+from openjepa.agent.heads import Head, descend, draw, some
 from openjepa.agent.memory import ShortTermMemory, need_goals
 from openjepa.agent.planners import Bounds, Space
 from openjepa.agent.protocols import WorldModel
@@ -109,9 +109,8 @@ class Policy(nn.Module):
         self.head.standardise(states)
 
         def loss() -> Tensor:
-            index = torch.randint(len(states), (batch,), generator=generator).to(states.device)
-            given = self(states[index], None if goals is None else goals[index])
-            return self.distance(actions[index], given).mean()
+            index = draw(states, batch, generator)
+            return self.distance(actions[index], self(*some(states, goals, index))).mean()
 
         return descend(self, loss, updates=updates, lr=lr)
 
@@ -157,13 +156,12 @@ class Policy(nn.Module):
             came = found.costs[:, 0] + critic.discount * rest
             advantage = critic(found.states, found.goals) - came
         rows = (found.known[:, 0] & found.actions.isfinite().all(1)).nonzero()[:, 0]
-        states, actions, goals = found.states[rows], found.actions[rows], found.goals
-        goals = None if goals is None else goals[rows]
+        (states, goals), actions = some(found.states, found.goals, rows), found.actions[rows]
         counts = (advantage[rows] / temperature).exp().clamp(max=20)
 
         def loss() -> Tensor:
-            index = torch.randint(len(rows), (batch,), generator=generator).to(states.device)
-            given = self(states[index], None if goals is None else goals[index])
+            index = draw(states, batch, generator)
+            given = self(*some(states, goals, index))
             return (counts[index] * self.distance(actions[index], given)).mean()
 
         return descend(self, loss, updates=updates, lr=lr)
