@@ -20,9 +20,9 @@ Departures: there is no public code. The paper's encoder is a frozen V-JEPA 2-L,
 encoder is trained along, with LeWM's guard and projector, to one vector a frame. AdamW alone (theirs: Muon beside it).
 Signs and squares of the paper's regularisers that are printed wrongly are mended (see `latents.capacity`). `tiny` has
 PLDM's states, rollout and terms, and is told the actions: z is left what a fork in the world decides. A few of its nats
-are free (`free` of the KL): forks are rare, and z was given up before it was of use in one seed of three. Where a river
-forks, the best of four guesses errs by 0.41 to 0.73 of what one prediction without z does, the best of two by 0.64 to
-1.03 (three seeds: `python -m benchmarks.acting branch`).
+are free (`free` of the KL): forks are rare, and without that z was never used in one seed of two. Where a river forks,
+the best of four guesses errs by 0.41 to 0.73 of what one prediction without z does, the best of two by 0.64 to 1.03
+(three seeds: `python -m benchmarks.acting branch`).
 """
 
 from typing import Any, ClassVar, Literal

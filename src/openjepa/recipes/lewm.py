@@ -20,9 +20,9 @@ not decayed. `tiny` has PLDM's convolutional encoder, no dropout, and an inverse
 where every episode has a layout of its own, the Gaussian can be filled with layouts alone, which cost nothing to
 predict, and the agent is then in no state (the verdict: not using the actions). Its predictor gives the change of a
 state (`predictor.residual`) and looks back on three frames (the paper, in Two-Room: one, appendix D). In two rooms with
-a wall and a door at random it reaches 88.0 % [83.8, 91.2] with CEM, with `train.steps 16000` 90.0 % [86.1, 92.9], then
-92.3 % [88.8, 94.8] with MPPI (three seeds, 100 episodes of each: `python -m benchmarks.acting two-rooms`; published
-87 %).
+a wall and a door at random it reaches 88.0 % [83.8, 91.2] with CEM, with `--set train.steps=16000` 90.0 % [86.1, 92.9],
+then 92.3 % [88.8, 94.8] with MPPI (three seeds, 100 episodes of each: `python -m benchmarks.acting two-rooms`;
+published 87 %).
 """
 
 from typing import Any, ClassVar, Literal
