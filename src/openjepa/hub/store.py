@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from openjepa import reach
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build, find
@@ -153,12 +154,9 @@ def replace_json(path: Path, data: Any) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Raises UserError when the file is missing or not a JSON object."""
-    try:
-        data = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: give a run's or an exported model's directory") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is truncated or not JSON ({error})") from None
+    if not path.exists():
+        raise UserError(f"{path} does not exist: give a run's or an exported model's directory")
+    data = reach.read_json(path)
     if not isinstance(data, dict):
         raise UserError(f"{path} is not a JSON object")
     return data

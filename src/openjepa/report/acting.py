@@ -1,6 +1,5 @@
 """What an evaluation of planning says, from its file alone: success, by distance, surprise, physical state."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from openjepa.errors import UserError
 from openjepa.evals.planning import PlanningResult
 from openjepa.evals.planning.result import Row as Played
+from openjepa.reach import read_json
 from openjepa.report import scores
 from openjepa.report.charts import Chart, Line, short
 from openjepa.report.curves import Figure, figure
@@ -52,7 +52,7 @@ def read_acting(run: Path) -> Acting | None:
     if not path.is_file():
         return None
     try:
-        data = json.loads(path.read_text())
+        data = read_json(path)
         result = PlanningResult.from_dict(data)
         return _acting(result, data)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, UserError) as error:

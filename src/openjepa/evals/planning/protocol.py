@@ -1,7 +1,6 @@
 """An evaluation of world models as a data object, saved as one JSON that re-runs to the same number."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -16,6 +15,7 @@ from openjepa.errors import UserError
 from openjepa.evals.planning.guides import Higher
 from openjepa.hub import store
 from openjepa.parallel import local_device
+from openjepa.reach import read_json
 from openjepa.training import Run, load
 from openjepa.world_model import WorldJEPA
 from openjepa.worlds import Box, World, open_world
@@ -159,12 +159,9 @@ class Evaluation(Config):
             UserError: missing, not JSON, or no protocol.
         """
         try:
-            data = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
-            reason = store.reason(error)
-            raise UserError(
-                f"{path} cannot be read as a protocol ({reason}): give a file of `openjepa plan`"
-            ) from None
+            data = read_json(path)
+        except UserError as error:
+            raise UserError(f"{error}; a protocol is a file of `openjepa plan --out`") from None
         if not isinstance(data, dict):
             raise UserError(f"{path} is no protocol: give a file that `openjepa plan --out` has written")
         try:
