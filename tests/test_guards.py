@@ -1,11 +1,12 @@
 """Guards equal slow references written from their papers' formulas, on one process and on two."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from openjepa.errors import UserError
-from openjepa.guards import SIGREG_NULL, NoGuard, SIGReg, VICReg, epps_pulley
+from openjepa.guards import KNOTS, NoGuard, SIGReg, VICReg, epps_pulley, sigreg_null
 from openjepa.rng import Rng
 
 from . import ranks
@@ -20,7 +21,7 @@ def unit(width: int, count: int, seed: int = 1) -> Tensor:
     return directions / directions.norm(dim=0)
 
 
-def sigreg_reference(z: Tensor, directions: Tensor, knots: int = 17) -> Tensor:
+def sigreg_reference(z: Tensor, directions: Tensor, knots: int) -> Tensor:
     """Mean over directions of N * integral of |phi(t) - exp(-t^2/2)|^2 exp(-t^2/2) dt, in double precision."""
     t = torch.linspace(-3, 3, knots, dtype=torch.double)
     values = []
@@ -42,8 +43,8 @@ def vicreg_reference(z: Tensor) -> tuple[Tensor, Tensor]:
     return hinge, off
 
 
-@pytest.mark.parametrize("knots", [3, 9, 17])
-@pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
+@pytest.mark.parametrize("knots", [3, 9, 17, 33])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 5.0, 30.0])
 def test_sigreg_equals_its_formula_in_value_and_gradient(knots: int, scale: float) -> None:
     z, directions = (normal(24, 6) * scale + 0.3).requires_grad_(), unit(6, 10)
     ours = epps_pulley(z, directions, knots)
@@ -65,12 +66,24 @@ def test_sigreg_gradient_equals_finite_differences() -> None:
         assert float(gradient[row, column]) == pytest.approx(rise.item() / (2 * step), abs=2e-4, rel=1e-2)
 
 
-@pytest.mark.parametrize("count", [64, 512])
-def test_sigreg_of_a_normal_batch_is_its_null(count: int) -> None:
-    values = [epps_pulley(normal(count, 16, seed=i), unit(16, 64, seed=i)) for i in range(60)]
-    mean = float(torch.stack(values).mean())
-    assert mean == pytest.approx(1.05, abs=0.02)
-    assert mean == pytest.approx(SIGREG_NULL, abs=0.02)
+@pytest.mark.parametrize("knots", [17, KNOTS])
+def test_sigreg_of_a_normal_batch_is_its_null(knots: int) -> None:
+    directions = torch.eye(2000)  # every column of a batch counts as a batch of its own
+    values = torch.stack([epps_pulley(normal(32, 2000, seed=i), directions, knots) for i in range(40)])
+    error = float(values.std()) / 40**0.5
+    assert abs(float(values.mean()) - sigreg_null(knots)) < 3 * error < 0.02
+
+
+@pytest.mark.parametrize(("knots", "null"), [(17, 1.0519), (KNOTS, 1.0525)])
+def test_the_null_is_exact(knots: int, null: float) -> None:
+    """The expectation over batches of two samples, by Gauss and Hermite's quadrature."""
+    points, weights = (torch.from_numpy(part) for part in np.polynomial.hermite_e.hermegauss(60))
+    t = torch.linspace(-3, 3, knots, dtype=torch.double)
+    normal, waves = torch.exp(-(t**2) / 2), torch.exp(1j * points[:, None] * t)
+    gap = ((waves[:, None] + waves) / 2 - normal).abs() ** 2 * normal
+    expected = (torch.outer(weights, weights) / (2 * np.pi) * 2 * torch.trapezoid(gap, t)).sum().item()
+    assert sigreg_null(knots) == pytest.approx(expected, rel=1e-6)
+    assert sigreg_null(knots) == pytest.approx(null, abs=5e-5)
 
 
 @pytest.mark.parametrize("count", [16, 128, 512])
@@ -113,7 +126,7 @@ def test_sigreg_of_many_views_is_the_mean_of_each() -> None:
     together, logged = guard(views, Rng(0, 0))
     alone = [guard([view], Rng(0, 0))[0] for view in views]  # the same directions serve all views of a step
     assert float(together) == pytest.approx(float(torch.stack(alone).mean()), rel=1e-6)
-    assert float(logged["sigreg/null"]) == pytest.approx(float(together) / SIGREG_NULL)
+    assert float(logged["sigreg/null"]) == pytest.approx(float(together) / sigreg_null())
 
 
 def test_sigreg_refuses_an_even_number_of_knots() -> None:

@@ -71,7 +71,7 @@ def test_lewm() -> None:
     energy = (model.predictor(z[:, :3], actions) - z[:, 1:]).square().mean()
     directions = torch.randn(z.shape[-1], 16, generator=Rng(0, 0).generator())
     directions /= directions.norm(dim=0)
-    t = torch.linspace(-3, 3, 17)
+    t = torch.linspace(-3, 3, model.guard.knots)
     values = []
     for step in range(4):
         phi = torch.exp(1j * (z[:, step] @ directions)[..., None] * t).mean(0)

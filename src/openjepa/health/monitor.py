@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from openjepa.guards import SIGREG_NULL, epps_pulley
+from openjepa.guards import epps_pulley, sigreg_null
 from openjepa.health import metrics
 from openjepa.jepa import JEPA, Tokens, View, Views, evaluating, gather
 from openjepa.parallel import world_size
@@ -135,7 +135,7 @@ class Monitor:
         directions = torch.randn(context.shape[1], SLICES, generator=Rng(self.seed, 0).generator())
         directions = (directions / directions.norm(dim=0)).to(context.device)
         value = epps_pulley(context, directions)
-        return float(value) / world_size() / SIGREG_NULL  # every process holds the same samples
+        return float(value) / world_size() / sigreg_null()  # every process holds the same samples
 
 
 def _shares_and_lidar(pooled: Tensor, embedding: Tensor, delta: float) -> dict[str, float]:

@@ -76,7 +76,7 @@ class LeWM(WorldRecipe):
                 "dropout": 0.0,
                 "residual": True,
             },
-            "guard": {"kind": "sigreg", "slices": 256},
+            "guard": {"kind": "sigreg", "slices": 256, "knots": 17},
             "train": {
                 "steps": 5_000,
                 "batch_size": 128,
