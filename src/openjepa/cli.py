@@ -190,7 +190,10 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "runs", nargs="*", metavar="RUN", help="a world model; several of one recipe are combined"
     )
-    plan.add_argument("--env", help="the world, or gym:ID (default: that of the run's episodes)")
+    plan.add_argument(
+        "--env",
+        help="the world, or gym:ID (default: that of the run's episodes); gym:MODULE:ID is imported only when named here",
+    )
     plan.add_argument(
         "--protocol", metavar="FILE", help="play a saved protocol, or that of a saved result, again"
     )
@@ -438,11 +441,11 @@ def _protocol(args: argparse.Namespace, read: Callable[..., T], protocol_for: Ca
     """A saved protocol, or that of the runs with what the command line changes."""
     if not args.protocol:
         return protocol_for(args.runs, args.env, args.changes)
-    if args.runs or args.env or args.changes:
+    if args.runs or args.changes:
         raise UserError(
             "--protocol says everything that the numbers depend on: give no run or option beside it"
         )
-    return read(args.protocol)
+    return read(args.protocol, args.env)
 
 
 def _result_file(args: argparse.Namespace, name: str) -> str | None:

@@ -64,8 +64,10 @@ def _acting(result: PlanningResult, data: Mapping[str, Any]) -> Acting:
     said = [
         f"{len(first.outcomes)} episodes of {protocol.env}, seed {protocol.seed}",
         f"{protocol.planner.kind}, {protocol.planner.horizon} steps ahead",
-        f"at most {protocol.budget or protocol.world().max_steps} environment steps each",
     ]
+    world = protocol.own_world()
+    budget = protocol.budget or (protocol.options.get("max_steps") if world is None else world.max_steps)
+    said += [f"at most {budget} environment steps each"] if budget else []
     state, state_of = _state(data.get("state", []))
     return Acting(
         result,

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,9 +18,6 @@ from openjepa.report.curves import Figure, figure
 from openjepa.report.imagining import Imagining
 from openjepa.worlds import World
 from openjepa.worlds.planar import Planar
-
-if TYPE_CHECKING:
-    from openjepa.worlds.third_party import ThirdParty
 
 PLANS = 6
 """Drawn over a map."""
@@ -83,21 +79,19 @@ def screenings(
     result: PlanningResult, films: Films, imagining: Imagining | None
 ) -> tuple[list[Screening], Recollection | None]:
     """Every film, and the memory; without `imagining` what was imagined is left out."""
-    world = result.protocol.world()
+    world = result.protocol.own_world()
     outcomes = {outcome.number: outcome for outcome in result.row().outcomes}
     shown = [_screening(world, film, outcomes[film.number], imagining) for film in films.films]
     return shown, None if films.memory is None else _recollection(films.memory)
 
 
-def _screening(
-    world: "World | ThirdParty", film: Film, outcome: Outcome, imagining: Imagining | None
-) -> Screening:
+def _screening(world: World | None, film: Film, outcome: Outcome, imagining: Imagining | None) -> Screening:
     frames = film.frames
     block = 1 if imagining is None else imagining.model.block
     columns, names = [[pixels.to_rgb(frame) for frame in frames[::block]]], ["real"]
     imagined = None
     if imagining is not None:
-        imagined = _imagine(imagining, film, _actions(film, world, block))
+        imagined = _imagine(imagining, film, _actions(film, imagining, block))
         columns.append([pixels.to_rgb(one) for one in imagining.decoder.draw(imagined).numpy()])
         names.append("imagined")
     columns.append([pixels.to_rgb(film.goal)] * len(columns[0]))
@@ -116,10 +110,10 @@ def _screening(
     )
 
 
-def _actions(film: Film, world: "World | ThirdParty", block: int) -> Tensor:
+def _actions(film: Film, imagining: Imagining, block: int) -> Tensor:
     """Whole actions of the model `[K, block * A]`."""
-    taken = film.actions
-    rows = np.eye(world.actions)[taken] if isinstance(world.actions, int) else taken
+    taken, space = film.actions, imagining.model.actions
+    rows = np.eye(space)[taken] if isinstance(space, int) else taken
     whole = len(rows) // block * block
     return torch.from_numpy(np.ascontiguousarray(rows[:whole], np.float32)).reshape(whole // block, -1)
 
@@ -158,7 +152,7 @@ def _route(world: Planar, film: Film, imagining: Imagining | None) -> Route:
     if imagining is not None and imagining.reading is not None and len(film.planned):
         for k in np.unique(np.linspace(0, len(film.planned) - 1, PLANS + 1)[:-1].astype(int)):
             now = int(film.planned[k])
-            states, actions = _until(imagining, film, world, now)
+            states, actions = _until(imagining, film, now)
             with torch.no_grad():
                 ahead = imagining.model.rollout(states, film.plans[None, None, k].to(states), past=actions)[
                     0, 0
@@ -178,7 +172,7 @@ def _route(world: Planar, film: Film, imagining: Imagining | None) -> Route:
     )
 
 
-def _until(imagining: Imagining, film: Film, world: World, now: int) -> tuple[Tensor, Tensor | None]:
+def _until(imagining: Imagining, film: Film, now: int) -> tuple[Tensor, Tensor | None]:
     """The states that the model looks back on at a step, and the actions between them."""
     block, history = imagining.model.block, imagining.model.history
     first = max(now % block, now - (history - 1) * block)
@@ -186,12 +180,12 @@ def _until(imagining: Imagining, film: Film, world: World, now: int) -> tuple[Te
     states = imagining.encode(film.frames[seen], film.known[seen])[None]
     if now == first:
         return states, None
-    taken = _actions(film, world, 1)[first:now]
+    taken = _actions(film, imagining, 1)[first:now]
     return states, taken.reshape(1, (now - first) // block, -1).to(states.device)
 
 
 def _drift(
-    world: "World | ThirdParty", film: Film, imagined: Tensor | None, imagining: Imagining | None
+    world: World | None, film: Film, imagined: Tensor | None, imagining: Imagining | None
 ) -> Figure | None:
     """Where there is no map: the variables over time, real and read off what was imagined."""
     if imagined is None or imagining is None or imagining.reading is None:
@@ -203,7 +197,7 @@ def _drift(
         return None
     lines = []
     for i in clear:
-        name = world.variables[i]
+        name = f"observation {i}" if world is None else world.variables[i]
         lines.append(Line(name, steps.tolist(), real[:, i].tolist()))
         lines.append(Line(f"{name}, imagined", steps[:: imagining.model.block].tolist(), read[:, i].tolist()))
     caption = "Physical variables over environment steps, and the same read off the imagined states."

@@ -17,6 +17,8 @@ from openjepa.worlds.state import State
 
 __all__ = ["Box", "State", "World", "make", "names", "register"]
 
+SIDE, STEPS = 2048, 1_000_000
+"""The most pixels along a frame's side, and steps of an episode."""
 _CANVASES = 32  # drawn together: more fall out of the processor's cache, at half the speed
 _ROUNDS = 200  # of drawing a start from which a goal of the asked difficulty exists
 
@@ -35,7 +37,7 @@ class World(ABC):
         max_steps: an episode's length, environment steps.
 
     Raises:
-        UserError: a name in `vary` or `held_out` that is no factor, or a size below 16.
+        UserError: a name in `vary` or `held_out` that is no factor, or a size or number of steps out of bounds.
     """
 
     size: int = 64
@@ -52,10 +54,10 @@ class World(ABC):
     """What `goal` can be asked for, by name, and what it is unless asked."""
 
     def __post_init__(self) -> None:
-        if self.size < 16:
-            raise UserError(f"{self.name}: frames of {self.size} pixels show nothing; size is at least 16")
-        if self.max_steps < 1:
-            raise UserError(f"{self.name}: max_steps is at least 1, not {self.max_steps}")
+        if not 16 <= self.size <= SIDE:
+            raise UserError(f"{self.name}: size is 16 to {SIDE} pixels a side, not {self.size}")
+        if not 1 <= self.max_steps <= STEPS:
+            raise UserError(f"{self.name}: max_steps is 1 to {STEPS:,}, not {self.max_steps}")
         for option in ("vary", "held_out"):
             chosen = tuple(getattr(self, option))
             object.__setattr__(self, option, chosen)

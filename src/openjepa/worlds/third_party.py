@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openjepa.errors import UserError
+from openjepa.worlds.base import SIDE, STEPS
 from openjepa.worlds.episodes import Episode
 from openjepa.worlds.factors import unknown
 from openjepa.worlds.pixel_env import Acting, Measure, PixelEnv, gymnasium
@@ -94,6 +95,11 @@ class ThirdParty:
         tolerance: float = 0.0,
         policy: str = "random-walk",
     ) -> None:
+        if not 1 <= size <= SIDE or not 0 <= max_steps <= STEPS:
+            raise UserError(
+                f"{THIRD_PARTY}{id}: size is 1 to {SIDE} pixels a side and max_steps at most {STEPS:,}, "
+                f"not {size} and {max_steps}"
+            )
         bare = id.rpartition(":")[2]
         known = next((known for begin, known in KNOWN.items() if bare.startswith(begin)), Known(""))
         if not measured:
@@ -212,7 +218,7 @@ class ThirdParty:
                 f"{self.name}: Gymnasium knows no such id ({str(error).rstrip('.')}); if a module of yours registers "
                 "it, write gym:module:ID"
             ) from None
-        except (gymnasium.error.Error, TypeError) as error:
+        except Exception as error:  # whatever the environment or its module raises
             raise UserError(f"{self.name} cannot be made: {error}") from error
         try:
             return PixelEnv(made, self.name, self.size, self._measure, partial(self.policy, self._policy))

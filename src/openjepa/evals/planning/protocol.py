@@ -18,7 +18,8 @@ from openjepa.parallel import local_device
 from openjepa.reach import read_json
 from openjepa.training import Run, load
 from openjepa.world_model import WorldJEPA
-from openjepa.worlds import Box, World, open_world
+from openjepa.worlds import Box, World
+from openjepa.worlds.registry import THIRD_PARTY, make, named, open_saved
 
 if TYPE_CHECKING:
     from openjepa.worlds.third_party import ThirdParty
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 Baseline = Literal["random", "cloning", "expert", "oracle"]
 """What stands beside the plans: a random policy, goal-conditioned behaviour cloning, the world's own expert, and the
 oracle, a planner on the true simulator."""
+MOST = 1_000_000
+"""Episodes of a model, or steps of an episode."""
 
 
 class Trained(Config):
@@ -77,7 +80,7 @@ class Evaluation(Config):
 
     models: tuple[Trained, ...] = Field(min_length=1)
     """Runs of one recipe, e.g. its training seeds."""
-    first: int = Field(0, ge=0)
+    first: int = Field(0, ge=0, le=MOST)
     """Number of the first model: that of a part of a larger evaluation (see `parts`)."""
     env: str
     """Name of the world; `gym:ID` for a Gymnasium environment."""
@@ -87,11 +90,11 @@ class Evaluation(Config):
     """Factors of variation that are fixed, by name."""
     difficulty: dict[str, Any] = Field(default_factory=dict)
     """Of the goals, by the world's names; what is not named is as the world's own protocol has it."""
-    hold: int = Field(1, ge=1)
+    hold: int = Field(1, ge=1, le=MOST)
     """Environment steps in a row for which a goal must be kept."""
-    episodes: int = Field(100, ge=1)
+    episodes: int = Field(100, ge=1, le=MOST)
     """Of each model."""
-    budget: int | None = Field(None, ge=1)
+    budget: int | None = Field(None, ge=1, le=MOST)
     """Environment steps of an episode; none: the world's `max_steps`."""
     seed: int = Field(0, ge=0)
     """Of starts, goals and all other random numbers."""
@@ -116,7 +119,7 @@ class Evaluation(Config):
 
     def world(self) -> "World | ThirdParty":
         """Raises UserError for an unknown world, option, factor or difficulty, or baselines that it cannot have."""
-        world = open_world(self.env, **self.options)
+        world = open_saved("the protocol", self.env, self.options)
         for name in self.baselines:
             if name in ("expert", "oracle") and not isinstance(world, World):
                 raise UserError(
@@ -128,6 +131,10 @@ class Evaluation(Config):
                     f"{self.env}: the oracle plans continuous actions, these are discrete: leave it out of baselines"
                 )
         return world
+
+    def own_world(self) -> World | None:
+        """The world where it is one of ours; `None` for a Gymnasium environment, which is not made for that."""
+        return None if self.env.startswith(THIRD_PARTY) else make(self.env, **self.options)
 
     def load(self, world: "World | ThirdParty") -> list[WorldJEPA]:
         """The models.
@@ -152,11 +159,14 @@ class Evaluation(Config):
         write(path, self.model_dump(mode="json"))
 
     @classmethod
-    def read(cls, path: str | Path) -> Self:
+    def read(cls, path: str | Path, env: str | None = None) -> Self:
         """A saved protocol, or that of a saved result.
 
+        Args:
+            env: the world that it must name: so the user says that a module may be imported for it.
+
         Raises:
-            UserError: missing, not JSON, or no protocol.
+            UserError: missing, not JSON, no protocol, or one for another world.
         """
         try:
             data = read_json(path)
@@ -165,9 +175,14 @@ class Evaluation(Config):
         if not isinstance(data, dict):
             raise UserError(f"{path} is no protocol: give a file that `openjepa plan --out` has written")
         try:
-            return cls.parse(data.get("protocol", data))
+            protocol = cls.parse(data.get("protocol", data))
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
+        if env is not None and env != protocol.env:
+            raise UserError(f"{path} is for the world {protocol.env!r}, not {env!r}: leave --env out")
+        if env is not None:
+            named(env)
+        return protocol
 
 
 class Protocol(Evaluation):
@@ -208,8 +223,10 @@ E = TypeVar("E", bound=Evaluation)
 
 def for_runs(kind: type[E], runs: Sequence[str], env: str | None, changes: Mapping[str, str] | None) -> E:
     """`protocol_for` of any kind."""
+    if env is not None:
+        named(env)
     plain = kind.parse(_of_runs(runs, env)).model_dump(mode="json")
-    world = open_world(plain["env"], **plain["options"])
+    world = open_saved(f"the data of {runs[0]}", plain["env"], plain["options"])
     missing = {"expert", "oracle"} if not isinstance(world, World) else set()
     missing |= {"oracle"} if isinstance(world.actions, int) else set()
     plain["baselines"] = [name for name in plain["baselines"] if name not in missing]
@@ -229,7 +246,7 @@ def _of_runs(runs: Sequence[str], env: str | None = None) -> dict[str, Any]:
     models = [
         {"run": str(run), "weights": fingerprint(model)} for run, model in zip(runs, loaded, strict=True)
     ]
-    about = Run.open(runs[0]).about["data"].get("about", {})
+    about = _recorded(runs[0])
     env = env or about.get("world")
     if env is None:
         raise UserError(
@@ -238,7 +255,22 @@ def _of_runs(runs: Sequence[str], env: str | None = None) -> dict[str, Any]:
     found, size = {"models": models, "env": env}, {"size": loaded[0].signal.size}
     if env != about.get("world"):
         return found | {"options": size}
-    return found | {"options": {**about["options"], **size}, "difficulty": about.get("difficulty", {})}
+    return found | {
+        "options": {**about.get("options", {}), **size},
+        "difficulty": about.get("difficulty", {}),
+    }
+
+
+def _recorded(run: str) -> dict[str, Any]:
+    """What a run says of how its episodes were recorded. Raises UserError when it is none of that."""
+    data = Run.open(run).about.get("data")
+    about = data.get("about", {}) if isinstance(data, dict) else None
+    kinds = {"world": str, "options": dict, "difficulty": dict}
+    if not isinstance(about, dict) or any(
+        not isinstance(about[key], kind) for key, kind in kinds.items() if about.get(key) is not None
+    ):
+        raise UserError(f"{run}: its run.json does not say how its episodes were recorded: name --env")
+    return {key: value for key, value in about.items() if value is not None}
 
 
 def load_world_model(run: str | Path) -> WorldJEPA:
