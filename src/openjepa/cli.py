@@ -192,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan.add_argument(
         "--env",
-        help="the world, or gym:ID (default: that of the run's episodes); gym:MODULE:ID is imported only when named here",
+        help="the world, or gym:ID (default: that of the run's episodes); gym:MODULE:ID must be named",
     )
     plan.add_argument(
         "--protocol", metavar="FILE", help="play a saved protocol, or that of a saved result, again"
