@@ -1,13 +1,15 @@
 """Configs: overrides by dotted path, unions that switch, every mistake named at once, presets that validate."""
 
+import contextlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
 import pytest
 import torch
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
-from openjepa.config import Choice, Config, dotted_paths, override
+from openjepa.config import Choice, Config, dotted_paths, models_in, override
 from openjepa.errors import UserError
 from openjepa.recipes import Recipe, build, configure, find, registered
 
@@ -30,6 +32,9 @@ class Inner(Config):
 
 class Thing(Config):
     name: str = "thing"
+    mode: Literal["on", "1e5"] = "on"
+    names: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
     rate: float = 0.1
     shape: Annotated[Round | Square, Field(discriminator="kind")] = Round()
     inner: Inner = Inner()
@@ -49,6 +54,73 @@ def test_values_are_read_as_their_types() -> None:
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "+1.e-3", "0.001", ".1e-2", "1.0e-3"])
 def test_every_way_to_write_a_small_number(text: str) -> None:
     assert changed({"rate": text}).rate == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    "text", ["2024", "1e5", "true", "null", "none", "2020-01-01", "", "[a", "{a: 1}", "!!float x"]
+)
+def test_text_stays_as_it_is_where_the_option_is_text(text: str) -> None:
+    assert changed({"name": text}).name == text
+    assert changed({"mode": "1e5"}).mode == "1e5" and changed({"mode": "on"}).mode == "on"
+    assert changed({"names": "[1, true, null]"}).names == ("1", "true", "null")
+
+
+def test_one_number_or_word_alone_is_a_list() -> None:
+    assert changed({"names": "true"}).names == ("true",) and changed({"counts": "7"}).counts == (7,)
+    assert Thing.parse({"names": "wall", "counts": 3}) == Thing(names=("wall",), counts=(3,))
+    assert configure("i-jepa", "tiny", {"signal.mean": "0.05"}).signal.mean == (0.05,)
+    with pytest.raises(UserError, match=r"inner\.limits"):
+        changed({"inner.limits": "3"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2020-99-99",
+        "0b_",
+        "9" * 5000,
+        "[" * 3000,
+        "!!float abc",
+        "[&a 1, *a]",
+        "-1",
+        "9223372036854775808",
+        "1e400",
+    ],
+)
+def test_what_is_no_seed_is_one_short_sentence(text: str) -> None:
+    with pytest.raises(UserError, match=r"^train\.seed: ") as error:
+        configure("i-jepa", "tiny", {"train.seed": text})
+    assert len(str(error.value)) < 300 and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("std", ["0", "[0.0]", "-1"])
+def test_a_std_is_above_zero(std: str) -> None:
+    with pytest.raises(UserError, match=r"signal\.std"):
+        configure("i-jepa", "tiny", {"signal.std": std})
+
+
+def every_config(cls: type[Config] = Config) -> set[type[Config]]:
+    return {cls}.union(*map(every_config, cls.__subclasses__()))
+
+
+def test_every_whole_number_has_an_upper_bound() -> None:
+    """So that a slip of the pen does not ask for a billion layers."""
+    import openjepa.evals.planning  # noqa: F401  # its configs too
+
+    found = {
+        f"{cls.__name__}.{name}": field
+        for cls in every_config()
+        if cls.__module__.startswith("openjepa.")
+        for name, field in cls.model_fields.items()
+        if re.search(r"\bint\b", str(field.annotation)) and not models_in(field.annotation)
+    }
+    accepted = set()
+    for name, field in found.items():
+        adapter = TypeAdapter(field.rebuild_annotation())
+        for value in (2**63 if name.endswith(".seed") else 10**10, [10**10]):
+            with contextlib.suppress(ValidationError):
+                accepted.add((name, adapter.validate_python(value)))
+    assert len(found) > 100 and not accepted
 
 
 def test_a_bare_name_switches_the_choice_and_drops_the_old_ones_options() -> None:

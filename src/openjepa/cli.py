@@ -346,17 +346,17 @@ def _train_help(recipe: str | None) -> None:
 
 
 def _collect(args: argparse.Namespace) -> None:
-    from openjepa.config import parse_scalar
+    from openjepa.plain import parse_value
     from openjepa.waiting import Waiting
     from openjepa.worlds import open_world
     from openjepa.worlds.collect import collect
 
-    difficulty = parse_scalar(args.difficulty)
+    difficulty = parse_value(args.difficulty)
     if not isinstance(difficulty, dict):
         raise UserError(
             f"--difficulty takes names with values, such as '{{name: value}}', not {difficulty!r}"
         )
-    options = {name: parse_scalar(value) for name, value in args.changes.items()}
+    options = {name: parse_value(value) for name, value in args.changes.items()}
     world = open_world(args.world, size=args.size, **options)
     with Waiting() as waiting:
         found = collect(

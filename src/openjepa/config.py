@@ -1,20 +1,37 @@
 """Typed configs: every choice is a tagged union, every mistake is named by its dotted path."""
 
 import difflib
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Self, get_args
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from openjepa.errors import UserError
+from openjepa.plain import parse_value, parse_words
+
+Positive = Annotated[float, Field(gt=0)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+"""Numbers in a layer."""
+MOST_MISTAKES, LONGEST = 8, 80
+"""Of a config that are named, and of a value that is shown, in characters."""
 
 
 class Config(BaseModel):
-    """Base of all settings: unknown keys are refused, values are checked, nothing changes after construction."""
+    """Base of all settings: unknown keys are refused, values are checked, nothing changes after construction.
+
+    Whole numbers have an upper bound, so that a slip of the pen asks for no absurd amount of memory or time. Where a
+    list of any length is expected, one number or word alone will do.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_alone(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        lists = {name for name, field in cls.model_fields.items() if _item(field.annotation) is not None}
+        return {k: [v] if k in lists and isinstance(v, str | int | float) else v for k, v in data.items()}
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
@@ -26,7 +43,9 @@ class Config(BaseModel):
         try:
             return cls.model_validate(dict(data))
         except ValidationError as error:
-            raise UserError("; ".join(_explain(cls, data, item) for item in error.errors())) from None
+            found = [_explain(cls, data, item) for item in error.errors()]
+            more = f"; and {len(found) - MOST_MISTAKES} more" if len(found) > MOST_MISTAKES else ""
+            raise UserError("; ".join(found[:MOST_MISTAKES]) + more) from None
 
 
 class Choice(Config):
@@ -52,20 +71,43 @@ def override(cls: type[Config], data: Mapping[str, Any], changes: Mapping[str, s
         for name in parents:
             node = node.setdefault(name, {}) if isinstance(node, dict) else None
         if not isinstance(node, dict) or not _exists(cls, path, result):
-            raise UserError(f"unknown option {path!r}{_nearest(path, dotted_paths(cls, result))}")
-        value = parse_scalar(changes[path])
-        kinds = {
-            kind: member for member in models_in(_annotation(cls, path, result)) if (kind := kind_of(member))
-        }
+            raise UserError(f"unknown option {_shown(path)}{_nearest(path, dotted_paths(cls, result))}")
+        annotation = _annotation(cls, path, result)
+        value = _read(path, changes[path], annotation)
+        kinds = [kind for member in models_in(annotation) if (kind := kind_of(member))]
         if kinds and isinstance(value, str):
             if value not in kinds:
                 allowed = ", ".join(kinds)
-                raise UserError(f"{path}: {value!r} is not one of {allowed}{_nearest(value, kinds)}")
+                raise UserError(f"{path}: {_shown(value)} is not one of {allowed}{_nearest(value, kinds)}")
             if not isinstance(node.get(leaf), dict) or node[leaf].get("kind") != value:
                 node[leaf] = {"kind": value}
         else:
-            node[leaf] = None if value == "none" and _optional(cls, path, result) else value
+            node[leaf] = value
     return result
+
+
+def _read(path: str, text: str, annotation: Any) -> Any:
+    """An option's value: text stays as it is where the option's type is text, elsewhere it is YAML."""
+    if _is_text(annotation):
+        return text
+    try:
+        value = (parse_words if _is_text(_item(annotation)) else parse_value)(text)
+    except UserError as error:
+        raise UserError(f"{path}: {_shown(text)} cannot be read: {error}") from None
+    return None if value == "none" and type(None) in get_args(annotation) else value
+
+
+def _is_text(annotation: Any) -> bool:
+    """Whether a type has text alone: `str`, or names to choose from."""
+    if get_origin(annotation) is Literal:
+        return all(isinstance(choice, str) for choice in get_args(annotation))
+    return annotation is str
+
+
+def _item(annotation: Any) -> Any:
+    """What a list of any length holds; `None` for any other type."""
+    arguments = get_args(annotation)
+    return arguments[0] if get_origin(annotation) is tuple and arguments[1:] == (...,) else None
 
 
 def dotted_paths(
@@ -111,10 +153,6 @@ def _annotation(cls: type[BaseModel], path: str, data: Mapping[str, Any]) -> Any
     return _annotation(member, rest, value if isinstance(value, Mapping) else {})
 
 
-def _optional(cls: type[BaseModel], path: str, data: Mapping[str, Any]) -> bool:
-    return type(None) in get_args(_annotation(cls, path, data))
-
-
 def _exists(cls: type[BaseModel], path: str, data: Mapping[str, Any]) -> bool:
     return path in set(dotted_paths(cls, data))
 
@@ -123,18 +161,13 @@ def _plain(data: Any) -> Any:
     return {key: _plain(value) for key, value in data.items()} if isinstance(data, Mapping) else data
 
 
-def parse_scalar(text: str) -> Any:
-    """YAML, except that `1e-3` is a number (YAML 1.1 reads it as text)."""
-    if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text):
-        return float(text)
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
-def _nearest(word: str, options: Any) -> str:
-    options = list(options)
+def _nearest(word: str, options: Iterable[str]) -> str:
+    options, word = list(options), word[:LONGEST]
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.4)
     if not close:  # `--batch_size` for `train.batch_size`: compare with the last part alone
         leaves = {option.rsplit(".", 1)[-1]: option for option in options}
@@ -151,9 +184,9 @@ def _explain(cls: type[BaseModel], data: Mapping[str, Any], error: Any) -> str:
         path.append(str(part))
     dotted = ".".join(path)
     if error["type"] == "extra_forbidden":
-        return f"unknown option {dotted!r}{_nearest(dotted, dotted_paths(cls, _plain(data)))}"
+        return f"unknown option {_shown(dotted)}{_nearest(dotted, dotted_paths(cls, _plain(data)))}"
     given = error.get("input")
-    shown = f" (given {given!r})" if isinstance(given, str | int | float | bool | None) else ""
+    shown = f" (given {_shown(given)})" if isinstance(given, str | int | float | bool | None) else ""
     return f"{dotted or 'config'}: {error['msg'].removeprefix('Value error, ')}{shown}"
 
 

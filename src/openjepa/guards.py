@@ -80,8 +80,8 @@ class SIGReg(Choice):
     kind: Literal["sigreg"] = "sigreg"
     weight: float = Field(0.05, gt=0, lt=1)
     """The paper's lambda."""
-    slices: int = Field(1024, ge=1)
-    knots: int = Field(KNOTS, ge=3)
+    slices: int = Field(1024, ge=1, le=65_536)
+    knots: int = Field(KNOTS, ge=3, le=4096)
     """Points on [-3, 3]; odd, so that 0 is among them. The released package counts those from 0 up: its 17 are 33 here.
     Fewer are cheaper and tell embeddings far from 0 apart less well."""
 

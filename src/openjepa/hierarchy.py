@@ -41,9 +41,9 @@ LEAST = 1e-12
 class Level2(Config):
     """The choices of level 2."""
 
-    span: int = Field(10, ge=2)
+    span: int = Field(10, ge=2, le=1000)
     """Level 1's steps in one of level 2."""
-    steps: int = Field(6, ge=1)
+    steps: int = Field(6, ge=1, le=1_000_000)
     """Of level 2, in a window: what it is trained to predict from the first."""
     lift: Lifting = Lift()
     macro: MacroAction = MacroAction()

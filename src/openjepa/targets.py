@@ -43,7 +43,7 @@ class EMA(TargetChoice):
     half_life: float = Field(173.0, ge=0)
     """Of the average at the start: steps if >= 1, a fraction of the run's steps if below 1; 0 copies the encoder
     every step. The papers' momenta .996 and .998 are 173 and 346 steps."""
-    layers: int = Field(1, ge=1)
+    layers: int = Field(1, ge=1, le=256)
     """The target is the mean of this many last layers, each layer-normalised (data2vec, arXiv:2202.03555, 3.3);
     1: the last alone (I-JEPA)."""
     to_one: bool = True

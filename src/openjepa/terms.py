@@ -17,9 +17,9 @@ class Terms(Config):
     inverse: float = Field(0.0, ge=0)
     """Of the mean squared error in telling the action from two consecutive states, in z-scores: what the agent controls
     is kept. Without it slow features win that need no action (EB-JEPA: 1 % success in place of 97 %)."""
-    inverse_hidden: int = Field(256, ge=1)
+    inverse_hidden: int = Field(256, ge=1, le=65_536)
     """Width of its hidden layers."""
-    inverse_layers: int = Field(2, ge=0)
+    inverse_layers: int = Field(2, ge=0, le=64)
     """Hidden layers (EB-JEPA and PLDM: 2). With none what the agent moves must lie in the states linearly, and a
     predictor has little to do but where something is in the way."""
     motion: float = Field(0.0, ge=0)

@@ -27,7 +27,7 @@ class Every(Choice):
     """Send at every `steps`-th step of the model; 1: always."""
 
     kind: Literal["every"] = "every"
-    steps: int = Field(1, ge=1)
+    steps: int = Field(1, ge=1, le=1_000_000)
 
     def due(self, clock: int, drift: Tensor) -> Tensor:
         """Whether to send, `[N]` bool, at step `clock` of the episode; `drift` as `Link.drift` gives it, `[N]`."""

@@ -32,7 +32,7 @@ class Blocks(Choice):
     """
 
     kind: Literal["blocks"] = "blocks"
-    targets: int = Field(4, ge=1)
+    targets: int = Field(4, ge=1, le=256)
     target_scale: Range = (0.15, 0.2)
     """Share of the grid."""
     target_aspect: Range = (0.75, 1.5)

@@ -21,8 +21,8 @@ class Crops(Choice):
     """
 
     kind: Literal["crops"] = "crops"
-    global_views: int = Field(2, ge=1)
-    local_views: int = Field(6, ge=0)
+    global_views: int = Field(2, ge=1, le=64)
+    local_views: int = Field(6, ge=0, le=256)
     drop: float = Field(0.0, ge=0, lt=1)
     """Share of each view's patches that the encoder does not see, at random (the released launch scripts: 0.3)."""
     global_augment: Augment = Augment.lejepa()

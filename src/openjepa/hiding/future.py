@@ -20,13 +20,13 @@ class Future(Choice):
     """
 
     kind: Literal["future"] = "future"
-    frames: int = Field(4, ge=2)
+    frames: int = Field(4, ge=2, le=1000)
     """T, of a window; those that nothing predicts still enter guard and terms."""
     forced: bool = True
     """Predict frames 2 to T, teacher-forced."""
-    rollout: int = Field(0, ge=0)
+    rollout: int = Field(0, ge=0, le=1000)
     """H: steps predicted on own predictions; 0 for none."""
-    seen: int = Field(1, ge=1)
+    seen: int = Field(1, ge=1, le=1000)
     """Frames that a rollout begins with."""
 
     @model_validator(mode="after")

@@ -22,9 +22,9 @@ class LatentAction(Choice):
     """
 
     kind: Literal["action"] = "action"
-    width: int = Field(128, ge=1)
+    width: int = Field(128, ge=1, le=65_536)
     """Z, numbers of z."""
-    hidden: int = Field(512, ge=1)
+    hidden: int = Field(512, ge=1, le=65_536)
     """Of the inverse model's two hidden layers."""
     capacity: Capacity = KL()
 

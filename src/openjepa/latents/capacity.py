@@ -49,7 +49,7 @@ class Sparse(Choice):
     variance: float = Field(0.1, ge=0)
     covariance: float = Field(0.001, ge=0)
     mean: float = Field(0.1, ge=0)
-    kept: int = Field(1024, ge=1)
+    kept: int = Field(1024, ge=1, le=1_000_000)
     """How many inferred values are kept to draw from."""
 
     def build(self, width: int) -> "Limit":
@@ -60,7 +60,7 @@ class Codebook(Choice):
     """z is the nearest of `codes` vectors (VQ, straight-through); codes that fall out of use start anew."""
 
     kind: Literal["codebook"] = "codebook"
-    codes: int = Field(16, ge=2)
+    codes: int = Field(16, ge=2, le=65_536)
     commitment: float = Field(0.25, ge=0)
     """Weight of what pulls the inferred vector towards its code, over what pulls the code."""
     decay: float = Field(0.99, gt=0, lt=1)

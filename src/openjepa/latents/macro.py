@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from openjepa.config import Config
+from openjepa.config import Config, Width
 from openjepa.errors import UserError
 from openjepa.latents.base import Inferred
 from openjepa.latents.capacity import KL, Capacity, Codes
@@ -24,11 +24,11 @@ class MacroAction(Config):
     corresponds to; here the capacity is limited as a latent action's, and what training inferred is kept as bounds.
     """
 
-    width: int = Field(8, ge=1)
+    width: int = Field(8, ge=1, le=65_536)
     """Z, numbers of z."""
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[Width, ...] = Field((64, 64), max_length=64)
     capacity: Capacity = KL()
-    kept: int = Field(1024, ge=2)
+    kept: int = Field(1024, ge=2, le=1_000_000)
     """How many of the last inferred z are kept, for `MacroActions.space`."""
     outside: float = Field(0.02, ge=0, lt=0.5)
     """Share of the kept that lies beyond each bound (HWM: 2 %)."""

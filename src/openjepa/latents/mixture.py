@@ -27,8 +27,8 @@ class Mixture(Choice):
     """
 
     kind: Literal["mixture"] = "mixture"
-    heads: int = Field(8, ge=2)
-    hidden: int = Field(256, ge=1)
+    heads: int = Field(8, ge=2, le=1024)
+    hidden: int = Field(256, ge=1, le=65_536)
     """Of the router's one hidden layer; it sees the state alone, and does not shape it."""
     distance: Distance = "cosine"
     """By which the best head is chosen."""

@@ -25,7 +25,7 @@ class ActionMLP(Choice):
     """One hidden layer, to the predictor's width."""
 
     kind: Literal["mlp"] = "mlp"
-    hidden: int = Field(128, ge=1)
+    hidden: int = Field(128, ge=1, le=65_536)
 
     def build(self, actions: int, width: int) -> nn.Module:
         return nn.Sequential(nn.Linear(actions, self.hidden), nn.SiLU(), nn.Linear(self.hidden, width))
@@ -39,8 +39,8 @@ class Smoothed(Choice):
     `smooth` numbers, then an MLP with one hidden layer, to the predictor's width."""
 
     kind: Literal["smoothed"] = "smoothed"
-    smooth: int = Field(10, ge=1)
-    ratio: int = Field(4, ge=1)
+    smooth: int = Field(10, ge=1, le=4096)
+    ratio: int = Field(4, ge=1, le=64)
     """Hidden width over the predictor's."""
 
     def build(self, actions: int, width: int) -> nn.Module:

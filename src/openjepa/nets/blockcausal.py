@@ -23,12 +23,12 @@ class BlockCausal(TransformerConfig):
     """
 
     kind: Literal["block-causal"] = "block-causal"
-    width: int = Field(1024, ge=8)
-    depth: int = Field(24, ge=1)
-    heads: int = Field(16, ge=1)
-    history: int = Field(8, ge=1)
+    width: int = Field(1024, ge=8, le=65_536)
+    depth: int = Field(24, ge=1, le=256)
+    heads: int = Field(16, ge=1, le=1024)
+    history: int = Field(8, ge=1, le=1024)
     """Steps that it looks back on, the newest included."""
-    state: int = Field(7, ge=0)
+    state: int = Field(7, ge=0, le=4096)
     """Numbers of the robot's own state, the last of every action vector; 0: there is no such token."""
     rotary: RotaryStyle = "interleaved"
     """`tiled` for the released weights."""

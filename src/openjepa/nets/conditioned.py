@@ -22,13 +22,13 @@ class Conditioned(Choice):
     """
 
     kind: Literal["conditioned"] = "conditioned"
-    history: int = Field(3, ge=1)
+    history: int = Field(3, ge=1, le=1024)
     """Frames that it looks back on, the newest included."""
-    depth: int = Field(6, ge=1)
-    heads: int = Field(16, ge=1)
-    head_width: int = Field(64, ge=1)
+    depth: int = Field(6, ge=1, le=256)
+    heads: int = Field(16, ge=1, le=1024)
+    head_width: int = Field(64, ge=1, le=4096)
     """Of each head, whatever the latent's width."""
-    hidden: int = Field(2048, ge=1)
+    hidden: int = Field(2048, ge=1, le=65_536)
     """Of the MLP in every block."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Of attention weights, attention outputs and in the MLP; 0.1 matters (the paper: 96 % against 78 % without)."""

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from openjepa.config import Choice
+from openjepa.config import Choice, Width
 from openjepa.errors import UserError
 from openjepa.nets.dynamics import Grid
 from openjepa.parallel import BatchNorm
@@ -22,17 +22,17 @@ class Conv(Choice):
     """
 
     kind: Literal["conv"] = "conv"
-    patch: int = Field(1, ge=1)
+    patch: int = Field(1, ge=1, le=4096)
     """Side of the squares that become channels before the first convolution; 1: the published network."""
-    channels: tuple[int, ...] = (16, 32, 32)
+    channels: tuple[Width, ...] = Field((16, 32, 32), max_length=16)
     """Of each stack."""
-    blocks: int = Field(2, ge=0)
+    blocks: int = Field(2, ge=0, le=64)
     """Residual blocks a stack."""
     halve: Literal["pool", "stride"] = "pool"
     """`pool`: as published; `stride`: the convolution itself takes every second place, and ReLU follows it."""
     batch_norm: bool = False
     """Whether batch norm follows every convolution, and the vector's linear layer (TS-JEPA for remote control)."""
-    width: int = Field(512, ge=1)
+    width: int = Field(512, ge=1, le=65_536)
     """D, numbers of the vector, or of each place of the map."""
     output: Literal["vector", "map"] = "vector"
     norm: bool = True

@@ -23,7 +23,7 @@ Frame = tuple[int, int, int]
 class PatchViT(ViT):
     """Our token transformer on a frame's square patches."""
 
-    patch: int = Field(14, ge=1)
+    patch: int = Field(14, ge=1, le=4096)
     """Side in pixels."""
 
 

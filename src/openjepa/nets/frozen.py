@@ -32,7 +32,7 @@ class FrozenNet(Choice):
     """A run's or exported model's directory of ours (i-jepa, lejepa, ...), a directory in Hugging Face's format, or
     `hub:` and the name of a model that transformers knows, e.g. `hub:facebook/dinov2-small` (extra `hub`). Weights are
     read from safetensors only, and no code that comes with them is run."""
-    size: int | None = Field(None, ge=1)
+    size: int | None = Field(None, ge=1, le=4096)
     """Frames are resized to this side, pixels; none: to that of the pictures it was trained on."""
     norm: Literal["none", "layer"] = "none"
     """`layer`: each token to mean 0 and variance 1 over its features, without parameters; predictions end in it too."""

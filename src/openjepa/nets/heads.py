@@ -27,10 +27,10 @@ class Projector(Choice):
     """The mean over tokens, then an MLP with batch norm, to one embedding a view (LeJEPA: 2048-2048-64)."""
 
     kind: Literal["projector"] = "projector"
-    hidden: int = Field(2048, ge=1)
-    layers: int = Field(2, ge=0)
+    hidden: int = Field(2048, ge=1, le=65_536)
+    layers: int = Field(2, ge=0, le=256)
     """Hidden layers."""
-    width: int = Field(64, ge=1)
+    width: int = Field(64, ge=1, le=65_536)
     """Of the embedding."""
 
     def build(self, width: int) -> nn.Module:

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from openjepa.config import Choice
+from openjepa.config import Choice, Width
 from openjepa.nets.perceptron import perceptron
 
 
@@ -28,8 +28,8 @@ class Lift(Choice):
     """
 
     kind: Literal["mlp"] = "mlp"
-    hidden: tuple[int, ...] = (256,)
-    width: int = Field(32, ge=1)
+    hidden: tuple[Width, ...] = Field((256,), max_length=64)
+    width: int = Field(32, ge=1, le=65_536)
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         return Flat(len(shape), perceptron([torch.Size(shape).numel(), *self.hidden, self.width]))

@@ -19,9 +19,9 @@ class Maps(Choice):
     """
 
     kind: Literal["maps"] = "maps"
-    channels: int = Field(32, ge=8, multiple_of=8)
-    layers: int = Field(3, ge=2)
-    kernel: int = Field(3, ge=1)
+    channels: int = Field(32, ge=8, le=4096, multiple_of=8)
+    layers: int = Field(3, ge=2, le=256)
+    kernel: int = Field(3, ge=1, le=255)
     """Odd, so that the map keeps its size."""
     actions: ActionEncoder = RawActions()
 

@@ -4,9 +4,10 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from openjepa.config import Choice
+from openjepa.config import Choice, Width
 from openjepa.nets.actions import ActionEncoder, RawActions
 from openjepa.nets.dynamics import Grid, Markov
 from openjepa.nets.recurrent import require_vectors
@@ -22,7 +23,7 @@ class MLP(Choice):
     """State and action through an MLP (TS-JEPA for remote control: side by side, one hidden layer of 1024)."""
 
     kind: Literal["mlp"] = "mlp"
-    hidden: tuple[int, ...] = (1024,)
+    hidden: tuple[Width, ...] = Field((1024,), max_length=64)
     residual: bool = False
     """Whether it predicts the change of the state."""
     steer: Literal["beside", "film"] = "beside"

@@ -16,8 +16,8 @@ class Narrow(Placed):
     """A narrow transformer over context tokens and one mask token per hidden token (I-JEPA, V-JEPA)."""
 
     kind: Literal["transformer"] = "transformer"
-    width: int = Field(384, ge=8)
-    depth: int = Field(6, ge=1)
+    width: int = Field(384, ge=8, le=65_536)
+    depth: int = Field(6, ge=1, le=256)
     joint: bool = False
     """False: once per target block, blocks unaware of one another (I-JEPA). True: all blocks in one sequence,
     V-JEPA's way and cheaper."""

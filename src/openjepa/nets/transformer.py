@@ -119,10 +119,10 @@ def initialise(module: nn.Module, how: Literal["trunc", "xavier"]) -> None:
 class TransformerConfig(Choice):
     """Sizes that all transformers share."""
 
-    width: int = Field(768, ge=8)
-    depth: int = Field(12, ge=1)
-    heads: int = Field(12, ge=1)
-    mlp_ratio: float = Field(4.0, gt=0)
+    width: int = Field(768, ge=8, le=65_536)
+    depth: int = Field(12, ge=1, le=256)
+    heads: int = Field(12, ge=1, le=1024)
+    mlp_ratio: float = Field(4.0, gt=0, le=64)
     """Hidden width of the MLP over width; ViT-g is 48/11."""
     norm_eps: float = Field(1e-6, gt=0)
     """Of the layer norms."""

@@ -15,10 +15,10 @@ from openjepa.samples import Batch, Samples, hold_out
 class Training(Config):
     """Optimisation. What depends on the run's length is a fraction of it."""
 
-    steps: int = Field(10_000, ge=1)
-    batch_size: int = Field(256, ge=2)
+    steps: int = Field(10_000, ge=1, le=1_000_000_000)
+    batch_size: int = Field(256, ge=2, le=1_000_000)
     """Samples per optimiser step, over all processes."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(1, ge=1, le=100_000)
     """Micro-batches per optimiser step."""
     lr: float = Field(1e-3, gt=0)
     """Peak of AdamW's learning rate."""
@@ -43,14 +43,14 @@ class Training(Config):
     """`auto`: bf16 where the hardware computes in it, else fp32."""
     compile: bool = False
     """Compile each transformer block."""
-    seed: int = Field(0, ge=0)
-    workers: int = Field(2, ge=0)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
+    workers: int = Field(2, ge=0, le=512)
     """Decoding processes for sets that do not fit into memory."""
     health_every: float = Field(0.02, gt=0, le=1)
     """Share of the steps between two looks at the held-out batch."""
     save_every: float = Field(0.1, gt=0, le=1)
     """Share of the steps between two checkpoints."""
-    keep: int = Field(2, ge=1)
+    keep: int = Field(2, ge=1, le=1_000_000)
     """Checkpoints kept, the latest."""
     on_collapse: Literal["warn", "stop", "rollback"] = "warn"
 

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from openjepa.config import Choice
+from openjepa.config import Choice, Positive
 from openjepa.embodied import EmbodiedJEPA, Own, OwnEncoder
 from openjepa.errors import UserError
 from openjepa.health.latent_monitor import LatentMonitor
@@ -37,7 +37,7 @@ class ActionSpace(Choice):
     low: tuple[float, ...] = ()
     """Least of each number of one environment action."""
     high: tuple[float, ...] = ()
-    count: int = Field(0, ge=0)
+    count: int = Field(0, ge=0, le=65_536)
     """Discrete actions, in the place of bounds."""
 
     @property
@@ -128,12 +128,12 @@ class Proprioception(ActionSpace):
     future: Literal["predicted", "moved"] = "predicted"
     """How it goes on: predicted with the features (DINO-WM), or moved by the actions, each of whose numbers is added to
     one of its own (V-JEPA 2-AC, whose actions are differences of poses)."""
-    angles: int | None = Field(None, ge=0)
+    angles: int | None = Field(None, ge=0, le=4096)
     """Where moved: at which of its numbers three extrinsic Euler angles xyz begin, rad, which are composed."""
-    columns: tuple[int, ...] = ()
+    columns: tuple[Annotated[int, Field(ge=0, le=65_536)], ...] = ()
     """Filled in from the episodes, as all that follows: the variables, by number."""
     mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
+    std: tuple[Positive, ...] = (1.0,)
     least: tuple[float, ...] = ()
     greatest: tuple[float, ...] = ()
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from openjepa.config import Choice
+from openjepa.config import Choice, Positive
 from openjepa.errors import UserError
 
 
@@ -53,27 +53,27 @@ class FrameSignal(Choice):
     """Square frames and blocks of actions, with the numbers that scale them."""
 
     kind: Literal["frames"] = "frames"
-    size: int = Field(64, ge=1)
+    size: int = Field(64, ge=1, le=4096)
     """Side of a frame in pixels."""
-    channels: int = Field(3, ge=1)
-    action_dim: int = Field(2, ge=1)
+    channels: int = Field(3, ge=1, le=4096)
+    action_dim: int = Field(2, ge=1, le=4096)
     """A: numbers in one action of the environment, or how many discrete actions there are."""
-    block: int = Field(1, ge=1)
+    block: int = Field(1, ge=1, le=1000)
     """Environment steps, and so actions, in one step of the model."""
     told: Literal["each", "mean"] = "each"
     """What the model is told of a block's actions: each of them (LeWM), or their mean, for plans that repeat one action
     through a block (PLDM's action repeat)."""
-    stack: int = Field(1, ge=1)
+    stack: int = Field(1, ge=1, le=64)
     """Frames that one state is of, as more channels: the newest, and those before it, a step of the model apart. 2
     where one picture does not show what moves (TS-JEPA for remote control)."""
-    state_dim: int = Field(0, ge=0)
+    state_dim: int = Field(0, ge=0, le=65_536)
     """P: physical variables recorded with each frame."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     """Per channel, of pixels in 0..1; one number serves all channels."""
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    std: tuple[Positive, ...] = (0.229, 0.224, 0.225)
     action_mean: tuple[float, ...] = (0.0,)
     """Per number of an action, in the environment's units; one serves all."""
-    action_std: tuple[float, ...] = (1.0,)
+    action_std: tuple[Positive, ...] = (1.0,)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -86,8 +86,6 @@ class FrameSignal(Choice):
             values = getattr(self, name)
             if len(values) not in (1, count):
                 raise ValueError(f"{name} has {len(values)} numbers where {count} or one are needed")
-            if name.endswith("std") and min(values) <= 0:
-                raise ValueError(f"{name} must be above 0")
         return self
 
     @property

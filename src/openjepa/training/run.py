@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
+from openjepa import plain
 from openjepa.errors import UserError
 from openjepa.health import Verdict
 from openjepa.hub import store
@@ -167,10 +167,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     path = path / store.CONFIG if path.is_dir() else path
     try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        why = store.reason(error) if isinstance(error, OSError) else "neither JSON nor YAML"
-        raise UserError(f"config {path} cannot be read ({why})") from None
+        data = plain.parse(path.read_text())
+    except (OSError, ValueError) as error:  # a UserError is one
+        raise UserError(f"config {path} cannot be read: {store.reason(error)}") from None
     if not isinstance(data, dict):
         raise UserError(f"config {path} holds no options: write `name: value` lines")
     return data

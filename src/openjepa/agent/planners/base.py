@@ -25,9 +25,9 @@ class PlannerChoice(Choice):
     discrete: ClassVar[bool] = False
     """Whether it plans discrete actions."""
 
-    horizon: int = Field(5, ge=1)
+    horizon: int = Field(5, ge=1, le=10_000)
     """Steps of a plan, in actions of the world model."""
-    execute: int = Field(1, ge=1)
+    execute: int = Field(1, ge=1, le=10_000)
     """Steps executed before the next plan (LeWM: all 5; PLDM and V-JEPA 2-AC: 1)."""
     hold: bool = False
     """Whether one environment action is repeated through a step of the plan: fewer numbers to search, for the price of

@@ -19,10 +19,10 @@ class CategoricalCEM(PlannerChoice):
     discrete: ClassVar[bool] = True
 
     kind: Literal["categorical-cem"] = "categorical-cem"
-    samples: int = Field(300, ge=2)
+    samples: int = Field(300, ge=2, le=1_000_000)
     """Candidates an iteration, the most probable and given ones among them."""
-    iterations: int = Field(10, ge=1)
-    elites: int = Field(30, ge=1)
+    iterations: int = Field(10, ge=1, le=100_000)
+    elites: int = Field(30, ge=1, le=1_000_000)
     momentum: float = Field(0.1, ge=0, lt=1)
     """Share of the old probabilities that a refit keeps."""
     floor: float = Field(0.01, ge=0, lt=1)

@@ -16,10 +16,10 @@ class Refit(PlannerChoice):
     The first candidate of every iteration is the current mean. Samples are clamped to the bounds.
     """
 
-    samples: int = Field(300, ge=2)
+    samples: int = Field(300, ge=2, le=1_000_000)
     """Candidates of the first iteration, the mean and given candidates among them."""
-    iterations: int = Field(10, ge=1)
-    elites: int = Field(30, ge=1)
+    iterations: int = Field(10, ge=1, le=100_000)
+    elites: int = Field(30, ge=1, le=1_000_000)
     sigma: float = Field(1.0, gt=0)
     """Standard deviation at the start, in half ranges of the bounds (in the actions' unit where there are none)."""
     floor: float = Field(0.0, ge=0)

@@ -23,8 +23,8 @@ class Gradient(PlannerChoice):
     kind: Literal["gradient"] = "gradient"
     optimiser: Literal["adam", "sgd"] = "adam"
     lr: float = Field(0.1, gt=0)
-    iterations: int = Field(50, ge=1)
-    restarts: int = Field(8, ge=1)
+    iterations: int = Field(50, ge=1, le=100_000)
+    restarts: int = Field(8, ge=1, le=100_000)
     """Starts, given ones among them."""
     sigma: float = Field(0.5, ge=0)
     """Standard deviation of random starts around the given one, in half ranges of the bounds."""

@@ -19,9 +19,9 @@ class ICEM(Refit):
     """
 
     kind: Literal["icem"] = "icem"
-    samples: int = Field(128, ge=2)
-    iterations: int = Field(5, ge=1)
-    elites: int = Field(10, ge=1)
+    samples: int = Field(128, ge=2, le=1_000_000)
+    iterations: int = Field(5, ge=1, le=100_000)
+    elites: int = Field(10, ge=1, le=1_000_000)
     sigma: float = Field(0.5, gt=0)
     momentum: float = Field(0.1, ge=0, lt=1)
     answer: Literal["mean", "best"] = "best"

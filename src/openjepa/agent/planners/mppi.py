@@ -19,10 +19,10 @@ class MPPI(PlannerChoice):
     """
 
     kind: Literal["mppi"] = "mppi"
-    samples: int = Field(512, ge=2)
+    samples: int = Field(512, ge=2, le=1_000_000)
     """Candidates an iteration, the mean and given candidates among them."""
-    iterations: int = Field(6, ge=1)
-    elites: int | None = Field(64, ge=1)
+    iterations: int = Field(6, ge=1, le=100_000)
+    elites: int | None = Field(64, ge=1, le=1_000_000)
     """How many of the cheapest are weighted; `none`: all."""
     sigma: float = Field(0.5, gt=0)
     """Standard deviation at the start, in half ranges of the bounds (in the actions' unit where there are none)."""

@@ -33,7 +33,7 @@ class Higher(Config):
     """A sub-goal farther away than this, likewise, is not trusted."""
     typical: float = Field(0.01, ge=0)
     """Cost of an unlikely macro-action, per nat."""
-    ahead: int | None = Field(None, ge=1)
+    ahead: int | None = Field(None, ge=1, le=10_000)
     """Environment steps to an oracle's sub-goal; none: those of a step of level 2, or else of a plan."""
 
 

@@ -25,7 +25,7 @@ from openjepa.worlds import State
 class Actor(Cloning):
     """The semantic actor: the action taken, from the latent of its step."""
 
-    ahead: int = Field(0, ge=0)
+    ahead: int = Field(0, ge=0, le=10_000)
     """Steps of the model that it learns to command from a foreseen latent; 0: as many as the model was trained for."""
 
 

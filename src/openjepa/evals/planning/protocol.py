@@ -61,13 +61,13 @@ class GoalCost(Config):
 class Cloning(Config):
     """Goal-conditioned behaviour cloning: the action taken, from the state and a later state of the same episode."""
 
-    frames: int = Field(20_000, ge=1)
+    frames: int = Field(20_000, ge=1, le=100_000_000)
     """The most frames of the run's training episodes to learn from."""
-    updates: int = Field(2_000, ge=1)
-    batch: int = Field(256, ge=1)
+    updates: int = Field(2_000, ge=1, le=100_000_000)
+    batch: int = Field(256, ge=1, le=MOST)
     lr: float = Field(1e-3, gt=0)
-    hidden: int = Field(256, ge=1)
-    layers: int = Field(2, ge=0)
+    hidden: int = Field(256, ge=1, le=65_536)
+    layers: int = Field(2, ge=0, le=256)
     """Hidden layers."""
 
 
@@ -96,9 +96,9 @@ class Evaluation(Config):
     """Of each model."""
     budget: int | None = Field(None, ge=1, le=MOST)
     """Environment steps of an episode; none: the world's `max_steps`."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
     """Of starts, goals and all other random numbers."""
-    batch: int = Field(50, ge=1)
+    batch: int = Field(50, ge=1, le=MOST)
     """Episodes that run side by side."""
     data: str = ""
     """Episodes to imitate; empty: those that each model was trained on."""
@@ -193,7 +193,7 @@ class Protocol(Evaluation):
     level: Literal[1, 2] = 1
     """Of the hierarchy, which acts: 1 plans for the goal, 2 sets sub-goals for it."""
     higher: Higher = Higher()
-    candidates: int | None = Field(None, ge=1)
+    candidates: int | None = Field(None, ge=1, le=MOST)
     """The most candidates that the model is given at a time; none: all."""
     baselines: tuple[Baseline, ...] = ("random", "cloning", "expert", "oracle")
     cloning: Cloning = Cloning()

@@ -28,7 +28,7 @@ from openjepa.evals.planning.result import Row, aligned, percent
 class RemoteProtocol(Evaluation):
     """Remote control, in one world."""
 
-    hold: int = Field(50, ge=1)
+    hold: int = Field(50, ge=1, le=1_000_000)
     """Environment steps in a row for which a goal must be kept: of the cart-pole, a second."""
     schedules: tuple[Schedule, ...] = Field(
         (*(Every(steps=k) for k in (1, 2, 4, 8, 12, 16)), *(Drift(threshold=x) for x in (0.25, 0.5, 1.0))),

@@ -60,7 +60,7 @@ class Augment(Config):
     Hue, saturation and greyscale do nothing to one-channel images.
     """
 
-    size: int | None = Field(None, ge=1)
+    size: int | None = Field(None, ge=1, le=4096)
     """Height and width of the result; none: those of the input."""
     scale: tuple[float, float] = (0.3, 1.0)
     """Area of the crop, as a fraction of the image's."""

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from openjepa.config import Choice
+from openjepa.config import Choice, Positive
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens
 from openjepa.signals.images.augment import to_float
@@ -19,14 +19,14 @@ class ImageSignal(Choice):
     """An image becomes square patches, each a token at its (row, column)."""
 
     kind: Literal["image"] = "image"
-    size: int = Field(224, ge=1)
+    size: int = Field(224, ge=1, le=4096)
     """Side in pixels of what the encoder sees in training."""
-    channels: int = Field(3, ge=1)
-    patch: int = Field(16, ge=1)
+    channels: int = Field(3, ge=1, le=4096)
+    patch: int = Field(16, ge=1, le=4096)
     """Side of a patch in pixels."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     """Per channel, of pixels in 0..1; one number serves all channels."""
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    std: tuple[Positive, ...] = (0.229, 0.224, 0.225)
 
     @model_validator(mode="after")
     def _fits(self) -> "ImageSignal":
