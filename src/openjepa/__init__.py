@@ -14,16 +14,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from openjepa.check import check_jepa
-    from openjepa.errors import UserError
+    from openjepa.errors import OpenJEPAWarning, UserError
     from openjepa.estimator import JEPATransformer
     from openjepa.jepa import JEPA
     from openjepa.training import load, train
 
-__all__ = ["JEPA", "JEPATransformer", "UserError", "check_jepa", "load", "train"]
+__all__ = ["JEPA", "JEPATransformer", "OpenJEPAWarning", "UserError", "check_jepa", "load", "train"]
 
 _HOMES = {
     "JEPA": "openjepa.jepa",
     "JEPATransformer": "openjepa.estimator",
+    "OpenJEPAWarning": "openjepa.errors",
     "UserError": "openjepa.errors",
     "check_jepa": "openjepa.check",
     "load": "openjepa.training",

@@ -5,12 +5,14 @@ import difflib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Container, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Container, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from openjepa.errors import UserError
+from openjepa.errors import OpenJEPAWarning, UserError
 
 if TYPE_CHECKING:
     from openjepa.evals.table import ProbeTable
@@ -64,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         args = _parse(arguments)
-        args.run(args)
+        with _warnings_in_sentences():
+            args.run(args)
     except UserError as error:
         print(f"openjepa: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -73,6 +76,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(0) from None
+
+
+@contextmanager
+def _warnings_in_sentences() -> Generator[None]:
+    """Our own warnings as one line each on standard error; others as Python shows them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", OpenJEPAWarning)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, OpenJEPAWarning):
+                print(f"openjepa: {message}", file=sys.stderr)
+            else:
+                shown(message, category, *where, **more)
+
+        warnings.showwarning = show  # ty: ignore[invalid-assignment]
+        yield
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -390,8 +410,6 @@ def _probe(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
-    import warnings
-
     from openjepa.evals import planning
     from openjepa.evals.planning.film import films_beside
     from openjepa.waiting import Waiting

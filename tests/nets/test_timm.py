@@ -79,9 +79,52 @@ def test_masks_that_the_feature_map_cannot_follow_are_refused_when_built() -> No
     changes = {"signal.size": "64", "signal.patch": "16", "encoder": "timm", "encoder.name": "resnet18"}
     hiding = {"hiding.target_scale": "[0.05, 0.1]"}
     with pytest.raises(
-        UserError, match=r"gives 2x2 features, --hiding blocks hides 4x4 patches: set signal.patch to 32"
+        UserError, match=r"gives 2x2 features of 64 px images, --hiding blocks hides 4x4 patches"
     ):
         build(configure("i-jepa", "tiny", changes | hiding))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "resnet18"}, "--signal.size 224 --signal.patch 32 --target.layers 1"),
+        ({"name": "resnet18", "signal.patch": "28"}, "--signal.size 224 --signal.patch 32 --target.layers 1"),
+        ({"name": "vit_tiny_patch16_224"}, "--signal.size 224 --signal.patch 16"),
+        ({"name": "convnext_atto"}, "--signal.size 224 --signal.patch 32"),
+        ({"name": "vgg11", "encoder.drop_path": "0.1"}, "drop_path"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_whose_advice_works(changes: dict[str, str], words: str) -> None:
+    changes = {"encoder": "timm", "encoder.name": changes["name"]} | {
+        k: v for k, v in changes.items() if k != "name"
+    }
+    with pytest.raises(UserError) as caught:
+        build(configure("i-jepa", "tiny", changes))
+    text = str(caught.value)
+    assert words in text and "\n" not in text
+    if "--signal" in text:
+        advised = text.split("use ")[1].split(" (")[0].split(", or")[0].split()
+        followed = {name[2:]: value for name, value in zip(advised[::2], advised[1::2], strict=True)}
+        model = build(configure("i-jepa", "tiny", changes | followed | {"target.layers": "1"}))
+        assert model.grid == model.signal.grid
+
+
+def test_layers_of_several_sizes_have_no_mean() -> None:
+    changes = {"signal.size": "224", "signal.patch": "32", "encoder": "timm", "encoder.name": "resnet18"}
+    with pytest.raises(UserError, match=r"differ in size here: use --target\.layers 1"):
+        build(configure("i-jepa", "tiny", changes))
+
+
+def test_weights_that_cannot_be_fetched_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    def offline(*arguments: object, **options: object) -> None:
+        raise OSError("no connection\nand a long tale")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(UserError, match=r"weights of resnet18 cannot be had \(no connection\)") as caught:
+        Timm(name="resnet18", pretrained=True).build(signal(64, 32))
+    assert "\n" not in str(caught.value)
 
 
 def test_views_with_dropped_patches_need_no_matching_map() -> None:

@@ -23,7 +23,7 @@ class Timm(Choice):
     drop_path: float = Field(0.0, ge=0, lt=1)
 
     def build(self, signal: ImageSignal) -> "TimmEncoder":
-        """Raises UserError when timm is missing or does not know the name."""
+        """Raises UserError: timm is missing or does not know the name, no weights are at hand, images are too small."""
         return TimmEncoder(self, signal)
 
 
@@ -39,14 +39,30 @@ class TimmEncoder(nn.Module):
         self.config, self.signal = config, signal
         self.trunk = _create(config, signal)
         self.width: int = self.trunk.num_features  # ty: ignore[invalid-assignment]
+        self._stages: list[dict[str, Any]] = list(getattr(self.trunk, "feature_info", None) or [])
         self._map = self._probe()
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the picture to one place of the feature map, along a side."""
+        known = self._stages[-1]["reduction"] if self._stages else self.signal.size / self._map[0]
+        return max(1, round(known))
+
+    def alike(self, count: int) -> bool:
+        """Whether the last `count` layers have one size and one width."""
+        return len({(stage["reduction"], stage["num_chs"]) for stage in self._stages[-count:]}) <= 1
 
     @torch.no_grad()
     def _probe(self) -> tuple[int, int]:
         """The feature map's rows and columns; in eval mode, so that no running statistics take part."""
         self.trunk.eval()
         picture = torch.zeros(1, self.signal.channels, self.signal.size, self.signal.size)
-        rows, columns = self._features(picture).shape[1:3]
+        try:
+            rows, columns = self._features(picture).shape[1:3]
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{self.config.name} takes no images of {self.signal.size} px ({_line(error)}): {self._advice()}"
+            ) from None
         self.trunk.train()
         return rows, columns
 
@@ -65,6 +81,13 @@ class TimmEncoder(nn.Module):
     def grid(self, grid: tuple[int, int]) -> tuple[int, int]:
         """The feature map of an image of `signal.size`, whatever the token grid."""
         return self._map
+
+    def _advice(self) -> str:
+        """The size that timm made the model for, and the patch that goes with its feature map."""
+        side = (getattr(self.trunk, "pretrained_cfg", None) or {}).get("input_size", (3, 224, 224))[-1]
+        if not self._stages:
+            return f"use --signal.size {side}"
+        return f"use --signal.size {side} --signal.patch {self._stages[-1]['reduction']}"
 
     def _picture(self, view: View) -> Tensor:
         tokens = view.tokens
@@ -104,10 +127,28 @@ def _create(config: Timm, signal: ImageSignal) -> nn.Module:
         raise UserError(f"timm has no model {config.name!r}{hint}")
     common: dict[str, Any] = {"pretrained": config.pretrained, "num_classes": 0, "in_chans": signal.channels}
     common |= {"drop_path_rate": config.drop_path} if config.drop_path else {}
-    # Plain transformers take both, hierarchical ones the size alone, and convnets neither.
-    for sized in ({"img_size": signal.size, "dynamic_img_size": True}, {"img_size": signal.size}):
-        try:
-            return timm.create_model(config.name, **common, **sized)
-        except TypeError:
-            continue
-    return timm.create_model(config.name, **common)
+    try:
+        # Plain transformers take both, hierarchical ones the size alone, and convnets neither.
+        for sized in ({"img_size": signal.size, "dynamic_img_size": True}, {"img_size": signal.size}):
+            try:
+                return timm.create_model(config.name, **common, **sized)
+            except TypeError:
+                continue
+        return timm.create_model(config.name, **common)
+    except TypeError as error:
+        raise UserError(f"{config.name} cannot be built so ({_line(error)}): leave that option out") from None
+    except Exception as error:  # of any kind: timm, the Hub's client and the network each have their own
+        if not config.pretrained:
+            raise UserError(
+                f"{config.name} cannot be built for images of {signal.size} px ({_line(error)}): "
+                "use a larger --signal.size, or another --encoder.name"
+            ) from None
+        raise UserError(
+            f"the published weights of {config.name} cannot be had ({_line(error)}): connect to the network, or "
+            "train it from scratch with --encoder.pretrained false"
+        ) from None
+
+
+def _line(error: Exception) -> str:
+    """The first sentence of a message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")

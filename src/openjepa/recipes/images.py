@@ -95,7 +95,8 @@ class ImageRecipe(Recipe):
         """
         _check_fit(self)
         encoder = self.encoder.build(self.signal)
-        _check_map(self, encoder.grid(self.signal.grid))
+        _check_map(self, encoder)
+        _check_layers(self, encoder)
         width = self.head.out(encoder.width)
         head = self.head.build(encoder.width)
         return JEPA(
@@ -148,14 +149,50 @@ def _check_fit(recipe: ImageRecipe) -> None:
         )
 
 
-def _check_map(recipe: ImageRecipe, features: tuple[int, int]) -> None:
-    """Hidden tokens are compared one by one, so the encoder must give one feature a token."""
-    grid, size = recipe.signal.grid, recipe.signal.size
-    if recipe.hiding.kind != "crops" and features != grid:
+def _check_map(recipe: ImageRecipe, encoder: Any) -> None:
+    """Hidden tokens are compared one by one, so the encoder must give one feature a token, and enough of them."""
+    signal, features = recipe.signal, encoder.grid(recipe.signal.grid)
+    fixed = getattr(encoder, "stride", None)  # of an encoder whose feature map does not follow signal.patch
+    if recipe.hiding.kind == "crops":
+        return
+    if features == signal.grid and (fixed is None or _can_hide(recipe, features[0])):
+        return
+    stride = fixed or max(1, signal.size // features[0])
+    side = next(
+        n for n in (features[0], *range(USEFUL_GRID, 33)) if n >= USEFUL_GRID and _can_hide(recipe, n)
+    )
+    one = "" if _alike(recipe, encoder) else " --target.layers 1"
+    raise UserError(
+        f"the encoder gives {features[0]}x{features[1]} features of {signal.size} px images, --hiding "
+        f"{recipe.hiding.kind} hides {signal.grid[0]}x{signal.grid[1]} patches: use --signal.size {stride * side} "
+        f"--signal.patch {stride}{one} ({side}x{side} of both), or hide whole views, as lejepa does"
+    )
+
+
+USEFUL_GRID = 7
+"""Features along a side that are advised at least, as many as a convnet has of 224 px."""
+
+
+def _can_hide(recipe: ImageRecipe, side: int) -> bool:
+    try:
+        recipe.hiding.build(recipe.signal.model_copy(update={"size": side, "patch": 1}))
+    except UserError:
+        return False
+    return True
+
+
+def _alike(recipe: ImageRecipe, encoder: Any) -> bool:
+    """Whether the layers of which the target takes the mean have one size."""
+    alike = getattr(encoder, "alike", None)
+    return alike is None or alike(getattr(recipe.target, "layers", 1))
+
+
+def _check_layers(recipe: ImageRecipe, encoder: Any) -> None:
+    if not _alike(recipe, encoder):
+        count = getattr(recipe.target, "layers", 1)
         raise UserError(
-            f"this encoder gives {features[0]}x{features[1]} features, --hiding {recipe.hiding.kind} hides "
-            f"{grid[0]}x{grid[1]} patches: set signal.patch to {max(1, size // features[0])}, or hide whole views with "
-            f"--hiding crops"
+            f"--target.layers {count} takes the mean of the encoder's last {count} layers, which differ in size here: "
+            "use --target.layers 1"
         )
 
 
