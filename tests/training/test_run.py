@@ -51,7 +51,7 @@ def test_where_there_is_no_run(tmp_path: Path) -> None:
 def test_metrics_are_strict_json_and_come_back(tmp_path: Path) -> None:
     run = small.new_run(tmp_path / "run", small.config())
     run.log("health", 0, **{"rank/context": math.nan, "energy/model": 0.1})
-    length = run.sync()
+    length = run.metrics.sync()
     run.log("train", 0, loss=1.0)
 
     def refuse(name: str) -> None:
@@ -61,7 +61,7 @@ def test_metrics_are_strict_json_and_come_back(tmp_path: Path) -> None:
         json.loads(line, parse_constant=refuse)
     reading = run.readings()[0]
     assert math.isnan(reading["rank/context"]) and reading["energy/model"] == 0.1 and reading["step"] == 0
-    run.rewind(length)
+    assert run.metrics.rewind(length, 0)
     assert small.losses(run) == []
     assert len(run.readings()) == 1
 

@@ -1,6 +1,8 @@
 """`openjepa.train` and `openjepa.load`."""
 
+import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ import torch
 from PIL import Image
 
 import openjepa
-from openjepa.errors import UserError
+from openjepa.errors import OpenJEPAWarning, UserError
+from openjepa.hub import store
 from openjepa.recipes import Recipe
 from openjepa.training import Run, resume, start, train
 from openjepa.training.progress import Silent
@@ -138,10 +141,88 @@ def test_load(tmp_path: Path) -> None:
     whole, exported = openjepa.load(tmp_path / "run"), openjepa.load(str(tmp_path / "run/model"))
     (tmp_path / "run/model/model.safetensors").unlink()
     (tmp_path / "run/model/config.json").unlink()
-    unfinished = openjepa.load(tmp_path / "run")
-    for loaded in (whole, exported, unfinished):
+    from_checkpoint = openjepa.load(tmp_path / "run")
+    for loaded in (whole, exported, from_checkpoint):
         assert not loaded.training
         assert torch.equal(loaded.embed(batch), model.embed(batch))
+
+
+def test_an_unfinished_run_says_which_step_its_model_is_of(tmp_path: Path) -> None:
+    train("i-jepa", data=small.pixels(), out=tmp_path / "run", options=quick())
+    shutil.rmtree(tmp_path / "run/model")
+    weights = tmp_path / "run/checkpoints/step-000002/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"abcd")
+    with pytest.warns(OpenJEPAWarning) as said:
+        openjepa.load(tmp_path / "run")
+    first, second = (str(warning.message) for warning in said)
+    assert "step-000002" in first and "damaged" in first and "falling back" in first
+    assert second.endswith("this is its model after 1 of 2 steps")
+
+
+def test_a_second_process_is_kept_away(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    class Second(Silent):
+        sentences: ClassVar[list[str]] = []
+
+        def step(self, step: int, loss: float, rate: float) -> None:
+            for again in (lambda: resume(run, data=small.pixels()), lambda: train("i-jepa", data=1, out=run)):
+                with pytest.raises(UserError) as caught:
+                    again()
+                self.sentences.append(str(caught.value))
+
+    train("i-jepa", data=small.pixels(), out=run, options=quick(), progress=Second())
+    assert len(Second.sentences) == 4
+    assert all("written to by another process" in sentence for sentence in Second.sentences)
+    assert [step for step, _ in small.losses(run)] == [0, 1]
+    assert not (run / ".lock").exists()
+
+
+@pytest.mark.parametrize("fails_at", ["run.json", "config.json", "metrics.jsonl", "model.safetensors"])
+def test_a_disk_that_is_full_at_the_start_leaves_the_name_free(
+    fails_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> None:
+        if path.name.removesuffix(".partial") == fails_at:
+            raise OSError(28, "No space left on device")
+
+    call = {"data": small.pixels(), "out": tmp_path / "runs/run", "options": quick()}
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "sync", full)
+        with pytest.raises(UserError, match="No space left on device") as caught:
+            train("i-jepa", **call)  # ty: ignore
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    train("i-jepa", **call)  # ty: ignore
+
+
+@pytest.mark.parametrize("left", ["run.json", "metrics.jsonl", "checkpoints", "run.json.partial"])
+def test_a_start_that_was_killed_leaves_the_name_free(left: str, tmp_path: Path) -> None:
+    run = small.new_run(tmp_path / "run", small.config()).path
+    for path in run.iterdir():
+        if path.name != left:
+            path.rmdir() if path.is_dir() else path.unlink()
+    if left.endswith(".partial"):
+        (run / left).write_text('{"comm')
+    train("i-jepa", data=small.pixels(), out=run, options=quick())
+
+
+def test_a_run_directory_that_is_removed_is_noticed_at_once(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    class Removing(Silent):
+        steps = 0
+
+        def step(self, step: int, loss: float, rate: float) -> None:
+            self.steps += 1
+            if step == 2:
+                shutil.rmtree(run)
+                (run / "checkpoints").mkdir(parents=True)
+
+    progress = Removing()
+    with pytest.raises(UserError, match="run was removed, moved or replaced"):
+        train("i-jepa", data=small.pixels(), out=run, options=quick(train__steps=8), progress=progress)
+    assert progress.steps == 2
 
 
 def test_what_cannot_be_loaded(tmp_path: Path) -> None:

@@ -1,16 +1,18 @@
 """Models on disk: safetensors and JSON, complete or absent, never anything that could run code."""
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from openjepa import reach
@@ -19,6 +21,7 @@ from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build, find
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CHECKSUM = "sha256"
 PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # torch.save's zip archive, a bare pickle
 
@@ -43,6 +46,7 @@ def load_model(directory: str | Path) -> JEPA:
         UserError: something is missing, truncated, of another recipe, or holds pickled code (which is not run).
     """
     directory = Path(directory)
+    _recover(directory)
     model = rebuild(read_config(directory / CONFIG))
     load_weights(model, directory / WEIGHTS)
     return model.eval()
@@ -70,15 +74,13 @@ def read_config(path: str | Path) -> Recipe:
         raise UserError(f"{path}: {error}") from None
 
 
-def load_weights(model: JEPA, path: Path) -> None:
+def load_weights(model: JEPA, path: Path, checksum: str | None = None) -> None:
     """Fill the model; every tensor must be there, with its shape, and no other.
 
     Raises:
         UserError: see `read_tensors`; or the weights belong to another recipe or config.
     """
-    tensors = read_tensors(path)
-    with safe_open(path, "pt") as file:
-        recipe = (file.metadata() or {}).get("recipe")
+    tensors, recipe = _read(path, checksum)
     if recipe != model.config.recipe:
         raise UserError(
             f"{path} holds a model of recipe {recipe or 'unknown'}, its config asks for {model.config.recipe}: "
@@ -99,25 +101,53 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     model.load_state_dict(dict(tensors))
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], recipe: str) -> None:
-    """Tensors by name, with the recipe's name and the library's version."""
-    metadata = {"format": "pt", "recipe": recipe, "openjepa": library_version()}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], recipe: str) -> str:
+    """Tensors by name, with the recipe's name, the library's version and their checksum, which is returned."""
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    checksum = digest(held)
+    metadata = {"format": "pt", "recipe": recipe, "openjepa": library_version(), CHECKSUM: checksum}
+    save_file(held, path, metadata)
+    return checksum
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, checksum: str | None = None) -> dict[str, Tensor]:
     """Tensors by name, on the CPU.
 
+    Args:
+        path: a file of `write_tensors`, or one without a checksum, which is not checked.
+        checksum: what it must be.
+
     Raises:
-        UserError: missing, truncated, or pickled.
+        UserError: missing, truncated, changed since it was written, or pickled.
     """
+    return _read(path, checksum)[0]
+
+
+def _read(path: Path, checksum: str | None) -> tuple[dict[str, Tensor], str | None]:
+    """The tensors and the recipe's name."""
     refuse_pickle(path)
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a run's or an exported model's directory") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is truncated or not a safetensors file ({error})") from None
+    own = metadata.get(CHECKSUM) if "openjepa" in metadata else None
+    known = {own, checksum} - {None}
+    if known and known != {digest(tensors)}:
+        raise UserError(f"{path} is damaged, its checksum is another: restore it from a copy")
+    return tensors, metadata.get("recipe")
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes, types and values."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {list(tensor.shape)} {tensor.dtype} ".encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def refuse_pickle(path: Path) -> None:
@@ -145,11 +175,21 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def replace_json(path: Path, data: Any) -> None:
-    """The same, leaving an old file whole until the new one is."""
-    partial = path.with_name(path.name + ".partial")
-    write_json(partial, data)
-    sync(partial)
-    partial.replace(path)
+    """The same, leaving an old file whole until the new one is. Raises OSError."""
+    written = partial(path)
+    try:
+        write_json(written, data)
+        sync(written)
+        written.replace(path)
+    finally:
+        with suppress(OSError):
+            written.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def partial(path: Path) -> Path:
+    """Where a file is written before it takes its name."""
+    return path.with_name(path.name + ".partial")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -174,25 +214,50 @@ def library_version() -> str:
 def complete_or_absent(directory: Path) -> Generator[Path]:
     """A fresh sibling directory to fill; it takes the name `directory` once everything in it is on the disk.
 
-    Whatever interrupts the writing leaves an old `directory` as it was.
+    Whatever interrupts the writing leaves an old `directory` as it was; between the two renames it is `_old`.
 
     Raises:
         UserError: the disk is full, or there is no permission.
     """
-    partial = directory.with_name(f".{directory.name}.partial")
+    fresh = directory.with_name(f".{directory.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        for path in [*partial.iterdir(), partial]:
+        _recover(directory)
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        yield fresh
+        for path in [*fresh.iterdir(), fresh]:
             sync(path)
         if directory.exists():
-            shutil.rmtree(directory)
-        partial.rename(directory)
+            shutil.rmtree(_old(directory), ignore_errors=True)
+            directory.rename(_old(directory))
+        fresh.rename(directory)
         sync(directory.parent)
+        shutil.rmtree(_old(directory), ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
         raise UserError(f"{directory} cannot be written ({reason(error)})") from error
+
+
+def remove(directory: Path) -> None:
+    """Remove a directory so that an interruption never leaves half of it under its name."""
+    gone = directory.with_name(f".{directory.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    try:
+        directory.rename(gone)
+    except OSError as error:
+        raise UserError(f"{directory} cannot be removed ({reason(error)})") from error
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _old(directory: Path) -> Path:
+    return directory.with_name(f".{directory.name}.old")
+
+
+def _recover(directory: Path) -> None:
+    """Bring back what an interrupted replacement has left without its name."""
+    if not directory.exists() and _old(directory).exists():
+        with suppress(OSError):  # another process has just done it, or may not write here
+            _old(directory).rename(directory)
 
 
 def sync(path: Path) -> None:

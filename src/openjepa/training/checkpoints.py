@@ -1,7 +1,10 @@
 """Checkpoints: complete or absent, safetensors and JSON, the last few kept."""
 
+import hashlib
+import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,9 @@ from openjepa.hub.store import (
     load_weights,
     read_json,
     read_tensors,
+    reason,
     refuse_pickle,
+    remove,
     replace_json,
     write_json,
     write_tensors,
@@ -25,7 +30,10 @@ from openjepa.hub.store import (
 from openjepa.jepa import JEPA
 
 MOMENTS, SCALARS = "state.safetensors", "state.json"
+MOMENT_NAMES = ("exp_avg", "exp_avg_sq")
 RESTORED = ("step", "rollbacks", "healthy", "metrics_bytes")
+SEAL = "sha256"
+"""Of everything else in `state.json`."""
 
 
 @dataclass
@@ -59,6 +67,21 @@ class State:
             tensors |= {f"{name}/{key}": value for key, value in values.items() if key != "step"}
         return tensors, counts
 
+    def check_moments(self, tensors: Mapping[str, Tensor], counts: Mapping[str, float], path: Path) -> None:
+        """Raises UserError where `path` holds what `moments` cannot have written for this model."""
+        shapes = {f"{self._names[p]}/{key}": p.shape for p in self._names for key in MOMENT_NAMES}
+        wanted = {f"{name}/{key}" for name in counts for key in MOMENT_NAMES}
+        wrong = sorted(wanted ^ tensors.keys()) or sorted(
+            name
+            for name, tensor in tensors.items()
+            if tensor.shape != shapes.get(name) or (name.endswith("_sq") and (tensor < 0).any())
+        )
+        if wrong:
+            raise UserError(
+                f"{path} is no optimiser state of this model: {wrong[0]} is missing, unknown or has values that it "
+                "cannot have"
+            )
+
     def set_moments(self, tensors: Mapping[str, Tensor], counts: Mapping[str, float]) -> None:
         """The inverse of `moments`; they lie in memory as their parameters do, which fused AdamW takes for granted."""
         self.optimiser.state.clear()
@@ -84,8 +107,8 @@ class Checkpoints:
         self.root, self.keep, self.keep_healthy = root, keep, keep_healthy
 
     def all(self) -> list[Path]:
-        """Oldest first."""
-        return sorted(path for path in self.root.glob("step-*") if path.is_dir())
+        """Oldest first, by the number in their names."""
+        return sorted((path for path in self.root.glob("step-*") if _is_checkpoint(path)), key=step_of)
 
     def newest(self) -> Path | None:
         """The latest, if there is one."""
@@ -103,9 +126,11 @@ class Checkpoints:
         recipe = state.model.config.recipe
         try:
             with complete_or_absent(path) as partial:
-                write_tensors(partial / WEIGHTS, state.model.state_dict(), recipe)
-                write_tensors(partial / MOMENTS, moments, recipe)
-                write_json(partial / SCALARS, _scalars(state, counts))
+                checksums = {
+                    WEIGHTS: write_tensors(partial / WEIGHTS, state.model.state_dict(), recipe),
+                    MOMENTS: write_tensors(partial / MOMENTS, moments, recipe),
+                }
+                write_json(partial / SCALARS, _sealed(_scalars(state, counts) | {"checksums": checksums}))
         except UserError as error:
             kept = (
                 f"{good} is complete: make room and continue with --resume"
@@ -120,19 +145,15 @@ class Checkpoints:
         """Fill `state` from `path`.
 
         Raises:
-            UserError: incomplete, truncated, pickled, of another recipe or config; `state` may then be half filled.
+            UserError: incomplete, damaged, pickled, of another recipe or config; `state` may then be half filled.
         """
         refuse_pickle(path / WEIGHTS)
-        scalars = read_json(path / SCALARS)
-        if missing := [key for key in ("config", "optimiser_steps", *RESTORED) if key not in scalars]:
-            raise UserError(f"{path / SCALARS} is incomplete: it lacks {', '.join(missing)}")
-        if scalars["config"] != state.model.config.model_dump(mode="json"):
-            raise UserError(
-                f"{path} was saved under another config ({_difference(scalars.get('config'), state.model.config)}): "
-                "continue a run with the config.json it was started with"
-            )
-        load_weights(state.model, path / WEIGHTS)
-        state.set_moments(read_tensors(path / MOMENTS), scalars["optimiser_steps"])
+        scalars = _checked(path, state.model.config)
+        checksums = scalars.get("checksums", {})
+        load_weights(state.model, path / WEIGHTS, checksums.get(WEIGHTS))
+        moments = read_tensors(path / MOMENTS, checksums.get(MOMENTS))
+        state.check_moments(moments, scalars["optimiser_steps"], path / MOMENTS)
+        state.set_moments(moments, scalars["optimiser_steps"])
         for key in RESTORED:
             setattr(state, key, scalars[key])
 
@@ -142,10 +163,17 @@ class Checkpoints:
         Raises:
             UserError: none can be read.
         """
+        return self._latest(lambda path: self.load(path, state))
+
+    def load_model(self, model: JEPA) -> tuple[Path, list[str]]:
+        """The same for the model alone."""
+        return self._latest(lambda path: load_weights(model, path / WEIGHTS))
+
+    def _latest(self, load: Callable[[Path], None]) -> tuple[Path, list[str]]:
         failures = []
         for path in reversed(self.all()):
             try:
-                self.load(path, state)
+                load(path)
                 return path, failures
             except UserError as error:
                 failures.append(str(error))
@@ -158,20 +186,36 @@ class Checkpoints:
     def note_rollback(self, path: Path, rollbacks: int) -> None:
         """Write into a checkpoint how often the run has gone back."""
         scalars = read_json(path / SCALARS)
-        replace_json(path / SCALARS, scalars | {"rollbacks": rollbacks})
+        try:
+            replace_json(path / SCALARS, _sealed(scalars | {"rollbacks": rollbacks}))
+        except OSError as error:
+            raise UserError(f"{path / SCALARS} cannot be written ({reason(error)}): make room") from error
 
     def drop_after(self, path: Path) -> None:
         """Make `path` the newest."""
-        for later in self.all():
-            if later.name > path.name:
-                shutil.rmtree(later)
+        for later in reversed(self.all()):
+            if step_of(later) > step_of(path):
+                remove(later)
 
     def _prune(self) -> None:
         paths = self.all()
         wanted = {*paths[-self.keep :], self.newest_healthy() if self.keep_healthy else None}
         for path in paths:
             if path not in wanted:
-                shutil.rmtree(path, ignore_errors=True)
+                with suppress(UserError):  # too many do no harm
+                    remove(path)
+        for left in self.root.glob(".step-*"):  # by a save or a removal that was interrupted
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def step_of(path: Path) -> int:
+    """The steps that were done when a checkpoint was saved, as its name says."""
+    return int(path.name.removeprefix("step-"))
+
+
+def _is_checkpoint(path: Path) -> bool:
+    number = path.name.removeprefix("step-")
+    return number.isascii() and number.isdigit() and path.is_dir()
 
 
 def _scalars(state: State, counts: Mapping[str, float]) -> dict[str, Any]:
@@ -181,6 +225,44 @@ def _scalars(state: State, counts: Mapping[str, float]) -> dict[str, Any]:
         "config": state.model.config.model_dump(mode="json"),
         "optimiser_steps": counts,
     }
+
+
+def _sealed(scalars: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in scalars.items() if key != SEAL}
+    return {**rest, SEAL: hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
+
+
+def _checked(path: Path, config: Any) -> dict[str, Any]:
+    """A checkpoint's scalars; those of before have no seal. Raises UserError where they cannot be right."""
+    file = path / SCALARS
+    scalars = read_json(file)
+    if missing := [key for key in ("config", "optimiser_steps", *RESTORED) if key not in scalars]:
+        raise UserError(f"{file} is incomplete: it lacks {', '.join(missing)}")
+    if SEAL in scalars and scalars != _sealed(scalars):
+        raise UserError(f"{file} is damaged, its checksum is another: restore it from a copy")
+    if scalars["config"] != config.model_dump(mode="json"):
+        raise UserError(
+            f"{path} was saved under another config ({_difference(scalars.get('config'), config)}): "
+            "continue a run with the config.json it was started with"
+        )
+    if not _is_count(scalars["step"]) or not scalars["step"] == step_of(path) <= config.train.steps:
+        raise UserError(f"{file} says that {scalars['step']!r} of {config.train.steps} steps are done")
+    counts, checksums = scalars["optimiser_steps"], scalars.get("checksums", {})
+    sound = {
+        "rollbacks": _is_count(scalars["rollbacks"]),
+        "healthy": isinstance(scalars["healthy"], bool),
+        "metrics_bytes": _is_count(scalars["metrics_bytes"]),
+        "optimiser_steps": isinstance(counts, dict)
+        and all(isinstance(n, int | float) and 0 <= n <= config.train.steps for n in counts.values()),
+        "checksums": isinstance(checksums, dict),
+    }
+    if wrong := [key for key, holds in sound.items() if not holds]:
+        raise UserError(f"{file} has a {wrong[0]} that cannot be: restore it from a copy")
+    return scalars
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 def _healthy(path: Path) -> bool:
@@ -199,5 +281,5 @@ def _difference(saved: Any, config: Any) -> str:
         return {k: v for key, value in data.items() for k, v in flat(value, f"{prefix}{key}.").items()}
 
     old, new = flat(saved), flat(config.model_dump(mode="json"))
-    name = next(key for key in (*old, *new) if old.get(key) != new.get(key))
+    name = next((key for key in (*old, *new) if old.get(key) != new.get(key)), "an option")
     return f"{name} was {old.get(name)!r} and is {new.get(name)!r}"

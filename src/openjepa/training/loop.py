@@ -171,19 +171,20 @@ class Trainer:
                 f"step {self.state.step}: weights are not finite although the loss was: lower train.lr or set "
                 f"train.clip; {self.kept()}"
             )
-        self.state.metrics_bytes = self.run.sync()
-        self.run.checkpoints.save(self.state)
+        self.run.save(self.state)
 
     def resume(self) -> None:
         """Continue from the latest readable checkpoint."""
         if self.run is None:
             raise UserError("only a run in a directory can be resumed: name it (out)")
         path, failures = self.run.checkpoints.load_newest(self.state)
-        self.restore()
+        intact = self.restore()
         if failures and self.run.writes:
             self.run.checkpoints.drop_after(path)
         for failure in failures:
             self.event(f"{failure}; falling back to {path}")
+        if not intact:
+            self.event(f"{self.run.metrics.path} was changed since: lines of it may be missing")
         self.event(f"continuing from step {self.state.step}")
 
     def went_back(self) -> bool:
@@ -212,12 +213,13 @@ class Trainer:
         self.event(f"{found}; back at step {self.state.step} with {0.5**rollbacks:g} of the learning rate")
         return True
 
-    def restore(self) -> None:
-        """Bring metrics and health's history back to the state's step."""
+    def restore(self) -> bool:
+        """Bring metrics and health's history back to the state's step; False where the metrics had been changed."""
         assert self.run is not None
-        self.run.rewind(self.state.metrics_bytes)
+        intact = self.run.rewind(self.state)
         barrier()
         self.readings = self.run.readings()
+        return intact
 
     def event(self, text: str) -> None:
         """Log and tell."""

@@ -5,12 +5,10 @@ run.json       command, versions, data                     model/        the tra
 metrics.jsonl  one JSON object a line, with "step" and "kind": train, health, verdict or event
 """
 
-import json
-import math
-import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,54 +16,63 @@ import numpy as np
 import torch
 
 from openjepa import plain
-from openjepa.errors import UserError
+from openjepa.errors import UserError, warn
 from openjepa.health import Verdict
 from openjepa.hub import store
 from openjepa.jepa import JEPA
+from openjepa.lock import LOCK, Lock
 from openjepa.parallel import rank
 from openjepa.recipes import Recipe
 from openjepa.samples import Samples
-from openjepa.training.checkpoints import Checkpoints
+from openjepa.training.checkpoints import Checkpoints, State
+from openjepa.training.metrics import Line, Metrics
 
-ABOUT = "run.json"
+ABOUT, METRICS, CHECKPOINTS, MODEL = "run.json", "metrics.jsonl", "checkpoints", "model"
 
 
 class Run:
-    """An open run directory. Every process may read it; only the first writes."""
+    """An open run directory. Every process may read it; only the first writes, under a lock where `train` holds one."""
 
-    def __init__(self, path: Path, config: Recipe) -> None:
-        self.path, self.config, self.writes = path, config, rank() == 0
+    def __init__(self, path: Path, config: Recipe, lock: Lock | None = None) -> None:
+        self.path, self.config, self.writes, self.lock = path, config, rank() == 0, lock
+        self.metrics = Metrics(path / METRICS)
         training = config.train
-        self.checkpoints = Checkpoints(
-            path / "checkpoints", training.keep, training.on_collapse == "rollback"
-        )
+        self.checkpoints = Checkpoints(path / CHECKPOINTS, training.keep, training.on_collapse == "rollback")
 
     @classmethod
-    def create(cls, path: str | Path, config: Recipe, samples: Samples, command: str | None = None) -> "Run":
+    def create(
+        cls,
+        path: str | Path,
+        config: Recipe,
+        samples: Samples,
+        command: str | None = None,
+        lock: Lock | None = None,
+    ) -> "Run":
         """Start a directory.
 
         Raises:
             UserError: another run lies there, or it cannot be written.
         """
-        run = cls(Path(path), config)
+        run = cls(Path(path), config, lock)
         if not run.writes:
             return run
         if (run.path / store.CONFIG).exists():
             raise UserError(
                 f"{path} already holds a run: continue it with --resume {path}, or name another --out"
             )
-        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        if run.path.exists() and not run.is_vacant():
             raise UserError(f"{path} exists and is not an empty directory: name another --out")
         about = {"command": command, "versions": _versions(), "data": samples.describe()}
         try:
             run.checkpoints.root.mkdir(parents=True, exist_ok=True)
-            store.write_json(run.path / ABOUT, about)
-            run._metrics.touch()
+            store.replace_json(run.path / ABOUT, about)
+            run.metrics.path.touch()
             # last: a directory with a config is a run
             store.replace_json(run.path / store.CONFIG, config.model_dump(mode="json"))
         except OSError as error:
+            run.discard_unbegun()
             raise UserError(
-                f"{path} cannot be written ({store.reason(error)}): name another --out"
+                f"{path} cannot be written ({store.reason(error)}): make room, or name another --out"
             ) from error
         return run
 
@@ -73,69 +80,78 @@ class Run:
     def open(cls, path: str | Path) -> "Run":
         """Raises UserError where there is no run."""
         path = Path(path)
-        if not all((path / name).is_file() for name in (store.CONFIG, ABOUT)):  # a model has the config alone
+        signs = [name for name in (ABOUT, METRICS, CHECKPOINTS) if (path / name).exists()]
+        if not signs:  # a model has the config alone
             raise UserError(f"{path} holds no run: name a directory that `openjepa train` has written")
+        if not (path / store.CONFIG).is_file():
+            raise UserError(
+                f"{path} holds {signs[0]} but no {store.CONFIG}, which says what was trained: restore it"
+                + (f", or name {path} as --out again" if cls.is_unbegun(path) else "")
+            )
         return cls(path, store.read_config(path / store.CONFIG))
 
     @property
     def about(self) -> dict[str, Any]:
-        """`command`, `versions` and `data` (see `Samples.describe`)."""
-        return store.read_json(self.path / ABOUT)
+        """`command`, `versions` and `data` (see `Samples.describe`); of a damaged file what can be read of it."""
+        try:
+            about = store.read_json(self.path / ABOUT)
+        except UserError as error:
+            warn(f"{error}; going on without what it says of the command, the versions and the data")
+            about = {}
+        if not isinstance(about.get("data"), dict):
+            about["data"] = {}
+        return about
 
     def check_data(self, samples: Samples) -> None:
         """Raises UserError when the run was started with other data."""
         then, now, noun = self.about["data"], samples.describe(), samples.noun
-        if then["fingerprint"] != now["fingerprint"]:
+        if "fingerprint" not in then:
+            warn(
+                f"{self.path / ABOUT} has no fingerprint of the data: whether they are the same is not known"
+            )
+        elif then["fingerprint"] != now["fingerprint"]:
             raise UserError(
-                f"{self.path} was started with {then.get(noun, 0)} {noun} of {then['name']}, these are {now[noun]} of "
-                f"{now['name']} with other contents: give the same data"
+                f"{self.path} was started with {then.get(noun, 0)} {noun} of {then.get('name')}, these are {now[noun]} "
+                f"of {now['name']} with other contents: give the same data"
             )
 
     def log(self, kind: str, step: int, **values: Any) -> None:
         """Append a line; numbers that are not finite become null."""
-        if not self.writes:
-            return
-        line = json.dumps({"step": step, "kind": kind, **{k: _finite(v) for k, v in values.items()}})
-        try:
-            with self._metrics.open("a") as file:
-                file.write(line + "\n")
-        except OSError as error:
-            good = self.checkpoints.newest()
-            raise UserError(
-                f"{self._metrics} cannot be written ({store.reason(error)}); the last good checkpoint is {good}: "
-                "make room and continue with --resume"
-            ) from error
-
-    def sync(self) -> int:
-        """Bring the metrics to the disk; their length in bytes."""
-        store.sync(self._metrics)
-        return self._metrics.stat().st_size
-
-    def rewind(self, length: int) -> None:
-        """Cut the metrics back to what they were at a checkpoint."""
         if self.writes:
-            os.truncate(self._metrics, min(length, self._metrics.stat().st_size))
+            with self._writing(METRICS):
+                self.metrics.append(kind, step, values)
 
-    def records(self, kind: str) -> Iterator[dict[str, Any]]:
-        """The lines of one kind, oldest first; a last line that was cut off is left out."""
-        with self._metrics.open() as file:
-            for line in file:
-                if line.endswith("\n") and (record := json.loads(line))["kind"] == kind:
-                    yield record
+    def save(self, state: State) -> None:
+        """A checkpoint, and the metrics that belong to it. Raises UserError; see `Checkpoints.save`."""
+        if self.writes:
+            with self._writing(METRICS):
+                state.metrics_bytes = self.metrics.sync()
+            self.checkpoints.save(state)
 
-    def last(self, kind: str) -> dict[str, Any]:
+    def restart(self) -> None:
+        """Empty the metrics of a run without a checkpoint."""
+        if self.writes:
+            with self._writing(METRICS):
+                self.metrics.rewind(0, 0)
+
+    def rewind(self, state: State) -> bool:
+        """Cut the metrics back to what they were at a checkpoint; False where they have been changed since."""
+        if not self.writes:
+            return True
+        with self._writing(METRICS):
+            return self.metrics.rewind(state.metrics_bytes, state.step)
+
+    def records(self, kind: str) -> Iterator[Line]:
+        """The metrics' lines of one kind, oldest first."""
+        return self.metrics.records(kind)
+
+    def last(self, kind: str) -> Line:
         """The latest line of a kind; empty before the first."""
-        record: dict[str, Any] = {}
-        for record in self.records(kind):  # noqa: B007
-            pass
-        return record
+        return self.metrics.last(kind)
 
     def readings(self) -> list[dict[str, float]]:
         """All measurements of health, as `openjepa.health.judge` takes them."""
-        return [
-            {key: math.nan if value is None else value for key, value in record.items() if key != "kind"}
-            for record in self.records("health")
-        ]
+        return self.metrics.readings()
 
     def verdict(self) -> Verdict:
         """The latest. Raises UserError before the first."""
@@ -144,22 +160,57 @@ class Run:
             raise UserError(f"{self.path} has no verdict yet: its first step was not reached")
         return Verdict(record["word"], record["reason"], record["advice"], record["step"])
 
+    def is_vacant(self) -> bool:
+        """Whether a run may be started in the directory: it is empty, or a start there was cut short."""
+        if not self.path.is_dir():
+            return False
+        there = {path.name for path in self.path.iterdir()} - {LOCK}
+        return not there or self.is_unbegun(self.path)
+
+    @staticmethod
+    def is_unbegun(path: Path) -> bool:
+        """Whether what lies in the directory is a run that was killed while `create` wrote it."""
+        ours = {LOCK, ABOUT, METRICS, CHECKPOINTS, *(f"{name}.partial" for name in (ABOUT, store.CONFIG))}
+        checkpoints, metrics = path / CHECKPOINTS, path / METRICS
+        return (
+            {file.name for file in path.iterdir()} <= ours
+            and not (checkpoints.is_dir() and any(checkpoints.iterdir()))
+            and not (metrics.exists() and metrics.stat().st_size)
+            and (not (path / ABOUT).exists() or _is_about(path / ABOUT))
+        )
+
     def discard_unbegun(self) -> None:
         """Remove a run that failed before its first checkpoint, so that its name is free for the next attempt."""
-        if self.writes and self.checkpoints.newest() is None:
-            shutil.rmtree(self.path, ignore_errors=True)
+        if not self.writes or self.checkpoints.newest() is not None:
+            return
+        for name in (store.CONFIG, ABOUT, METRICS):
+            for file in (self.path / name, store.partial(self.path / name)):
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
+        shutil.rmtree(self.checkpoints.root, ignore_errors=True)
 
     def finish(self, model: JEPA, samples: Samples) -> None:
         """Write `model/`, and the files that proved unreadable on the way."""
         if self.writes:
-            store.save_model(model, self.path / "model")
-            about = self.about
-            about["data"]["skipped"] = samples.describe()["skipped"]
-            store.replace_json(self.path / ABOUT, about)
+            with self._writing(MODEL):
+                store.save_model(model, self.path / MODEL)
+                about = self.about
+                about["data"]["skipped"] = samples.describe()["skipped"]
+                store.replace_json(self.path / ABOUT, about)
 
-    @property
-    def _metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
+    @contextmanager
+    def _writing(self, name: str) -> Generator[None]:
+        """Notice that the directory was taken away; put in one sentence why it cannot be written."""
+        if self.lock:
+            self.lock.check()
+        try:
+            yield
+        except OSError as error:
+            good = self.checkpoints.newest()
+            raise UserError(
+                f"{self.path / name} cannot be written ({store.reason(error)}); the last good checkpoint is {good}: "
+                "make room and continue with --resume"
+            ) from error
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -175,6 +226,13 @@ def read_config(path: str | Path) -> dict[str, Any]:
     return data
 
 
+def _is_about(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0 or "versions" in store.read_json(path)
+    except (OSError, UserError):
+        return False
+
+
 def _versions() -> dict[str, str]:
     return {
         "openjepa": store.library_version(),
@@ -183,7 +241,3 @@ def _versions() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from openjepa.errors import UserError
+from openjepa.errors import UserError, warn
 from openjepa.hub import store
 from openjepa.jepa import JEPA
+from openjepa.lock import Lock, sole_writer
 from openjepa.parallel import rank
 from openjepa.recipes import Recipe, configure
 from openjepa.samples import Samples
+from openjepa.training.checkpoints import step_of
 from openjepa.training.distributed import barrier, process_group
 from openjepa.training.loop import Progress, fit
 from openjepa.training.run import Run
@@ -42,22 +45,20 @@ def train(
         The model, in eval mode.
 
     Raises:
-        UserError: an unknown name, data that do not fit, a full disk, a loss that is not finite.
+        UserError: an unknown name, data that do not fit, a full disk, a loss that is not finite, a directory that
+            another process is writing to.
+        KeyboardInterrupt: see `Stopped`; the step that was reached is saved.
     """
     config = _configure(recipe, preset, options or {})
     if resume and out is None:
         raise UserError("only a run in a directory can be resumed: name it (out)")
+    adapt = not isinstance(recipe, Recipe) and "signal.channels" not in (options or {})
     with process_group():
-        run = Run.open(out) if out and resume and (Path(out) / store.CONFIG).is_file() else None
-        adapt = not isinstance(recipe, Recipe) and "signal.channels" not in (options or {})
-        if run is None and out is not None:
+        if out is None:
+            return fit(*open_data(config, data, adapt), progress=progress)
+        if not (resume and (Path(out) / store.CONFIG).is_file()):
             return _begin(config, out, data, adapt, progress, None)[1]
-        config, samples = open_data(config, data, adapt)
-        if run is None:
-            return fit(config, samples, progress=progress)
-        if config != run.config:
-            raise UserError(f"{out} was started with other options: give the same, or name another directory")
-        return _continue(run, samples, progress)[1]
+        return _continue(Run.open(out), data, progress, config, adapt)[1]
 
 
 def _configure(recipe: str | Recipe, preset: str | None, options: Mapping[str, object]) -> Recipe:
@@ -97,9 +98,7 @@ def start(
 def resume(path: str | Path, *, data: Any = None, progress: Progress | None = None) -> Run:
     """Continue the run in `path` to its end; `data` as at its start, needed where no name or path was given."""
     with process_group():
-        run = Run.open(path)
-        _, samples = open_data(run.config, data, adapt=False)
-        return _continue(run, samples, progress)[0]
+        return _continue(Run.open(path), data, progress)[0]
 
 
 def load(path: str | Path) -> JEPA:
@@ -120,13 +119,19 @@ def load(path: str | Path) -> JEPA:
         raise UserError(
             f"{path} holds neither a run nor an exported model: give a directory that `train` has written"
         )
-    newest = Run.open(path).checkpoints.newest()
-    if newest is None:
+    run = Run.open(path)
+    if run.checkpoints.newest() is None:
         raise UserError(
             f"{path} holds no model yet: its run was interrupted at the start; continue it with --resume"
         )
-    model = store.rebuild(store.read_config(path / store.CONFIG))
-    store.load_weights(model, newest / store.WEIGHTS)
+    model = store.rebuild(run.config)
+    found, failures = run.checkpoints.load_model(model)
+    for failure in failures:
+        warn(f"{failure}; falling back to {found}")
+    if step_of(found) < run.config.train.steps:
+        warn(
+            f"{path} has not ended: this is its model after {step_of(found)} of {run.config.train.steps} steps"
+        )
     return model.eval()
 
 
@@ -146,24 +151,39 @@ def open_data(config: Recipe, data: Any, adapt: bool) -> tuple[Recipe, Samples]:
 def _begin(
     config: Recipe, out: str | Path, data: Any, adapt: bool, progress: Progress | None, command: str | None
 ) -> tuple[Run, JEPA]:
-    wanted = config
-    config, samples = open_data(config, data, adapt)
-    run = Run.create(out, config, samples, command)
-    barrier()
-    if text := config.adapted(wanted):
-        run.log("event", 0, text=text)
-        if progress and run.writes:
-            progress.event(text)
-    try:
-        return run, fit(config, samples, run=run, progress=progress)
-    except UserError:
-        run.discard_unbegun()
-        raise
+    with _alone(out) as lock:
+        wanted = config
+        config, samples = open_data(config, data, adapt)
+        run = Run.create(out, config, samples, command, lock)
+        barrier()
+        try:
+            if text := config.adapted(wanted):
+                run.log("event", 0, text=text)
+                if progress and run.writes:
+                    progress.event(text)
+            return run, fit(config, samples, run=run, progress=progress)
+        except UserError:
+            run.discard_unbegun()
+            raise
 
 
-def _continue(run: Run, samples: Samples, progress: Progress | None) -> tuple[Run, JEPA]:
-    run.check_data(samples)
-    begun = run.checkpoints.newest() is not None  # else it was killed before its first checkpoint
-    if not begun:
-        run.rewind(0)
-    return run, fit(run.config, samples, run=run, resume=begun, progress=progress)
+def _continue(
+    run: Run, data: Any, progress: Progress | None, wanted: Recipe | None = None, adapt: bool = False
+) -> tuple[Run, JEPA]:
+    """Go on with a run; `wanted` is refused where the run has another config."""
+    with _alone(run.path) as run.lock:
+        config, samples = open_data(wanted or run.config, data, adapt)
+        if wanted and config != run.config:
+            raise UserError(
+                f"{run.path} was started with other options: give the same, or name another directory"
+            )
+        run.check_data(samples)
+        begun = run.checkpoints.newest() is not None  # else it was killed before its first checkpoint
+        if not begun:
+            run.restart()
+        return run, fit(run.config, samples, run=run, resume=begun, progress=progress)
+
+
+def _alone(path: str | Path) -> AbstractContextManager[Lock | None]:
+    """The lock of a run's directory, for the process that writes."""
+    return sole_writer(path) if rank() == 0 else nullcontext()

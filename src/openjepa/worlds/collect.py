@@ -9,6 +9,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from openjepa.errors import UserError
+from openjepa.lock import sole_writer
 from openjepa.worlds.base import World
 from openjepa.worlds.episodes import Episode, Episodes
 from openjepa.worlds.factors import unknown
@@ -81,21 +82,22 @@ def collect(
     if difficulty:
         about["difficulty"] = dict(difficulty)
     act = _policy(policy, world, difficulty)  # before a folder is begun under a name that is none
-    store = Store(
-        out, world.frame, world.actions, world.variables, {**about, "steps": steps, "worlds": worlds}
-    )
-    while len(store) < episodes:
-        if progress is not None:
-            progress("collecting episodes", len(store), episodes)
-        if isinstance(world, World):
-            batch, done = divmod(len(store), worlds)
-            rng = np.random.default_rng([seed, batch])
-            together = list(_run(world, act, worlds, steps, seed, rng))
-            store.add(together[done : done + episodes - len(store)])
-        else:
-            numbers = range(len(store), min(len(store) + worlds, episodes))
-            store.add(list(world.record(act, numbers, steps, seed)))
-    store.finish()
+    with sole_writer(Path(out).expanduser()):
+        store = Store(
+            out, world.frame, world.actions, world.variables, {**about, "steps": steps, "worlds": worlds}
+        )
+        while len(store) < episodes:
+            if progress is not None:
+                progress("collecting episodes", len(store), episodes)
+            if isinstance(world, World):
+                batch, done = divmod(len(store), worlds)
+                rng = np.random.default_rng([seed, batch])
+                together = list(_run(world, act, worlds, steps, seed, rng))
+                store.add(together[done : done + episodes - len(store)])
+            else:
+                numbers = range(len(store), min(len(store) + worlds, episodes))
+                store.add(list(world.record(act, numbers, steps, seed)))
+        store.finish()
     if progress is not None:
         progress("collecting episodes", episodes, episodes)
     return open_episodes(out, progress=progress).subset(range(episodes))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from openjepa.errors import UserError
+from openjepa.lock import LOCK
 from openjepa.worlds.actions import Box
 from openjepa.worlds.episodes import Episode
 from openjepa.worlds.minari import MAIN, METADATA, PARTS, describe, number_of
@@ -52,7 +53,7 @@ class Store:
         made = describe(frame, actions, variables, about or {})
         if (self.folder / METADATA).is_file():
             self._check(made)
-        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        elif self.folder.exists() and (not self.folder.is_dir() or set(os.listdir(self.folder)) - {LOCK}):
             raise UserError(f"{self.folder} exists and holds no collected episodes: name another folder")
         else:
             with self._writing():

@@ -1,6 +1,5 @@
 """An evaluation of world models as a data object, saved as one JSON that re-runs to the same number."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -286,11 +285,7 @@ def load_world_model(run: str | Path) -> WorldJEPA:
 
 def fingerprint(model: nn.Module) -> str:
     """SHA-256 over names, shapes and values of all weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {list(tensor.shape)} {tensor.dtype} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
-    return digest.hexdigest()
+    return store.digest(model.state_dict())
 
 
 def check_fit(world: "World | ThirdParty", model: WorldJEPA, name: str) -> None:
