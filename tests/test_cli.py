@@ -193,6 +193,28 @@ def test_help_lists_every_option_of_a_recipe(said):
     missing = [path for path in options if f"--{path} " not in text]
     assert not missing
     assert "one of none, vicreg, sigreg" in text and "vit-h14" in text
+    assert "--encoder.width 96\n" in text and "preset tiny" in text  # what would run
+
+
+def test_help_has_the_values_of_what_would_run(said, refused):
+    text = said("train", "i-jepa", "--preset", "vit-h14", "--guard", "vicreg", "--train.lr", "3e-4", "--help")
+    assert (
+        "--encoder.width 1280\n" in text
+        and "--guard.covariance 0.04" in text
+        and "--train.lr 0.0003 " in text
+    )
+    assert "did you mean 'tiny'" in refused("train", "i-jepa", "--preset", "tinny", "--help")
+
+
+@pytest.mark.parametrize("name", ["2024", "1e5", "true", "2020-01-01", "null"])
+def test_a_path_is_a_path_whatever_it_looks_like(photos, tmp_path, said, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photos, name)
+    said("train", "i-jepa", "--data", name, "--out", "run", *TINY, "--json")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"] == name
+    monkeypatch.chdir(tmp_path / "run")
+    with pytest.raises(SystemExit):
+        cli.main(["train", "i-jepa", "--data", name, *TINY])  # it is not here, and no number
 
 
 # Mistakes in what is asked for

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -10,8 +11,9 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 
 from openjepa.config import Choice, Config, dotted_paths, models_in, override
-from openjepa.errors import UserError
-from openjepa.recipes import Recipe, build, configure, find, registered
+from openjepa.errors import OpenJEPAWarning, UserError
+from openjepa.recipes import Recipe, base, build, configure, find, registered
+from openjepa.recipes.table import as_dicts
 
 
 class Round(Choice):
@@ -327,3 +329,66 @@ def test_none_empties_an_option_that_may_be_empty_and_only_such() -> None:
     )
     with pytest.raises(UserError, match=r"train\.lr"):
         configure("i-jepa", "tiny", {"train.lr": "none"})
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "expected"),
+    [
+        (
+            "i-jepa",
+            {"encoder.width": "65536", "encoder.depth": "16"},
+            "most of them in its (encoder|target)",
+        ),
+        ("lejepa", {"head.hidden": "65536", "head.layers": "9"}, "most of them in its head"),
+        ("pldm", {"encoder.width": "65536"}, "most of them in its predictor"),
+    ],
+)
+def test_more_numbers_than_there_is_memory_are_refused_before_any_is_drawn(
+    name: str, changes: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openjepa.memory.machine_memory", lambda: 2**33)
+    preset = "two-rooms" if name == "pldm" else "tiny"
+    with pytest.raises(
+        UserError, match=rf"^the model would have .* (b|tr)illion numbers.*, more than .*{expected}"
+    ):
+        build(configure(name, preset, changes))
+
+
+def test_a_batch_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openjepa.memory.machine_memory", lambda: 2**33)
+
+    class Large:
+        noun, name, shape = "images", "large", (3, 4096, 4096)
+
+        def __len__(self) -> int:
+            return 100_000
+
+    with pytest.raises(
+        UserError, match=r"256 images of shape \[3, 4096, 4096\] together would have 12.9 billion"
+    ):
+        configure("i-jepa", "tiny").hold_out(Large())
+
+
+def test_recipes_of_installed_packages_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "my_recipes.py").write_text(
+        "from typing import Literal\n"
+        "from openjepa.recipes import register\n"
+        "from openjepa.recipes.ijepa import IJEPA\n"
+        "@register('my-own')\n"
+        "class Mine(IJEPA):\n"
+        "    recipe: Literal['my-own'] = 'my-own'\n"
+    )
+    (tmp_path / "my.dist-info").mkdir()
+    (tmp_path / "my.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: my\nVersion: 1\n")
+    (tmp_path / "my.dist-info" / "entry_points.txt").write_text(
+        "[openjepa.recipes]\nmy-own = my_recipes\nbroken = nowhere_at_all\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+    base._import_installed.cache_clear()
+    with pytest.warns(OpenJEPAWarning, match="recipe broken of my cannot be used: ModuleNotFoundError"):
+        assert find("my-own").presets == find("i-jepa").presets
+    assert configure("my-own", "tiny").recipe == "my-own" and "my-own" in {
+        row["recipe"] for row in as_dicts()
+    }
+    assert list(registered()) == sorted(registered())

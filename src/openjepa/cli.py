@@ -29,7 +29,7 @@ from here, by its dotted name:
   openjepa train i-jepa --preset tiny --train.steps 500 --train.lr 2e-3
   openjepa train pldm --data episodes --hiding.rollout 4 --terms.inverse 2
 
-`openjepa train RECIPE --help` lists the recipe's options with their values.
+`openjepa train RECIPE --help` lists the recipe's options with their values; with --preset, those of that preset.
 """
 
 COLLECT_HELP = """\
@@ -310,7 +310,7 @@ def _recipes(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     if args.help:
-        _train_help(args.recipe)
+        _train_help(args)
         return
     from openjepa.training import resume, start
     from openjepa.training.progress import Console, Silent
@@ -354,15 +354,18 @@ def _configure(args: argparse.Namespace) -> "Recipe":
     return configure(recipe, args.preset or (None if base else "tiny"), changes | args.changes, base)
 
 
-def _train_help(recipe: str | None) -> None:
-    print(_commands(_parser())["train"].format_help())
-    if recipe:
+def _train_help(args: argparse.Namespace) -> None:
+    text = _commands(_parser())["train"].format_help()
+    if args.recipe or args.config:
         from openjepa.config import describe
         from openjepa.recipes import find
 
-        cls = find(recipe)
-        print(f"Presets of {recipe}: {', '.join(cls.presets)}\nOptions, with the paper's values:\n")
-        print(describe(cls))
+        config = _configure(args)
+        cls = find(config.recipe)
+        text += f"\nPresets of {config.recipe}: {', '.join(cls.presets)}\n"
+        text += f"Options, with the values of preset {config.preset}:\n\n"
+        text += describe(cls, config.model_dump(mode="json"))
+    print(text)
 
 
 def _collect(args: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """Typed configs: every choice is a tagged union, every mistake is named by its dotted path."""
 
 import difflib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
@@ -198,27 +199,27 @@ def _tagged(cls: type[BaseModel], path: list[str]) -> list[type[BaseModel]]:
     return [] if models == [cls] else models
 
 
-def describe(cls: type[BaseModel], indent: str = "  ") -> str:
-    """Every option with its default and its docstring, a line or two each; unions list their members."""
+def describe(cls: type[BaseModel], data: Mapping[str, Any], indent: str = "  ", prefix: str = "") -> str:
+    """Every option with its value in `data` and its docstring, a line each; unions list their members."""
     lines = []
-    for name, member, value in _walk(cls, {}):
-        lines += _describe_field(cls, name, member, value, indent)
+    for name, member, value in _walk(cls, data):
+        field, option = cls.model_fields[name], f"{indent}--{prefix}{name}"
+        if member is None:
+            text = " ".join((field.description or "").split())
+            lines += (
+                [] if name == "kind" else [f"{option} {_written(value)}" + (f"   {text}" if text else "")]
+            )
+            continue
+        kinds = [kind for model in models_in(field.annotation) if (kind := kind_of(model))]
+        chosen = kind_of(member) or "" if value is not None else "none"
+        lines.append(f"{option} {chosen}" + (f"   one of {', '.join(kinds)}" if len(kinds) > 1 else ""))
+        if isinstance(value, Mapping):
+            lines.append(describe(member, value, f"{indent}  ", f"{prefix}{name}."))
     return "\n".join(lines)
 
 
-def _describe_field(
-    cls: type[BaseModel], name: str, member: type[BaseModel] | None, value: Any, indent: str, prefix: str = ""
-) -> list[str]:
-    field = cls.model_fields[name]
-    dotted = f"{prefix}{name}"
-    if member is None:
-        text = " ".join((field.description or "").split())
-        return [] if name == "kind" else [f"{indent}--{dotted} {value}" + (f"   {text}" if text else "")]
-    kinds = [kind for model in models_in(field.annotation) if (kind := kind_of(model))]
-    lines = [
-        f"{indent}--{dotted} {kind_of(member) or ''}"
-        + (f"   one of {', '.join(kinds)}" if len(kinds) > 1 else "")
-    ]
-    for inner, deeper, chosen in _walk(member, value if isinstance(value, Mapping) else {}):
-        lines += _describe_field(member, inner, deeper, chosen, indent + "  ", f"{dotted}.")
-    return lines
+def _written(value: Any) -> str:
+    """As it would be typed."""
+    if isinstance(value, str):
+        return value or "''"
+    return "none" if value is None else json.dumps(value)

@@ -84,9 +84,9 @@ def test_planners_and_actions_of_different_kinds_are_refused() -> None:
         Configurator(model, CategoricalCEM()).actor(Task.reach())
 
 
-def test_a_horizon_beyond_the_models_training_is_warned_of() -> None:
-    with pytest.warns(UserWarning, match="planning 8 steps ahead with a world model trained for 5"):
-        Configurator(PointModel(horizon=5), planner).actor(Task.reach(horizon=8))
+def test_a_horizon_far_beyond_the_models_training_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="planning 26 steps ahead with a world model trained for 5"):
+        Configurator(PointModel(horizon=5), planner).actor(Task.reach(horizon=26))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Configurator(PointModel(horizon=5), planner).actor(Task.reach(horizon=5))
+        Configurator(PointModel(horizon=5), planner).actor(Task.reach(horizon=25))

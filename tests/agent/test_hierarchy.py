@@ -179,5 +179,5 @@ def test_mistakes_are_named() -> None:
         hierarchy().act(situation(LEFT[None], RIGHT[None], goal=False))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        Foresight(AlongTheWay(), CEM(horizon=12))
-    assert "planning 12 steps ahead with a world model trained for 10" in str(caught[0].message)
+        Foresight(AlongTheWay(), CEM(horizon=51))
+    assert "planning 51 steps ahead with a world model trained for 10" in str(caught[0].message)

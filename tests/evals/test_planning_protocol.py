@@ -115,8 +115,8 @@ def test_a_planned_episode_is_the_same_alone_and_in_a_batch(runs: list[str]) -> 
 
 
 def test_a_long_horizon_warns(runs: list[str]) -> None:
-    protocol = protocol_for(runs[:1], changes=SMALL | {"planner.horizon": "9", "baselines": "[]"})
-    with pytest.warns(UserWarning, match="planning 9 steps ahead"):
+    protocol = protocol_for(runs[:1], changes=SMALL | {"planner.horizon": "99", "baselines": "[]"})
+    with pytest.warns(UserWarning, match="planning 99 steps ahead"):
         evaluate(protocol)
 
 

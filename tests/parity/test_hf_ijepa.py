@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -182,6 +183,21 @@ def test_metas_training_checkpoint_fills_encoder_target_and_predictor() -> None:
     ours = model.predictor.blocks[1].mlp[2].weight
     assert torch.equal(ours, tensors[f"predictor.{block.format('predictor_blocks')}"])
     assert torch.equal(model.predictor.mask_token, tensors["predictor.module.mask_token"][0, 0])
+
+
+def test_the_documented_lines_convert_metas_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: dict[str, Any] = {"epoch": 300, "loss": 0.1, "opt": {"state": {}}}
+    for name, tensor in meta_checkpoint().items():
+        part, _, rest = name.partition(".")
+        saved.setdefault(part, {})[rest] = tensor
+    monkeypatch.chdir(tmp_path)
+    torch.save(saved, "IN1K-vit.h.14-300e.pth.tar")
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+    known: dict[str, Any] = {}
+    for code in re.findall(r"^```py\n(.*?)^```$", page, flags=re.M | re.S):
+        exec(compile(code, "<documentation>", "exec"), known)
+    expected = convert(meta_checkpoint()).build().state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in known["model"].state_dict().items())
 
 
 def test_metas_encoder_alone_equals_the_same_weights_through_hugging_face() -> None:

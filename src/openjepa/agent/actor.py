@@ -3,8 +3,6 @@
 LeCun 2022, section 3.1.
 """
 
-import warnings
-
 import torch
 from torch import Tensor
 
@@ -13,6 +11,11 @@ from openjepa.agent.perception import device_of
 from openjepa.agent.planners import Plan, PlannerChoice, Space, Trace, as_space
 from openjepa.agent.policy import Policy
 from openjepa.agent.protocols import Situation, WorldModel
+from openjepa.errors import warn
+
+FAR = 5
+"""Times the steps that a model was trained for, from which on a plan is warned of. In two rooms the best plans measured
+look 4.5 times as far."""
 
 
 def space_of(model: WorldModel) -> Space:
@@ -33,7 +36,7 @@ class Mode2:
         UserError: a planner for the other kind of actions.
 
     Warns:
-        UserWarning: a horizon beyond what the model was trained for.
+        OpenJEPAWarning: a horizon far beyond what the model was trained for (`FAR`).
     """
 
     def __init__(
@@ -48,11 +51,10 @@ class Mode2:
         self.model, self.planner, self.policy, self.risk, self.batch = model, planner, policy, risk, batch
         self.space = space_of(model)
         planner.check(self.space)
-        if planner.horizon > model.horizon:
-            warnings.warn(
+        if planner.horizon > FAR * model.horizon:
+            warn(
                 f"planning {planner.horizon} steps ahead with a world model trained for {model.horizon}: "
-                f"its errors grow with every step, so lower planner.horizon or train on longer windows",
-                stacklevel=2,
+                f"its errors grow with every step, so lower planner.horizon or train on longer windows"
             )
 
     @property

@@ -91,7 +91,9 @@ class PatchFrames(FrameEncoder):
             raise UserError(
                 f"frames of {size} px do not divide into patches of {patch} px: set encoder.patch to a divisor"
             )
-        signal = ImageSignal(size=size, channels=channels, patch=patch, mean=(0.0,), std=(1.0,))
+        signal = ImageSignal.parse(
+            {"size": size, "channels": channels, "patch": patch, "mean": (0.0,), "std": (1.0,)}
+        )
         net = config.build(signal)
         super().__init__(frame, net.width, net.grid(signal.grid))
         self.net, self.signal = net, signal

@@ -9,6 +9,7 @@ import torch
 from openjepa.config import override
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
+from openjepa.memory import require_room
 from openjepa.recipes import dinowm, hjepa, ijepa, latentaction, lejepa, lewm, mixture, pldm, tsjepa, vjepa2ac
 from openjepa.recipes.base import Recipe, Training, register, registered
 
@@ -36,6 +37,8 @@ __all__ = [
 def find(name: str) -> type[Recipe]:
     """The recipe of this name; UserError with the nearest name otherwise."""
     recipes = registered()
+    if not isinstance(name, str):
+        raise UserError(f"a recipe is one name, of {', '.join(recipes)}, and no list or number")
     if name not in recipes:
         close = difflib.get_close_matches(name, recipes, n=1, cutoff=0.3)
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -68,12 +71,30 @@ def configure(
 
 
 def build(config: Recipe, seed: int | None = None) -> JEPA:
-    """The config's model; what of its weights is drawn is a function of `seed` (the config's own by default)."""
+    """The config's model; what of its weights is drawn is a function of `seed` (the config's own by default).
+
+    Raises:
+        UserError: choices that cannot go together, or more numbers than the machine's memory has room for.
+    """
+    _require_room(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed if seed is None else seed)
         model = config.build()
     config.fill(model)
     return model
+
+
+def _require_room(config: Recipe) -> None:
+    """Counts the numbers by building the model's shapes alone."""
+    with torch.device("meta"):
+        model = config.from_scratch().build()
+    sizes = {
+        name: sum(t.numel() for t in part.state_dict().values()) for name, part in model.named_children()
+    }
+    if sizes:
+        largest = max(sizes, key=lambda name: sizes[name])
+        advice = f"most of them in its {largest}: choose smaller sizes of it"
+        require_room(sum(sizes.values()), "the model", advice)
 
 
 def _merge(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

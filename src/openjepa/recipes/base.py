@@ -1,14 +1,19 @@
 """A recipe: one row of the table of choices with its training, as one typed config, and what the trainer asks of it."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field
 from torch import Tensor
 
 from openjepa.config import Config
+from openjepa.errors import warn
 from openjepa.jepa import JEPA
+from openjepa.memory import require_room
 from openjepa.samples import Batch, Samples, hold_out
 
 
@@ -40,10 +45,7 @@ class Training(Config):
     clip: float | None = Field(None, gt=0)
     """Largest gradient norm."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: what is fastest in a few measured steps, of fp32 and, where the hardware computes in it, bf16."""
-    attention: Literal["auto", "fused", "math"] = "auto"
-    """Kernels of attention: PyTorch's fused ones, or plain matrix products, which are faster for few tokens in bf16 on
-    CPUs. `auto`: fused in fp32, measured in bf16."""
+    """`auto`: bf16 where the hardware computes in it, else fp32."""
     compile: bool = False
     """Compile each transformer block."""
     seed: int = Field(0, ge=0, le=2**63 - 1)
@@ -128,9 +130,22 @@ class Recipe(Config):
             UserError: too few of them.
         """
         rows, held_out = hold_out(samples)
+        self.require_room(len(held_out), samples)
         return rows, samples.read(held_out)
 
+    def require_room(self, held_out: int, samples: Any) -> None:
+        """Raises UserError where a batch of samples is larger than the machine's memory."""
+        together = max(held_out, min(len(samples), self.train.batch_size // self.train.accumulate))
+        require_room(
+            together * math.prod(samples.shape),
+            f"{together} {samples.noun} of shape {list(samples.shape)} together",
+            "choose smaller sizes of the signal, or smaller micro-batches by train.accumulate",
+        )
 
+
+GROUP = "openjepa.recipes"
+"""Entry points of installed packages by which commands find recipes of other people's: the name of a recipe, and the
+module that registers it."""
 _REGISTRY: dict[str, type[Recipe]] = {}
 
 
@@ -145,5 +160,16 @@ def register(name: str) -> Callable[[type[Recipe]], type[Recipe]]:
 
 
 def registered() -> Mapping[str, type[Recipe]]:
-    """All recipes by name, in its order."""
+    """All recipes by name, in its order; with those of installed packages (see `GROUP`)."""
+    _import_installed()
     return dict(sorted(_REGISTRY.items()))
+
+
+@cache
+def _import_installed() -> None:
+    for point in entry_points(group=GROUP):
+        try:
+            point.load()
+        except Exception as error:
+            package = point.dist.name if point.dist else point.value
+            warn(f"recipe {point.name} of {package} cannot be used: {type(error).__name__}: {error}")

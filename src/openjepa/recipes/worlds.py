@@ -117,6 +117,7 @@ class WorldRecipe(Recipe):
 
     def hold_out(self, samples: "EpisodeWindows") -> tuple[Tensor, Window]:
         """Whole episodes are held out, never windows: one in fifty, at least 4, at most 64."""
+        self.require_room(samples.held_out, samples)
         return samples.hold_out()
 
     def monitor(self, held_out: Window) -> WorldMonitor:
@@ -188,6 +189,16 @@ class EpisodeWindows:
     def __len__(self) -> int:
         return len(self.windows)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a window: frames, channels, rows, columns."""
+        return self.windows.shape
+
+    @property
+    def held_out(self) -> int:
+        """How many windows health is measured on, at most."""
+        return min(HELD_OUT, max(LEAST_HELD_OUT, HELD_OUT_FRAMES // self.windows.steps))
+
     def read(self, indices: Any) -> Window:
         return self.windows.read(indices)
 
@@ -231,8 +242,7 @@ class EpisodeWindows:
                 f"{LEAST_HELD_OUT}: give more or longer episodes"
             )
         order = torch.randperm(len(mixed), generator=torch.Generator().manual_seed(0))
-        count = min(HELD_OUT, max(LEAST_HELD_OUT, HELD_OUT_FRAMES // self.windows.steps))
-        return rows, self.read(mixed[order[:count]])
+        return rows, self.read(mixed[order[: self.held_out]])
 
     def describe(self) -> dict[str, Any]:
         """As `Samples` asks; `about` says how the episodes were recorded."""

@@ -45,7 +45,7 @@ def evaluate(
         UserError: see `Protocol.world`, `Protocol.load` and `clone`; a planner for the other kind of actions.
 
     Warns:
-        UserWarning: a horizon beyond what a model was trained for.
+        OpenJEPAWarning: a horizon far beyond what a model was trained for.
     """
     world = protocol.world()
     models = protocol.load(world)

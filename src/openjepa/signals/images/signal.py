@@ -14,6 +14,8 @@ from openjepa.signals.images.augment import to_float
 CIFAR10 = {"mean": [0.491, 0.482, 0.447], "std": [0.245, 0.243, 0.261]}
 """Of its training pixels in 0..1, per channel."""
 
+MOST_TOKENS = 256**2
+
 
 class ImageSignal(Choice):
     """An image becomes square patches, each a token at its (row, column)."""
@@ -36,6 +38,11 @@ class ImageSignal(Choice):
             )
         if self.size % self.patch:
             raise ValueError(f"size {self.size} is not a multiple of the patch, {self.patch}")
+        if (self.size // self.patch) ** 2 > MOST_TOKENS:
+            raise ValueError(
+                f"{self.size // self.patch} x {self.size // self.patch} patches are more than {MOST_TOKENS:,} tokens: "
+                "use larger patches or smaller images"
+            )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.channels):
                 raise ValueError(f"{name} has {len(values)} numbers for {self.channels} channels")
