@@ -3,7 +3,9 @@
 import json
 import os
 import pickle
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -413,6 +415,27 @@ def test_a_model_directory_is_no_run(refused, trained, said, tmp_path):
     said("embed", exported, "-o", tmp_path / "x.npy")
     for arguments in (["health", exported], ["train", "--resume", exported]):
         assert "no run" in refused(*arguments)
+
+
+# What was interrupted
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_ctrl_c_prints_continues(number, code, photos, tmp_path, monkeypatch, capsys, said):
+    from openjepa.training.progress import Silent
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Silent, "step", lambda self, step, *_: os.kill(os.getpid(), number) if step == 3 else None
+        )
+        with pytest.raises(SystemExit) as end:
+            cli.main(
+                ["train", "i-jepa", "--data", str(photos), "--out", str(tmp_path / "run"), *TINY, "--json"]
+            )
+    assert end.value.code == code
+    sentence, command = capsys.readouterr().err.strip().split("; continue with: ")
+    assert sentence == "openjepa: interrupted after step 3 of 4, which is saved"
+    assert "verdict" in said(*shlex.split(command)[1:])
 
 
 # Places that cannot be written

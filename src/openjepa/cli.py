@@ -4,6 +4,7 @@ import argparse
 import difflib
 import json
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Container, Generator, Iterable, Sequence
@@ -62,7 +63,7 @@ Every number of the protocol is set by its dotted name:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; exits with 2 and one sentence on a mistake that the user can mend."""
+    """Run one command; exits with 2 and one sentence on a mistake that the user can mend, with 130 on Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         args = _parse(arguments)
@@ -71,9 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"openjepa: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("openjepa: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as stop:  # a training says what it has saved, and which signal came
+        print(f"openjepa: {str(stop) or 'interrupted'}", file=sys.stderr)
+        raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
     except BrokenPipeError:
         raise SystemExit(0) from None
 

@@ -208,6 +208,12 @@ def test_a_collapse_is_told_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch)
     assert "step 5: collapsed: all features are alike; add a guard" in told.events
 
 
+def test_a_run_that_nobody_watches_warns_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    doomed(monkeypatch, {5, 10}, 2)
+    with pytest.warns(OpenJEPAWarning, match="the run ended collapsed: all features are alike; add a guard"):
+        fit(small.config(), small.images())
+
+
 def test_a_collapse_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     doomed(monkeypatch, {5}, 1)
     config = small.config(train__on_collapse="stop")

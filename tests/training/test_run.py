@@ -2,12 +2,16 @@
 
 import json
 import math
+import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from openjepa.errors import UserError
-from openjepa.signals.images import open_images
+from openjepa.errors import OpenJEPAWarning, UserError
+from openjepa.signals.images import image_set, open_images
 from openjepa.training import Run
 from openjepa.training.run import read_config
 
@@ -83,7 +87,57 @@ def test_other_data_are_noticed(tmp_path: Path) -> None:
     changed[0, 5, 5] += 1
     with pytest.raises(UserError, match="give the same data"):
         run.check_data(open_images(changed))
+    many = np.concatenate([small.pixels()] * 4)
+    run = Run.create(tmp_path / "many", small.config(), open_images(many))
+    many[1, 5, 5] += 1
+    assert "every pixel" in run.about["data"]["contents"]["covers"]
+    with pytest.raises(UserError, match="give the same data"):
+        run.check_data(open_images(many))
     assert small.images(59).describe()["fingerprint"] != small.images(60).describe()["fingerprint"]
+
+
+def pictures(folder: Path, count: int = 96) -> Path:
+    folder.mkdir()
+    for i, image in enumerate(small.pixels(count)):
+        Image.fromarray(image[..., 0]).save(folder / f"{i:02}.bmp")
+    return folder
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_one_replaced_image_of_96_is_noticed(
+    held: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not held:
+        monkeypatch.setattr(image_set, "IN_MEMORY_BYTES", 0)
+    folder = pictures(tmp_path / "photos")
+    run = Run.create(tmp_path / "run", small.config(), open_images(folder, size=16))
+    run.check_data(open_images(folder, size=16))
+    shutil.copytree(folder, tmp_path / "moved")  # with other times
+    for file in (tmp_path / "moved").iterdir():
+        os.utime(file)
+    run.check_data(open_images(tmp_path / "moved", size=16))
+    (folder / "02.bmp").write_bytes((folder / "01.bmp").read_bytes())  # 01 is sampled, 02 is not
+    if held:
+        with pytest.raises(UserError, match="with other contents: give the same data"):
+            run.check_data(open_images(folder, size=16))
+    else:  # of the same size: only the time tells
+        with pytest.warns(OpenJEPAWarning, match="have been written since"):
+            run.check_data(open_images(folder, size=16))
+        Image.fromarray(np.zeros((20, 20), np.uint8)).save(folder / "02.bmp")
+        with pytest.raises(UserError, match="with other contents: give the same data"):
+            run.check_data(open_images(folder, size=16))
+
+
+def test_runs_of_before_are_compared_as_they_were(tmp_path: Path) -> None:
+    run = small.new_run(tmp_path / "run", small.config())
+    about = run.about
+    assert about["data"].pop("contents")
+    (run.path / "run.json").write_text(json.dumps(about))
+    run.check_data(small.images())
+    about["data"].pop("fingerprint")
+    (run.path / "run.json").write_text(json.dumps(about))
+    with pytest.warns(OpenJEPAWarning, match="has no fingerprint"):
+        run.check_data(small.images())
 
 
 def test_config_files(tmp_path: Path) -> None:

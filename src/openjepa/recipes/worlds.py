@@ -256,6 +256,7 @@ class EpisodeWindows:
             "shape": list(episodes.frame),
             "variables": list(episodes.variables),
             "fingerprint": episodes.fingerprint,
+            "contents": episodes.contents,
             "skipped": [[one.name, one.reason] for one in (*episodes.skipped, *windows.skipped)],
             "about": dict(episodes.about),
         }

@@ -8,3 +8,4 @@ from openjepa.training.start import load as load
 from openjepa.training.start import resume as resume
 from openjepa.training.start import start as start
 from openjepa.training.start import train as train
+from openjepa.training.stopping import Stopped as Stopped

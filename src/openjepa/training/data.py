@@ -4,7 +4,7 @@ So a run continues in mid-epoch from its step number, and any number of processe
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from openjepa.errors import UserError
 from openjepa.recipes.base import Training
 from openjepa.samples import Samples
+from openjepa.training.stopping import ignore_first
 
 PREFETCH = 4
 
@@ -58,10 +59,10 @@ class Batches:
         epoch, place = divmod(step, len(self.training_rows) // size)
         return self.training_rows[self._order(epoch)[place * size : (place + 1) * size]]
 
-    def stream(self, first: int) -> Iterator[Any]:
+    def stream(self, first: int) -> Generator[Any]:
         """This process's part of the batches of steps `first` to the last: `batch_size / world` samples each.
 
-        Sets in memory are read in place, others by worker processes ahead of time.
+        Sets in memory are read in place, others by worker processes ahead of time, which end when the stream is closed.
         """
         wanted = (self._mine(step) for step in range(first, self.training.steps))
         if self.samples.in_memory or self.training.workers == 0:
@@ -75,6 +76,7 @@ class Batches:
             prefetch_factor=PREFETCH,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
+            worker_init_fn=ignore_first,
         )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)

@@ -2,22 +2,24 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Protocol
 
 import torch
 
-from openjepa.errors import UserError
+from openjepa.errors import UserError, warn
 from openjepa.health import Verdict, judge
 from openjepa.jepa import JEPA
 from openjepa.parallel import rank, world_size
 from openjepa.recipes import Recipe, build
 from openjepa.samples import Batch, Samples, finite
-from openjepa.training.checkpoints import State
+from openjepa.training.checkpoints import State, step_of
 from openjepa.training.data import Batches
 from openjepa.training.distributed import barrier, mean_over_processes, process_group
 from openjepa.training.optim import adamw
 from openjepa.training.run import Run
 from openjepa.training.step import NotFinite, Stepper
+from openjepa.training.stopping import Requests, Stopped, stop_requests
 
 MOST_ROLLBACKS = 3
 
@@ -65,11 +67,13 @@ def fit(
     Raises:
         UserError: data that do not fit, a loss that is not finite, a disk that is full.
         Collapsed: with `on_collapse` "stop", or "rollback" in vain.
+        Stopped: on Ctrl-C or SIGTERM, once the step is finished and saved.
     """
     with process_group() as device, torch.random.fork_rng([device] if device.type == "cuda" else []):
         told = progress if rank() == 0 else None
         try:
-            return Trainer(config, samples, device, run, told).run_to_end(resume)
+            with stop_requests(run is not None) as asked:
+                return Trainer(config, samples, device, run, told, asked).run_to_end(resume)
         finally:
             if told:
                 told.finished()
@@ -85,8 +89,10 @@ class Trainer:
         device: torch.device,
         run: Run | None,
         progress: Progress | None,
+        asked: Requests | None = None,
     ) -> None:
         self.training, self.run, self.progress = config.train, run, progress
+        self.asked = asked or Requests()
         if run is None and self.training.on_collapse == "rollback":
             raise UserError(
                 "train.on_collapse rollback goes back to a checkpoint: name a run directory (out)"
@@ -112,17 +118,36 @@ class Trainer:
         else:
             self.look()
             self.save()
-        stream = self.batches.stream(state.step)
         while state.step < training.steps:
-            self.step(stream)
-            if self.due(training.health_every) and self.look().word == "collapsed" and self.went_back():
-                stream = self.batches.stream(state.step)
-                continue
-            if self.due(training.save_every):
-                self.save()
+            with closing(self.batches.stream(state.step)) as stream:
+                self.run_until_it_goes_back(stream)
         if self.run:
             self.run.finish(state.model, self.batches.samples)
+        if self.verdict and not self.verdict.healthy and self.progress is None and rank() == 0:
+            warn(f"the run ended {self.verdict.word}: {self.verdict.reason}; {self.verdict.advice}")
         return state.model.eval()
+
+    def run_until_it_goes_back(self, stream: Iterator[Batch]) -> None:
+        """Steps to the end of the run, or to a collapse after which the run has gone back."""
+        state, training = self.state, self.training
+        while state.step < training.steps:
+            self.stop_if_asked()
+            self.step(stream)
+            if self.due(training.health_every) and self.look().word == "collapsed" and self.went_back():
+                return
+            if self.due(training.save_every):
+                self.save()
+
+    def stop_if_asked(self) -> None:
+        """Save and end, where Ctrl-C or SIGTERM came; between two steps, so that the run continues bit for bit."""
+        number = self.asked.agreed(self.stepper.device)
+        if number is None or self.run is None:
+            return
+        newest = self.run.checkpoints.newest()
+        if newest is None or step_of(newest) != self.state.step:
+            self.save()
+        barrier()
+        raise Stopped(number, self.run.path, self.state.step, self.training.steps)
 
     def due(self, share: float) -> bool:
         """Whether something that happens at every `share` of the run, and at its end, is due."""

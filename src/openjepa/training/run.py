@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from openjepa import plain
+from openjepa.contents import changed, rewritten
 from openjepa.errors import UserError, warn
 from openjepa.health import Verdict
 from openjepa.hub import store
@@ -103,16 +104,22 @@ class Run:
         return about
 
     def check_data(self, samples: Samples) -> None:
-        """Raises UserError when the run was started with other data."""
+        """Raises UserError when the run was started with other data; warns where that cannot be told."""
         then, now, noun = self.about["data"], samples.describe(), samples.noun
         if "fingerprint" not in then:
             warn(
                 f"{self.path / ABOUT} has no fingerprint of the data: whether they are the same is not known"
             )
-        elif then["fingerprint"] != now["fingerprint"]:
+            return
+        before, contents = then.get("contents"), now.get("contents")
+        if then["fingerprint"] != now["fingerprint"] or changed(before, contents):
             raise UserError(
                 f"{self.path} was started with {then.get(noun, 0)} {noun} of {then.get('name')}, these are {now[noun]} "
                 f"of {now['name']} with other contents: give the same data"
+            )
+        if then.get("name") == now["name"] and rewritten(before, contents):
+            warn(
+                f"files of {now['name']} have been written since {self.path} was started: are they the same?"
             )
 
     def log(self, kind: str, step: int, **values: Any) -> None:
@@ -195,7 +202,8 @@ class Run:
             with self._writing(MODEL):
                 store.save_model(model, self.path / MODEL)
                 about = self.about
-                about["data"]["skipped"] = samples.describe()["skipped"]
+                now = samples.describe()
+                about["data"] = {**now, **about["data"], "skipped": now["skipped"]}
                 store.replace_json(self.path / ABOUT, about)
 
     @contextmanager

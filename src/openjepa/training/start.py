@@ -17,6 +17,7 @@ from openjepa.training.checkpoints import step_of
 from openjepa.training.distributed import barrier, process_group
 from openjepa.training.loop import Progress, fit
 from openjepa.training.run import Run
+from openjepa.training.stopping import Stopped
 
 
 def train(
@@ -181,7 +182,12 @@ def _continue(
         begun = run.checkpoints.newest() is not None  # else it was killed before its first checkpoint
         if not begun:
             run.restart()
-        return run, fit(run.config, samples, run=run, resume=begun, progress=progress)
+        try:
+            return run, fit(run.config, samples, run=run, resume=begun, progress=progress)
+        except Stopped as stopped:
+            if isinstance(data, str | Path) and str(data) != run.config.data:
+                stopped.data = str(data)
+            raise
 
 
 def _alone(path: str | Path) -> AbstractContextManager[Lock | None]:

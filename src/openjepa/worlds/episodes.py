@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openjepa.contents import Contents
 from openjepa.errors import UserError
 from openjepa.signals.frames import z_score
 from openjepa.signals.images import Skipped
@@ -125,6 +126,11 @@ class Episodes:
             record = self._tape.records[number]
             digest.update(record.actions.astype("<f4").tobytes() + record.state.astype("<f4").tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def contents(self) -> Contents | None:
+        """A checksum over all frames of the recording, or over its files; for `run.json`."""
+        return self._tape.contents()
 
     def __len__(self) -> int:
         return len(self._numbers)

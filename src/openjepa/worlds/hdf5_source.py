@@ -38,6 +38,11 @@ class Hdf5Source:
         self._places, self._field = list(places), field
         self._files: OrderedDict[tuple[int, Path], Any] = OrderedDict()
 
+    @property
+    def files(self) -> list[Path]:
+        """Each once, in order."""
+        return list(dict.fromkeys(place.file for place in self._places))
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_files": OrderedDict()}
 

@@ -41,6 +41,11 @@ class ParquetSource:
         self._root, self._places, self._column = root, list(places), column
         self._groups: OrderedDict[tuple[int, Path, int], Any] = OrderedDict()
 
+    @property
+    def files(self) -> list[Path]:
+        """Each once, in order."""
+        return list(dict.fromkeys(place.file for place in self._places))
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_groups": OrderedDict()}
 

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openjepa.contents import Contents, of_array, of_files
 from openjepa.errors import UserError
 from openjepa.signals.images import Skipped
 from openjepa.signals.images.decode import BROKEN
@@ -72,6 +73,13 @@ class Tape:
             return self._source.info(record.number)
         except BROKEN as error:
             raise UserError(f"{self.name}: {record.name} cannot be read ({first_line(error)})") from None
+
+    def contents(self) -> Contents | None:
+        """A checksum over all frames, or over the files that hold them."""
+        if self.pixels is not None:
+            return of_array(self.pixels)
+        files = getattr(self._source, "files", ())
+        return of_files((path.name, path) for path in files) if files else None
 
     def _attempt(self, episode: int, first: int, stop: int, block: int = 1) -> Pixels | str:
         """Frames of an episode, or why they cannot be read."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from openjepa.contents import Contents, of_array, of_files
 from openjepa.errors import UserError
 from openjepa.signals.images.decode import Header, fit, recolour
 from openjepa.signals.images.image_set import Held, ImageSet, build, fits_in_memory, settle
@@ -37,6 +38,12 @@ class ArraySource:
 
     def decode(self, row: int, size: tuple[int, int], channels: int) -> Tensor:
         return fit(recolour(to_pixels(self.images[row : row + 1], row), channels), size)[0]
+
+    def contents(self) -> Contents:
+        if isinstance(self.images, np.memmap) and self.images.filename:
+            path = Path(self.images.filename)
+            return of_files([(path.name, path)])
+        return of_array(self.images)
 
 
 def open_arrays(

@@ -5,12 +5,14 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from openjepa.contents import Contents, of_array
 from openjepa.errors import UserError
 from openjepa.signals.images.decode import BROKEN, Header
 
@@ -62,6 +64,10 @@ class Source(Protocol):
 
     def decode(self, row: int, size: tuple[int, int], channels: int) -> Tensor:
         """uint8 `[channels, *size]`; raises one of `BROKEN`."""
+        ...
+
+    def contents(self) -> Contents | None:
+        """A checksum over everything, if there is a cheap one."""
         ...
 
 
@@ -131,7 +137,7 @@ class ImageSet:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Name, number, shape, a SHA-256 over shape, labels and the pixels of some images, and what was skipped."""
+        """Name, number, shape, a SHA-256 over shape, labels and some pixels, one over all, and what was skipped."""
         some = np.unique(np.linspace(0, len(self) - 1, FINGERPRINTED).astype(np.int64))
         digest = hashlib.sha256(repr((len(self), self.shape)).encode())
         digest.update(self.read(some).numpy().tobytes())
@@ -142,8 +148,14 @@ class ImageSet:
             self.noun: len(self),
             "shape": list(self.shape),
             "fingerprint": digest.hexdigest(),
+            "contents": self._contents,
             "skipped": [[skipped.name, skipped.reason] for skipped in self.skipped],
         }
+
+    @cached_property
+    def _contents(self) -> Contents | None:
+        """Of the whole source, also where this is a part of it."""
+        return self._pixels.contents()
 
     def _one(self, index: int) -> Tensor:
         assert isinstance(self._pixels, Decoded)
@@ -169,6 +181,9 @@ class Held:
     def damaged(self) -> list[Skipped]:
         return []
 
+    def contents(self) -> Contents:
+        return of_array(self.images)
+
 
 class Decoded:
     """Pixels decoded when asked for. Which images failed is shared between processes."""
@@ -190,6 +205,9 @@ class Decoded:
             self.failed[row] = True
             return None
         return image
+
+    def contents(self) -> Contents | None:
+        return self.source.contents()
 
     def damaged(self) -> list[Skipped]:
         found = []

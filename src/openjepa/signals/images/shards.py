@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from openjepa.contents import Contents, of_files
 from openjepa.errors import UserError
 from openjepa.signals.images.cache import cache_dir
 from openjepa.signals.images.image_set import ImageSet, Skipped, build
@@ -49,6 +50,9 @@ class ShardSource(Encoded):
 
     def name(self, row: int) -> str:
         return self.names[row]
+
+    def contents(self) -> Contents:
+        return of_files((path.name, path) for path in self.places if isinstance(path, Path))
 
     def file(self, row: int) -> BinaryIO:
         place, offset, length = self.at[row].tolist()

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from openjepa.contents import Contents, of_files
 from openjepa.errors import UserError
 from openjepa.signals.images.arrays import to_pixels
 from openjepa.signals.images.decode import Header, decode, fit, from_pil, header_of, inspect, recolour
@@ -27,6 +28,10 @@ class Encoded:
 
     def file(self, row: int) -> Path | BinaryIO:
         """What Pillow can open."""
+        raise NotImplementedError
+
+    def contents(self) -> Contents:
+        """Of the files that hold them."""
         raise NotImplementedError
 
     def inspect(self, row: int) -> Header:
@@ -64,6 +69,9 @@ class FolderSource(Encoded):
 
     def file(self, row: int) -> Path:
         return self.root / self.names[row]
+
+    def contents(self) -> Contents:
+        return of_files((self.names[row], self.root / self.names[row]) for row in range(len(self)))
 
 
 def open_folder(root: Path, split: str, size: int | None, channels: int | None) -> ImageSet:
@@ -153,6 +161,9 @@ class DatasetSource:
             if isinstance(image, Image.Image)
             else fit(recolour(image, channels), size)
         )
+
+    def contents(self) -> None:
+        """Nothing short of reading all items."""
 
     def _image(self, row: int) -> Image.Image | Tensor:
         item = self.dataset[row]
