@@ -4,9 +4,13 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from openjepa.errors import UserError
+
+M = TypeVar("M", bound=BaseModel)
 
 FOLLOW_LINKS = "OPENJEPA_FOLLOW_LINKS"
 """Environment variable: with `1`, symbolic links in a data folder may lead out of it."""
@@ -102,3 +106,21 @@ def _children(node: Any) -> list[Any]:
 
 def _said(error: Exception) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def fitting(kind: type[M], data: Any, where: str) -> M:
+    """What a file holds, as the model says.
+
+    Raises:
+        UserError: of another type or out of bounds; the first mistake, by its place.
+    """
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        given = repr(first.get("input"))
+        given = given if len(given) <= 60 else given[:57] + "..."
+        raise UserError(
+            f"{where}: {place or 'its content'} cannot be {given} ({first['msg']}): restore the file"
+        ) from None

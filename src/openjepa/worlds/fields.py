@@ -43,11 +43,17 @@ def find_fields(
             raise UserError(f"names has the unknown key {name!r}{hint}")
         if name in ("frames", "actions", "state") and path not in present:
             raise UserError(f"{where} has no {path!r}, which is to be its {name}: it holds {_list(present)}")
+    present, pictures = ([path for path in paths if not _later(path)] for paths in (present, pictures))
     return Fields(
         names.get("frames") or _one(where, "frames", pictures, present),
         names.get("actions") or _one(where, "actions", _called(present, _ACTIONS), present),
         names.get("state") or next(iter(_called(present, _STATES)), None),
     )
+
+
+def _later(path: str) -> bool:
+    """Whether it is what followed a step (robomimic's `next_obs`): a step off the actions, it is taken only by name."""
+    return any(part.startswith("next_") for part in path.replace(".", "/").split("/"))
 
 
 def _one(where: str, name: str, found: list[str], present: list[str]) -> str:

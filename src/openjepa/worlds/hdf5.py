@@ -11,11 +11,13 @@ What its arrays are called is given by `names`, paths within an episode's group,
 for.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openjepa.errors import UserError
 from openjepa.signals.images import Skipped
@@ -23,11 +25,20 @@ from openjepa.signals.images.decode import BROKEN
 from openjepa.worlds.fields import Fields, find_fields
 from openjepa.worlds.hdf5_source import Hdf5Source, Place
 from openjepa.worlds.pictures import ENCODED, looks_like_pictures
-from openjepa.worlds.records import Progress, Raw, first_line, nothing
-from openjepa.worlds.truncated import intact, lost_bytes, open_hdf5, require_filters
+from openjepa.worlds.records import EPISODES, STEPS, Progress, Raw, first_line, nothing
+from openjepa.worlds.truncated import (
+    intact,
+    locate,
+    lost_bytes,
+    open_hdf5,
+    require_filters,
+    require_plausible,
+)
 
-_MISSES = 100  # numbers in a row without an episode, after which the search in a damaged file ends
+_MISSES = 1000  # numbers in a row without an episode, after which the search in a damaged file ends
+_DEPTH = 8  # of groups in an episode's
 _NUMBERED = ("episode_{}", "data/demo_{}")
+_NUMBER = re.compile(r"(episode|data/demo)_[0-9]{1,18}")
 
 
 def read_files(
@@ -63,11 +74,18 @@ def read_files(
             continue
         with file:
             size = size if lost_bytes(path) else None
-            places = list(_places(file, path, names, expected if len(files) == 1 else None, len(files) > 1))
+            try:
+                places = _places(file, path, names, expected if len(files) == 1 else None, len(files) > 1)
+            except UserError:
+                raise
+            except BROKEN as error:
+                skipped.append(Skipped(path.name, _why(error, size)))
+                continue
             for i, place in enumerate(places):
                 try:
-                    fields = fields or _fields(name, file[place.group], names)
-                    found.append(_read(file[place.group], place, fields, size))
+                    group = locate(file, place.group)
+                    fields = fields or _fields(name, group, names)
+                    found.append(_read(group, place, fields, size))
                     kept.append(place)
                 except UserError:
                     raise
@@ -76,6 +94,8 @@ def read_files(
                 if progress is not None:
                     parts = (i + 1, len(places)) if len(files) == 1 else (number + 1, len(files))
                     progress("opening episodes", *parts)
+        if expected is not None and len(files) == 1 and len(places) < expected:
+            skipped.append(Skipped(f"{expected - len(places):,} more episodes", "the file has them not"))
     if fields is None or not found:
         raise nothing(name, skipped)
     return found, Hdf5Source(kept, fields.frames), skipped
@@ -83,71 +103,87 @@ def read_files(
 
 def _places(
     file: Any, path: Path, names: Mapping[str, str], expected: int | None, alone: bool
-) -> Iterator[Place]:
+) -> list[Place]:
     lengths = names.get("lengths", "ep_len")
     if lengths in file:
-        counts = file[lengths][()].astype(np.int64)
+        counts = _whole_numbers(file, lengths)
         offsets = names.get("offsets", "ep_offset")
-        firsts = file[offsets][()].astype(np.int64) if offsets in file else np.cumsum(counts) - counts
-        for i, (first, count) in enumerate(zip(firsts.tolist(), counts.tolist(), strict=True)):
-            yield Place(f"episode {i}", path, "/", first, first + count)
-        return
+        firsts = _whole_numbers(file, offsets) if offsets in file else np.cumsum(counts) - counts
+        if len(firsts) != len(counts):
+            raise ValueError(f"{offsets} has {len(firsts)} numbers, {lengths} {len(counts)}")
+        pairs = enumerate(zip(firsts.tolist(), counts.tolist(), strict=True))
+        return [Place(f"episode {i}", path, "/", first, first + count) for i, (first, count) in pairs]
     groups = _groups(file, expected)
-    yield from (Place(group.rsplit("/", 1)[-1], path, group) for group in groups)
-    if not groups:
-        yield Place(path.stem if alone else path.name, path)
+    return [Place(group.rsplit("/", 1)[-1], path, group) for group in groups] or [
+        Place(path.stem if alone else path.name, path)
+    ]
+
+
+def _whole_numbers(file: Any, name: str) -> NDArray[np.int64]:
+    """Lengths or offsets of a flat file's episodes. Raises ValueError where they cannot be such."""
+    array = locate(file, name)
+    if len(array.shape) != 1 or array.dtype.kind not in "iuf" or len(array) > EPISODES:
+        raise ValueError(
+            f"{name} is {array.dtype} of shape {list(array.shape)}, not a whole number an episode"
+        )
+    values = array[()]
+    if len(values) and not (0 <= values.min() <= values.max() < 2**53):
+        raise ValueError(f"{name} has {values.min()} to {values.max()}, not numbers of steps")
+    return values.astype(np.int64)
 
 
 def _groups(file: Any, expected: int | None) -> list[str]:
     """Groups named by number, in the order of these."""
     try:
-        names = [
-            f"{parent}{name}"
-            for parent, node in (("", file), ("data/", file.get("data")))
-            for name in node or ()
-        ]
-        numbered = [
-            n
-            for n in names
-            if n.rsplit("_", 1)[-1].isdigit() and n.rsplit("_", 1)[0] in ("episode", "data/demo")
-        ]
+        parents = {"": file} | ({"data/": locate(file, "data")} if "data" in file else {})
+        names = [f"{parent}{name}" for parent, node in parents.items() for name in node]
+        numbered = [n for n in names if _NUMBER.fullmatch(n)]
         listed = sorted(numbered, key=lambda name: int(name.rsplit("_", 1)[-1]))
         if expected is None or len(listed) >= expected:
             return listed
+    except UserError:
+        raise
     except BROKEN:
         pass
     return _search(file, expected)
 
 
 def _search(file: Any, expected: int | None) -> list[str]:
-    """Groups of a file whose list of groups is damaged; every one of `expected`, whether it is there or not."""
-    if expected is not None:
-        return [f"episode_{i}" for i in range(expected)]
+    """Groups of a file whose list of groups is damaged; those of `expected` also where they are not there."""
     found: list[str] = []
-    for pattern in _NUMBERED:
+    for pattern in _NUMBERED[:1] if expected is not None else _NUMBERED:
         i = last = 0
-        while i - last <= _MISSES:
-            try:
-                file[pattern.format(i)]
+        while i - last <= _MISSES and i < (EPISODES if expected is None else expected):
+            there = _there(file, pattern.format(i))
+            if there or expected is not None:
                 found.append(pattern.format(i))
-                last = i
-            except BROKEN:
-                pass
+            last = i if there else last
             i += 1
     return found
+
+
+def _there(file: Any, group: str) -> bool:
+    try:
+        locate(file, group)
+    except UserError:
+        raise
+    except BROKEN:
+        return False
+    return True
 
 
 def _fields(where: str, group: Any, names: Mapping[str, str]) -> Fields:
     arrays: dict[str, Any] = {}
 
-    def walk(node: Any, prefix: str) -> None:
-        for key, child in node.items():
+    def walk(node: Any, prefix: str, depth: int) -> None:
+        for key in node:
+            child = locate(node, key)
             if hasattr(child, "shape"):
                 arrays[prefix + key] = child
-            else:
-                walk(child, f"{prefix}{key}/")
+            elif hasattr(child, "keys") and depth < _DEPTH:
+                walk(child, f"{prefix}{key}/", depth + 1)
 
-    walk(group, "")
+    walk(group, "", 0)
     require_filters(where, arrays)
     return find_fields(where, arrays, [path for path, array in arrays.items() if _pictures(array)], names)
 
@@ -167,8 +203,18 @@ def _read(group: Any, place: Place, fields: Fields, size: int | None) -> Raw:
     Raises:
         One of `BROKEN`: something is missing or does not fit.
     """
-    arrays = {key: group[path] for key, path in vars(fields).items() if path is not None}
+    arrays = {key: locate(group, path) for key, path in vars(fields).items() if path is not None}
+    for name, array in arrays.items():
+        if len(array.shape) == 0 or len(array) > STEPS * (1 if place.stop is None else EPISODES):
+            raise ValueError(
+                f"its {name} have the shape {list(array.shape)}: at most {STEPS:,} steps are read"
+            )
     stop = place.stop if place.stop is not None else len(arrays["frames"])
+    if stop - place.first > STEPS or stop > len(arrays["frames"]):
+        raise ValueError(f"it is to be frames {place.first} to {stop} of {len(arrays['frames'])}")
+    for name in ("actions", "state"):
+        if name in arrays:
+            require_plausible(arrays[name])
     if size is not None and not all(
         intact(array, place.first, min(stop, len(array)), size) for array in arrays.values()
     ):

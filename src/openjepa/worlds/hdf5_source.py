@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from openjepa.worlds.pictures import Pixels, from_array, from_encoded
-from openjepa.worlds.truncated import open_hdf5
+from openjepa.worlds.truncated import locate, open_hdf5, require_plausible
 
 _OPEN = 8  # files that a process keeps open
 
@@ -48,7 +48,9 @@ class Hdf5Source:
 
     def frames(self, number: int, first: int, stop: int) -> Pixels:
         place = self._places[number]
-        found = self._group(place)[self._field][place.first + first : place.first + stop]
+        array = locate(self._group(place), self._field)
+        require_plausible(array)
+        found = array[place.first + first : place.first + stop]
         if len(found) < stop - first:
             raise ValueError(f"{place.file.name} has lost frames")
         return from_encoded([row.tobytes() for row in found]) if found.ndim <= 2 else from_array(found)
@@ -65,8 +67,10 @@ class Hdf5Source:
             for name in parents:
                 node = node.setdefault(name, {})
             node[leaf] = value.item() if isinstance(value, np.generic) else value
-        frames = len(group[self._field])
-        for key, array in group["infos"].items() if "infos" in group else ():
+        frames = len(locate(group, self._field))
+        infos = locate(group, "infos") if "infos" in group else ()
+        for key in infos:
+            array = locate(infos, key)
             if getattr(array, "shape", None) == (frames,) and array.dtype.kind in "biuf":
                 info[key] = array[()]
         return info
@@ -78,4 +82,4 @@ class Hdf5Source:
             if len(self._files) > _OPEN:
                 self._files.popitem(last=False)[1].close()
         self._files.move_to_end(key)
-        return self._files[key][place.group]
+        return locate(self._files[key], place.group)

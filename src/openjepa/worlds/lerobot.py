@@ -4,7 +4,6 @@ A row is a time step: `action`, `observation.state` and one PNG or JPEG a camera
 not decoded.
 """
 
-import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,16 +13,33 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 
 from openjepa.errors import UserError
+from openjepa.reach import fitting, inside, read_json
 from openjepa.signals.images import Skipped
 from openjepa.signals.images.decode import BROKEN
 from openjepa.worlds.fields import Fields, find_fields
-from openjepa.worlds.pictures import Pixels, from_encoded
-from openjepa.worlds.records import Progress, Raw, Recording, first_line, settle
+from openjepa.worlds.pictures import PICTURE_BYTES, Pixels, from_encoded
+from openjepa.worlds.records import EPISODES, STEPS, Progress, Raw, Recording, absent, first_line, settle
 
 INFO = "meta/info.json"
 _HELD = 4  # row groups of encoded images that a process keeps
+
+
+class _Feature(BaseModel):
+    dtype: str | None = None
+    names: Any = None
+
+
+class _Info(BaseModel):
+    """What is read of `meta/info.json`."""
+
+    features: dict[str, _Feature]
+    total_episodes: int = Field(0, ge=0, le=EPISODES)
+    robot_type: str | None = None
+    fps: float | None = None
+    codebase_version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,9 +96,9 @@ class ParquetSource:
         return self._groups[key]
 
     def _bytes(self, image: Any) -> bytes:
-        """Of the image itself, or of the file that it names."""
+        """Of the image itself, or of the file in the folder that it names."""
         if isinstance(image, Mapping):
-            return image["bytes"] or (self._root / image["path"]).read_bytes()
+            return image["bytes"] or inside(self._root, image["path"], PICTURE_BYTES).read_bytes()
         return image
 
 
@@ -93,17 +109,18 @@ def open_lerobot(folder: Path, names: Mapping[str, str], progress: Progress | No
         UserError: pyarrow is missing, frames are videos, there are several cameras and none is named, or nothing can
             be read.
     """
-    info = _info(folder)
+    info = fitting(_Info, read_json(inside(folder, INFO)), str(folder / INFO))
     files = sorted((folder / "data").glob("**/*.parquet"))
     _parquet(folder)
-    fields = _fields(folder, info["features"], names)
+    fields = _fields(folder, info.features, names)
     found: list[Raw] = []
     places: list[Rows] = []
     skipped: list[Skipped] = []
     seen: set[int] = set()
     for i, path in enumerate(files):
         try:
-            for number, raw, place in _read(path, fields):
+            file = inside(folder, path.relative_to(folder))
+            for number, raw, place in _read(file, fields):
                 seen.add(number)
                 found.append(raw)
                 places.append(place)
@@ -111,33 +128,20 @@ def open_lerobot(folder: Path, names: Mapping[str, str], progress: Progress | No
             skipped.append(Skipped(path.relative_to(folder).as_posix(), first_line(error)))
         if progress is not None:
             progress("opening episodes", i + 1, len(files))
-    missing = set(range(int(info.get("total_episodes", 0)))) - seen
-    skipped += [
-        Skipped(f"episode {number}", "it is in none of the readable files") for number in sorted(missing)
-    ]
-    state = info["features"].get(fields.state, {}).get("names")
+    skipped += absent(seen, info.total_episodes)
+    state = None if fields.state is None else info.features[fields.state].names
     return settle(
         str(folder),
         found,
         ParquetSource(folder, places, fields.frames),
         skipped,
         variables=tuple(_flat(state)),
-        about={key: info[key] for key in ("robot_type", "fps", "codebase_version") if key in info},
+        about=info.model_dump(include={"robot_type", "fps", "codebase_version"}, exclude_none=True),
     )
 
 
-def _info(folder: Path) -> dict[str, Any]:
-    path = folder / INFO
-    try:
-        info = json.loads(path.read_text())
-        info["features"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is truncated or not LeRobot's ({error!r}): restore it") from None
-    return info
-
-
-def _fields(folder: Path, features: Mapping[str, Any], names: Mapping[str, str]) -> Fields:
-    kinds = {key: feature.get("dtype") for key, feature in features.items()}
+def _fields(folder: Path, features: Mapping[str, _Feature], names: Mapping[str, str]) -> Fields:
+    kinds = {key: feature.dtype for key, feature in features.items()}
     pictures = [key for key, kind in kinds.items() if kind == "image"]
     videos = [key for key, kind in kinds.items() if kind == "video"]
     if names.get("frames") in videos or (videos and not pictures and "frames" not in names):
@@ -155,9 +159,14 @@ def _read(path: Path, fields: Fields) -> Iterator[tuple[int, Raw, Rows]]:
         One of `BROKEN`: the file is damaged.
     """
     wanted = [fields.actions, "episode_index", "frame_index", *([fields.state] if fields.state else [])]
-    table = _parquet(path).read_table(path, columns=wanted)
+    with _parquet(path).ParquetFile(path) as file:
+        if file.metadata.num_rows > STEPS:
+            raise ValueError(f"it claims {file.metadata.num_rows:,} rows: at most {STEPS:,} are read")
+        table = file.read(columns=wanted)
     columns = {name: _array(table.column(name)) for name in wanted}
     episode, frame = columns["episode_index"].ravel(), columns["frame_index"].ravel()
+    if episode.dtype.kind not in "iu" or frame.dtype.kind not in "iu" or not len(episode) == len(frame) > 0:
+        raise ValueError("its episode_index and frame_index are no whole numbers, one a row")
     ends = [*(np.flatnonzero(np.diff(episode)) + 1).tolist(), len(episode)]
     for first, stop in zip([0, *ends], ends, strict=False):
         number = int(episode[first])
@@ -176,11 +185,11 @@ def _array(column: Any) -> NDArray:
 
 def _flat(names: Any) -> Iterator[str]:
     """LeRobot names what a vector holds by a list, or by a dict of lists, or not at all."""
-    if isinstance(names, str):
-        yield names
-    elif names is not None:
+    if isinstance(names, Mapping | list):
         for part in names.values() if isinstance(names, Mapping) else names:
             yield from _flat(part)
+    elif names is not None:
+        yield str(names)
 
 
 def _parquet(path: Path) -> Any:

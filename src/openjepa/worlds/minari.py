@@ -6,21 +6,74 @@ collector has written is read here, if its observations hold pictures. `store` p
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from openjepa.errors import UserError
+from openjepa.reach import fitting, inside, parse_json, read_json
 from openjepa.worlds.actions import Box
 from openjepa.worlds.hdf5 import read_files
-from openjepa.worlds.records import Progress, Recording, settle
+from openjepa.worlds.records import CHOICES, EPISODES, Progress, Recording, settle
 from openjepa.worlds.truncated import open_hdf5
 
 MAIN, METADATA, PARTS = "data/main_data.hdf5", "data/metadata.json", "parts"
 VERSION = "0.5.0"
 """The first version of Minari with this layout."""
+
+
+class Space(BaseModel):
+    """Gymnasium's space of actions, as Minari writes it down."""
+
+    type: str | None = None
+    n: int | None = Field(None, ge=1, le=CHOICES)
+    start: int = Field(0, ge=-(2**31), le=2**31)
+    low: Any = None
+    high: Any = None
+
+    def actions(self, folder: Path) -> Box | int | None:
+        """Raises UserError for another kind of space, or one that cannot be."""
+        if self.type is None:
+            return None
+        if self.type not in ("Discrete", "Box"):
+            raise UserError(f"{folder} has actions of the kind {self.type}: only Box and Discrete are read")
+        if self.type == "Discrete" and self.n is not None:
+            return self.n
+        try:
+            low, high = (np.asarray(side, np.float32).ravel() for side in (self.low, self.high))
+            if self.type == "Box" and low.shape == high.shape and (low <= high).all() and low.size:
+                return Box(low, high)
+        except (TypeError, ValueError, OverflowError):
+            pass
+        raise UserError(f"{folder / METADATA}: action_space lacks its count or bounds: restore the file")
+
+
+class Ours(BaseModel):
+    """What `Store` adds: how the episodes were made."""
+
+    model_config = ConfigDict(extra="allow")
+
+    variables: tuple[str, ...] = ()
+
+
+class Metadata(BaseModel):
+    """What is read of `data/metadata.json`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    data_format: str = "hdf5"
+    action_space: str = "{}"
+    total_episodes: int | None = Field(None, ge=0, le=EPISODES)
+    openjepa: Ours | None = None
+
+    def space(self, folder: Path) -> Space:
+        """Raises UserError where it is no space."""
+        where = f"{folder / METADATA}: action_space"
+        return fitting(Space, parse_json(self.action_space, where), where)
 
 
 def number_of(group: str) -> int:
@@ -59,58 +112,52 @@ def open_minari(folder: Path, names: Mapping[str, str], progress: Progress | Non
     Raises:
         UserError: see `hdf5.read_files`; or the folder is of a kind that is not read, such as Minari's arrow files.
     """
-    about = _metadata(folder)
-    if about.get("data_format", "hdf5") != "hdf5":
+    about = read_metadata(folder)
+    if about.data_format != "hdf5":
         raise UserError(
-            f"{folder} is a Minari data set of format {about['data_format']!r}: only 'hdf5' is read, so record it with "
+            f"{folder} is a Minari data set of format {about.data_format!r}: only 'hdf5' is read, so record it with "
             "data_format='hdf5'"
         )
-    files, parts = [folder / MAIN], sorted((folder / PARTS).glob("*.hdf5"))
-    if not files[0].exists():
-        files = []
-    elif parts:  # an extension that has not been finished
+    parts = [inside(folder, f"{PARTS}/{part.name}") for part in part_files(folder)]
+    files = [inside(folder, MAIN)] if (folder / MAIN).exists() else []
+    if files and parts:  # an extension that has not been finished
         with open_hdf5(files[0]) as main:
             parts = [part for part in parts if f"episode_{int(part.stem)}" not in main]
-    ours, space = about.get("openjepa", {}), json.loads(about.get("action_space", "{}"))
-    expected = about.get("total_episodes")
+    ours, space = about.openjepa, about.space(folder)
     if ours:
         names = {"frames": "observations/frame", "actions": "actions", **names}
-        if ours.get("variables"):
+        if ours.variables:
             names = {"state": "observations/state", **names}
-    found, source, skipped = read_files(str(folder), [*files, *parts], names, expected, progress)
+    found, source, skipped = read_files(str(folder), [*files, *parts], names, about.total_episodes, progress)
     return settle(
         str(folder),
         found,
         source,
         skipped,
-        _actions(folder, space),
-        first=space.get("start", 0),
-        variables=tuple(ours.get("variables", ())),
-        about=ours,
+        space.actions(folder),
+        first=space.start,
+        variables=ours.variables if ours else (),
+        about=ours.model_dump(exclude_unset=True) if ours else {},
     )
 
 
-def _metadata(folder: Path) -> dict[str, Any]:
-    path = folder / METADATA
+def part_files(folder: Path) -> list[Path]:
+    """Batches of episodes that have not been put into the one file, in their order."""
+    return sorted(file for file in (folder / PARTS).glob("*.hdf5") if file.stem.isdigit())
+
+
+def read_metadata(folder: Path) -> Metadata:
+    """What a folder's metadata say; without a file, what is so unless they say otherwise.
+
+    Raises:
+        UserError: truncated, not JSON, or not what Minari or `Store` writes.
+    """
+    if not os.path.lexists(folder / METADATA):
+        return Metadata()
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} is truncated or not JSON ({error}); restore it, or remove it to go without"
-        ) from None
-
-
-def _actions(folder: Path, space: Mapping[str, Any]) -> Box | int | None:
-    kind = space.get("type")
-    if kind == "Discrete":
-        return int(space["n"])
-    if kind == "Box":
-        return Box(*(np.asarray(space[side], np.float32).ravel() for side in ("low", "high")))
-    if kind is None:
-        return None
-    raise UserError(f"{folder} has actions of the kind {kind}: only Box and Discrete are read")
+        return fitting(Metadata, read_json(inside(folder, METADATA)), str(folder / METADATA))
+    except UserError as error:
+        raise UserError(f"{error}; or remove it to go without") from None
 
 
 def _box(low: np.ndarray, high: np.ndarray) -> dict[str, Any]:

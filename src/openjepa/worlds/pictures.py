@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from openjepa.errors import UserError
 from openjepa.signals.images.arrays import to_pixels
 from openjepa.signals.images.decode import FORMATS, fit, from_pil, header_of
 
@@ -18,6 +19,9 @@ ENCODED = (b"\xff\xd8\xff", b"\x89PNG")
 
 Pixels = NDArray[np.uint8]
 
+PICTURE_BYTES, PICTURE_PIXELS = 2**26, 2**25
+"""The largest encoded picture, and the most pixels in a frame."""
+
 
 def from_array(array: NDArray) -> Pixels:
     """Frames `[n, H, W]`, `[n, H, W, C]` or `[n, C, H, W]`, integers in 0..255 or floats in 0..1.
@@ -25,6 +29,8 @@ def from_array(array: NDArray) -> Pixels:
     Raises:
         UserError: another shape or range.
     """
+    if array.ndim > 2 and np.prod(array.shape[1:], dtype=np.float64) > 4 * PICTURE_PIXELS:
+        raise UserError(f"frames of shape {list(array.shape[1:])} are larger than {PICTURE_PIXELS:,} pixels")
     if array.ndim == 4 and array.dtype == np.uint8 and array.shape[1] <= 4 < array.shape[3]:
         return array
     return to_pixels(array).numpy()
@@ -40,6 +46,10 @@ def from_encoded(images: Sequence[bytes]) -> Pixels:
     def read(data: bytes) -> NDArray:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             header = header_of(image)
+            if header.height * header.width > PICTURE_PIXELS:
+                raise ValueError(
+                    f"a picture of {header.width} x {header.height} pixels is too large for a frame"
+                )
             return from_pil(image, (header.height, header.width), 1 if header.grey else 3).numpy()
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

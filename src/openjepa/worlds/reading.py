@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from openjepa.errors import UserError
+from openjepa.reach import inside
 from openjepa.worlds.episodes import Episodes
 from openjepa.worlds.hdf5 import read_files
 from openjepa.worlds.lerobot import INFO, open_lerobot
-from openjepa.worlds.minari import MAIN, PARTS, open_minari
+from openjepa.worlds.minari import MAIN, open_minari, part_files
 from openjepa.worlds.records import Progress, Recording, settle
 
 HDF5 = (".hdf5", ".h5")
@@ -52,11 +53,11 @@ def _find(path: Path, names: Mapping[str, str], progress: Progress | None) -> Re
         raise UserError(f"{path} {what}: give a folder of episodes (Minari's, LeRobot's) or an HDF5 file")
     if path.name == "data" and (path / Path(MAIN).name).exists():
         path = path.parent
-    if (path / MAIN).exists() or any((path / PARTS).glob("*.hdf5")):
+    if (path / MAIN).exists() or part_files(path):
         return open_minari(path, names, progress)
     if (path / INFO).exists():
         return open_lerobot(path, names, progress)
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in HDF5)
+    files = sorted(inside(path, file.name) for file in path.iterdir() if file.suffix.lower() in HDF5)
     if files:
         return _plain(path, files, names, progress)
     raise UserError(

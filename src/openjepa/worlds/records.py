@@ -1,6 +1,6 @@
 """What readers of episodes hand over: numbers in memory, and where the frames are."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from openjepa.errors import UserError
 from openjepa.signals.images import Skipped
 from openjepa.worlds.actions import Box
+from openjepa.worlds.outliers import outlying
 from openjepa.worlds.pictures import Pixels
+
+EPISODES, STEPS = 10_000_000, 10_000_000
+"""The most episodes of a set, and frames of an episode."""
+WIDTH, CHOICES = 65_536, 4_096
+"""The most numbers in an action or a state, and discrete actions."""
+NAMED = 1_000
+"""Missing episodes that are named one by one."""
 
 Progress = Callable[[str, int, int], object]
 """`progress(what, done, total)`, e.g. `openjepa.waiting.Waiting`."""
@@ -97,35 +105,70 @@ def settle(
     """A recording of episodes that fit one another; the others are skipped and named.
 
     Actions that are single integers are discrete, counted from `first`, and become one-hot; without a known count
-    there are as many as the largest says. With as many actions as frames the last action, whose result was not
+    there are as many as the largest says. An episode with an action or state that is infinite, or far beyond all
+    others (see `outlying`), is skipped. With as many actions as frames the last action, whose result was not
     recorded, is dropped; or the first, if that is NaN and the last is not: then each row holds the action that led
     to it.
 
     Raises:
         UserError: nothing is left.
     """
-    if actions is None and all(_discrete(raw.actions) for raw in found):
+    if actions is None and found and all(_discrete(raw.actions) for raw in found):
         actions = 1 + max((int(raw.actions.max()) - first for raw in found if raw.actions.size), default=0)
+    if isinstance(actions, int) and not 1 <= actions <= CHOICES:
+        raise UserError(f"{name} has actions of {actions:,} kinds: 1 to {CHOICES:,} are read")
     records: list[Record] = []
     left_out = list(skipped)
     for number, raw in enumerate(found):
         try:
-            rows = _one_hot(raw.actions - first, actions) if isinstance(actions, int) else _rows(raw.actions)
-            rows = _aligned(rows, raw.frames)
-            state = np.zeros((raw.frames, 0), np.float32) if raw.state is None else _rows(raw.state)
-            if len(state) != raw.frames:
-                raise ValueError(f"it has {len(state)} states for {raw.frames} frames")
-            wanted = records[0] if records else None
-            for what, one in (("action", rows), ("state", state)):
-                width = one.shape[1] if wanted is None else getattr(wanted, _PLURAL[what]).shape[1]
-                if one.shape[1] != width:
-                    raise ValueError(f"its {what} has {one.shape[1]} numbers, others' {width}")
-            records.append(Record(raw.name, number, rows, state))
-        except ValueError as error:
-            left_out.append(Skipped(raw.name, str(error)))
+            record = _record(raw, number, actions, first)
+            _like(record, records[0] if records else record)
+            records.append(record)
+        except (ValueError, TypeError) as error:
+            left_out.append(Skipped(raw.name, first_line(error)))
+    strays = outlying([r.state for r in records], "state")
+    strays |= {} if isinstance(actions, int) else outlying([r.actions for r in records], "action")
+    left_out += [Skipped(records[i].name, reason) for i, reason in sorted(strays.items())]
+    records = [record for i, record in enumerate(records) if i not in strays]
     if not records:
         raise nothing(name, left_out)
+    if isinstance(actions, Box) and actions.size != records[0].actions.shape[1]:
+        raise UserError(
+            f"{name}: its metadata gives bounds of {actions.size} numbers, its actions have "
+            f"{records[0].actions.shape[1]}: correct the metadata"
+        )
     return Recording(name, records, source, actions, skipped=left_out, **rest)
+
+
+def absent(seen: Iterable[int], expected: int) -> list[Skipped]:
+    """Numbered episodes that should be there and are not."""
+    missing = np.setdiff1d(np.arange(expected), np.fromiter(seen, np.int64))
+    said = [Skipped(f"episode {number}", "it is in none of the readable files") for number in missing[:NAMED]]
+    if len(missing) > NAMED:
+        rest = f"{len(missing) - NAMED:,} more episodes to episode {missing[-1]}"
+        said.append(Skipped(rest, "they are in none of the readable files"))
+    return said
+
+
+def _record(raw: Raw, number: int, actions: Box | int | None, first: int) -> Record:
+    """Raises ValueError where its parts do not fit one another."""
+    if isinstance(actions, int):
+        rows = _one_hot(_plain(raw.actions, "action") - first, actions)
+    else:
+        rows = _rows(raw.actions, "action")
+    rows = _aligned(rows, raw.frames)
+    state = np.zeros((raw.frames, 0), np.float32) if raw.state is None else _rows(raw.state, "state")
+    if len(state) != raw.frames:
+        raise ValueError(f"it has {len(state)} states for {raw.frames} frames")
+    return Record(raw.name, number, rows, state)
+
+
+def _like(record: Record, first: Record) -> None:
+    """Raises ValueError where it is of another form than the first."""
+    for what in ("actions", "state"):
+        width, wanted = getattr(record, what).shape[1], getattr(first, what).shape[1]
+        if width != wanted:
+            raise ValueError(f"its {what.removesuffix('s')} has {width} numbers, others' {wanted}")
 
 
 def nothing(name: str, skipped: Sequence[Skipped]) -> UserError:
@@ -143,23 +186,34 @@ def first_line(error: BaseException) -> str:
     return (str(error) or repr(error)).splitlines()[0].strip("'\"")
 
 
-_PLURAL = {"action": "actions", "state": "state"}
-
-
 def _discrete(actions: NDArray) -> bool:
     return actions.dtype.kind in "iu" and actions.size == len(actions)
 
 
-def _rows(values: NDArray) -> NDArray[np.float32]:
-    """`[N, ...]` as `[N, A]`."""
-    return np.ascontiguousarray(values.reshape(len(values), -1), np.float32)
+def _plain(values: NDArray, what: str) -> NDArray:
+    """Raises ValueError where these are no numbers, or too many."""
+    if values.dtype.kind not in "biuf" or values.ndim == 0:
+        raise ValueError(f"its {what}s are {values.dtype} of shape {list(values.shape)}, not numbers a step")
+    width = int(np.prod(values.shape[1:], dtype=np.float64))
+    if not 1 <= width <= WIDTH and len(values):
+        raise ValueError(f"its {what} has {width:,} numbers: 1 to {WIDTH:,} are read")
+    return values
+
+
+def _rows(values: NDArray, what: str) -> NDArray[np.float32]:
+    """`[N, ...]` as `[N, A]`; numbers beyond float32 become infinite."""
+    values = _plain(values, what)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values.reshape(len(values), int(np.prod(values.shape[1:]))), np.float32)
 
 
 def _one_hot(actions: NDArray, count: int) -> NDArray[np.float32]:
     chosen = actions.reshape(len(actions)).astype(np.int64)
     if len(chosen) and not 0 <= chosen.min() <= chosen.max() < count:
         raise ValueError(f"it has actions {chosen.min()} to {chosen.max()} where there are {count}")
-    return np.eye(count, dtype=np.float32)[chosen]
+    rows = np.zeros((len(chosen), count), np.float32)
+    rows[np.arange(len(chosen)), chosen] = 1
+    return rows
 
 
 def _aligned(actions: NDArray[np.float32], frames: int) -> NDArray[np.float32]:

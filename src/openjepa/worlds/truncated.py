@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from openjepa.errors import UserError
+from openjepa.reach import regular
+from openjepa.signals.images.decode import BROKEN
+from openjepa.worlds.records import first_line
 
+_HOPS = 16
+"""Soft links on the way to a dataset."""
+_UNSUSPECTED, _PACKED = 2**26, 20_000
+"""Bytes that any dataset may claim, and how far compression can go (gzip: 1,032 to 1)."""
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _END = {0: 40, 1: 44, 2: 28, 3: 28}
 """Superblock version -> where it tells the file's length (HDF5 File Format Specification 3.0, section II.A)."""
@@ -18,19 +25,60 @@ def open_hdf5(path: Path) -> Any:
     """An open `h5py.File`, for reading; what is missing at its end reads as zeros (see `intact`).
 
     Raises:
-        UserError: h5py is missing, or the file is not HDF5.
+        UserError: h5py is missing, or it is no ordinary file, or not HDF5.
     """
     h5py = import_h5py(path)
+    regular(path)
     try:
         return h5py.File(path, "r")
-    except OSError as error:
+    except BROKEN as error:
         missing = lost_bytes(path)
         if not missing:
-            raise UserError(f"{path} cannot be read as HDF5 ({str(error).splitlines()[0]})") from None
+            raise UserError(f"{path} cannot be read as HDF5 ({first_line(error)})") from None
         try:
             return h5py.File(_Padded(path, path.stat().st_size + missing), "r")
-        except (OSError, RuntimeError):
+        except BROKEN:
             raise UserError(f"{path} is truncated: its last {missing} bytes are missing") from None
+
+
+def locate(node: Any, path: str) -> Any:
+    """What lies at `path` in an HDF5 group, of this file alone.
+
+    Raises:
+        UserError: it lies, or has its contents, in another file.
+        KeyError: nothing is there.
+        One of `BROKEN`: the file is damaged.
+    """
+    from h5py import Dataset, ExternalLink, SoftLink
+
+    steps, hops = [step for step in reversed(path.split("/")) if step], 0
+    where = node.file.filename
+    node = node.file if path.startswith("/") else node
+    while steps:
+        step = steps.pop()
+        link = node.get(step, getlink=True)
+        if isinstance(link, ExternalLink):
+            raise UserError(
+                f"{where}: {step!r} links to the file {link.filename!r}: copy what it means into this one"
+            )
+        if isinstance(link, SoftLink):
+            hops += 1
+            if hops > _HOPS:
+                raise ValueError(f"{step!r} links in a circle")
+            steps += [other for other in reversed(link.path.split("/")) if other]
+            node = node.file if link.path.startswith("/") else node
+        else:
+            node = node[step]
+    if isinstance(node, Dataset) and (node.is_virtual or node.external):
+        raise UserError(f"{where}: {path!r} has its numbers in other files: copy them into this one")
+    return node
+
+
+def require_plausible(array: Any) -> None:
+    """Raises ValueError where a dataset claims much more than its file holds, so that reading it would fill memory."""
+    claimed, stored = array.size * array.dtype.itemsize, array.id.get_storage_size()
+    if claimed > max(_UNSUSPECTED, _PACKED * stored):
+        raise ValueError(f"it claims {claimed:,} bytes where {stored:,} are stored")
 
 
 def import_h5py(path: Path) -> Any:
