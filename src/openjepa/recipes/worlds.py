@@ -7,6 +7,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
+from openjepa.config import Config
 from openjepa.energies import Energy
 from openjepa.errors import UserError
 from openjepa.guards import Guard
@@ -35,6 +36,19 @@ LEAST_EPISODES, MOST_EPISODES = 4, 64
 HELD_OUT_FRAMES = 1024
 """Frames of held-out windows that health is measured on; not more, since it looks at them all at once."""
 
+
+class Names(Config):
+    """What the data call things, where that is not plain or there are several: paths within an episode, or columns."""
+
+    frames: str | None = None
+    actions: str | None = None
+    state: str | None = None
+    lengths: str | None = None
+    """Of flat HDF5 files: steps of each episode."""
+    offsets: str | None = None
+    """Of flat HDF5 files: each episode's first row."""
+
+
 Over = Literal["first", "steps", "window"]
 
 
@@ -43,6 +57,7 @@ class WorldRecipe(Recipe):
 
     data: str = ""
     """A folder of episodes, or an HDF5 file."""
+    names: Names = Names()
     signal: FrameSignal = FrameSignal()
     hiding: Future
     condition: Condition = Actions()
@@ -86,12 +101,16 @@ class WorldRecipe(Recipe):
                 f"{self.recipe} learns from episodes: name them with --data, or collect some: "
                 "openjepa collect two-rooms --out episodes"
             )
-        episodes = data if isinstance(data, Episodes) else open_episodes(data, size=self.signal.size)
+        if isinstance(data, Episodes):
+            episodes = data
+        else:
+            names = self.names.model_dump(exclude_none=True)
+            episodes = open_episodes(data, names=names, size=self.signal.size)
         return EpisodeWindows(episodes, self.window + self.signal.stack - 1, self.signal.block)
 
     def adapt(self, samples: "EpisodeWindows") -> Self:
-        """Frames' shape, the space of actions and their statistics; a config that has them must fit."""
-        fitted = samples.fit(self.signal)
+        """Frames' shape, names, the space of actions and their statistics; a config that has them must fit."""
+        fitted, names = samples.fit(self.signal), Names.parse(samples.episodes.names)
         if self.condition.count or self.condition.low:
             for name in ("size", "channels", "action_dim"):
                 has, given = getattr(self.signal, name), getattr(fitted, name)
@@ -100,7 +119,7 @@ class WorldRecipe(Recipe):
                         f"{samples.name} has {name} {given}, the config's signal.{name} is {has}: give the episodes "
                         "that it was made for"
                     )
-            return self
+            return self.model_copy(update={"names": names})
         space = samples.episodes.actions
         known = (
             {"count": space}
@@ -108,7 +127,11 @@ class WorldRecipe(Recipe):
             else {"low": space.low.tolist(), "high": space.high.tolist()}
         )
         condition = self.condition.model_validate(self.condition.model_dump() | known)
-        changes: dict[str, Any] = {"signal": fitted, "condition": condition.fitted(samples.trained)}
+        changes: dict[str, Any] = {
+            "names": names,
+            "signal": fitted,
+            "condition": condition.fitted(samples.trained),
+        }
         if isinstance(self.encoder, FrozenNet):
             encoder = self.encoder.known()
             scale = encoder.scale(fitted.channels)

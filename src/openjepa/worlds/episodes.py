@@ -55,6 +55,7 @@ class Episodes:
             that was recorded.
         about: how they were recorded, plain data; of a collected world `world` and `options`, as `make` takes them.
         in_memory: whether frames are held, else decoded when read.
+        names: what the file calls things, as they were opened with (see `open_episodes`).
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class Episodes:
         size: int | None = None,
         in_memory: bool | None = None,
         progress: Progress | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> None:
+        self.names: Mapping[str, str] = dict(names or {})
         self._recording, self._tape = recording, Tape(recording, size, in_memory, progress)
         self._numbers = np.arange(len(self._tape.records))
 
@@ -149,7 +152,7 @@ class Episodes:
     def subset(self, indices: Sequence[int] | NDArray) -> "Episodes":
         """The episodes at `indices`, in that order; shares the frames."""
         chosen = object.__new__(Episodes)
-        chosen._recording, chosen._tape = self._recording, self._tape
+        chosen._recording, chosen._tape, chosen.names = self._recording, self._tape, self.names
         chosen._numbers = self._numbers[np.asarray(indices, np.int64)]
         return chosen
 

@@ -1,6 +1,7 @@
 """Which arrays of an episode are frames, actions and state: as the user names them, else by what they look like."""
 
 import difflib
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -61,11 +62,13 @@ def _one(where: str, name: str, found: list[str], present: list[str]) -> str:
         return found[0]
     if not found:
         raise UserError(
-            f"{where} holds {_list(present)}, of which none looks like {name}: name it by names={{'{name}': '...'}}"
+            f"{where} holds {_list(present)}, of which none looks like {name}: {_how(name, 'PATH')}"
         )
-    raise UserError(
-        f"{where} holds several {name} ({_list(found)}): choose by names={{'{name}': '{found[0]}'}}"
-    )
+    raise UserError(f"{where} holds several {name} ({_list(found)}): {_how(name, found[0])}")
+
+
+def _how(name: str, path: str) -> str:
+    return f"name one with --names.{name} {shlex.quote(path)} (in Python: names={{{name!r}: {path!r}}})"
 
 
 def _called(present: list[str], names: tuple[str, ...]) -> list[str]:

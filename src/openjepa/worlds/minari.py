@@ -44,7 +44,8 @@ class Space(BaseModel):
         if self.type == "Discrete" and self.n is not None:
             return self.n
         try:
-            low, high = (np.asarray(side, np.float32).ravel() for side in (self.low, self.high))
+            with np.errstate(over="ignore"):
+                low, high = (np.asarray(side, np.float32).ravel() for side in (self.low, self.high))
             if self.type == "Box" and low.shape == high.shape and (low <= high).all() and low.size:
                 return Box(low, high)
         except (TypeError, ValueError, OverflowError):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from openjepa.errors import UserError
-from openjepa.reach import inside
+from openjepa.reach import inside, regular
 from openjepa.worlds.episodes import Episodes
 from openjepa.worlds.hdf5 import read_files
 from openjepa.worlds.lerobot import INFO, open_lerobot
@@ -42,10 +42,13 @@ def open_episodes(
     if size is not None and size < 1:
         raise UserError(f"size={size}: the frames' height and width must be at least 1 pixel")
     place = Path(path).expanduser()
-    return Episodes(_find(place, names or {}, progress), size, in_memory, progress)
+    found = _find(place, names or {}, progress)
+    return Episodes(found, size, in_memory, progress, names)
 
 
 def _find(path: Path, names: Mapping[str, str], progress: Progress | None) -> Recording:
+    if path.exists() and not path.is_dir():
+        regular(path)
     if path.is_file() and path.suffix.lower() in HDF5:
         return _plain(path, [path], names, progress)
     if not path.is_dir():

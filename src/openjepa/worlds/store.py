@@ -194,5 +194,6 @@ def _totals(main: Any, discrete: bool) -> dict[str, Any]:
     known = np.zeros((0, 1)) if discrete else actions[np.isfinite(actions).all(1)]
     if len(known) == 0:
         return totals
+    known = known.astype(np.float64)
     statistics = {"low": known.min(0), "high": known.max(0), "mean": known.mean(0), "std": known.std(0)}
     return totals | {"action_statistics": {name: values.tolist() for name, values in statistics.items()}}
