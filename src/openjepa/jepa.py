@@ -219,18 +219,25 @@ class JEPA(nn.Module):
         return self.tokens(batch).mean(1)
 
 
-def encode(encoder: nn.Module, head: nn.Module, views: Sequence[View]) -> list[Tensor]:
-    """`head(encoder(view))` per view; views of equal shape go through together, as one batch."""
+def encode(encoder: Callable[[View], Tensor], head: nn.Module, views: Sequence[View]) -> list[Tensor]:
+    """`head(encoder(view))` per view; views of equal shape go through together, as one batch.
+
+    A head that pools is given all views at once, in their order, so that its batch norm sees them as one batch.
+    """
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, view in enumerate(views):
         tokens, kept = view.tokens, None if view.keep is None else view.keep.shape
         alike = len(tokens.positions) == 1
         groups.setdefault((tokens.values.shape, tokens.grid, kept) if alike else (i,), []).append(i)
+    pool = getattr(head, "pool", None)
+    several = pool is not None and len(groups) > 1
+    before = pool if several else head
     outputs: dict[int, Tensor] = {}
     for members in groups.values():
         together = _concatenate([views[i] for i in members])
-        outputs.update(zip(members, head(encoder(together)).chunk(len(members)), strict=True))
-    return [outputs[i] for i in range(len(views))]
+        outputs.update(zip(members, before(encoder(together)).chunk(len(members)), strict=True))
+    ordered = [outputs[i] for i in range(len(views))]
+    return list(head(torch.cat(ordered)).split([len(part) for part in ordered])) if several else ordered
 
 
 def _concatenate(views: Sequence[View]) -> View:

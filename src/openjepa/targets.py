@@ -151,11 +151,11 @@ class EMATarget(CopyTarget):
     def forward(self, views: Sequence[View], represent: Represent) -> list[Tensor]:
         if self.config.layers == 1:
             return super().forward(views, represent)
-        return [self._mean_of_layers(view) for view in views]
+        return encode(self._mean_of_layers, self.head, views)
 
     def _mean_of_layers(self, view: View) -> Tensor:
         layers = self.encoder.layers(view, self.config.layers)  # ty: ignore[not-callable]
-        return self.head(torch.stack([F.layer_norm(layer, layer.shape[-1:]) for layer in layers]).mean(0))
+        return torch.stack([F.layer_norm(layer, layer.shape[-1:]) for layer in layers]).mean(0)
 
     @torch.no_grad()
     def update(self, encoder: nn.Module, head: nn.Module, step: int, total_steps: int) -> None:

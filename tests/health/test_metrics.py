@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -140,6 +141,33 @@ def test_alpha_req_reads_the_exponent_of_a_power_law(alpha):
     x = with_spectrum(index ** (-alpha / 2), 2000)
     assert alpha_req(x) == pytest.approx(alpha, rel=0.1)
     assert math.isnan(alpha_req(x[:, :8]))
+
+
+def decay(eigenvalues: torch.Tensor) -> float:
+    """α of eigenvalues number 11 on, by weighted least squares through numpy."""
+    index = np.arange(11, 1 + len(eigenvalues))
+    slope, _ = np.polyfit(np.log(index), np.log(eigenvalues[10:].numpy()), 1, w=index**-0.5)
+    return -slope
+
+
+@pytest.mark.parametrize("mean", [0.0, 100.0])
+@pytest.mark.parametrize("rank", [8, 12, 14, 40])
+def test_alpha_req_leaves_rounding_noise_out(rank, mean):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, rank, generator=generator) @ torch.randn(rank, 64, generator=generator) + mean
+    if rank < 13:
+        assert math.isnan(alpha_req(x))
+    else:
+        exact = torch.linalg.svdvals((x - x.mean(0)).double())[:rank].square()
+        assert alpha_req(x) == pytest.approx(decay(exact), rel=1e-2)
+
+
+def test_alpha_req_of_fewer_samples_than_dimensions():
+    index = torch.arange(1, 97)
+    x = torch.randn(64, 96, generator=torch.Generator().manual_seed(0)) * index**-0.5
+    exact = torch.linalg.svdvals((x - x.mean(0)).double())[:63].square()
+    assert alpha_req(x) == pytest.approx(decay(exact), rel=1e-4)
+    assert alpha_req(x) == pytest.approx(2.2, abs=0.5)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])

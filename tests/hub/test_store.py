@@ -47,6 +47,22 @@ def test_round_trip_in_eval_mode(recipe: str, tmp_path: Path) -> None:
     assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.state_dict().items())
 
 
+def test_a_model_saved_before_an_option_existed_is_what_it_was(tmp_path: Path) -> None:
+    """Also where the recipe's default is another now: LeJEPA's projector had no ReLU and no linear layer before it."""
+    original = model("lejepa")
+    save_model(original, tmp_path / "m")
+    path = tmp_path / "m" / "config.json"
+    config = json.loads(path.read_text())
+    for part, option in [("head", "activation"), ("head", "embedding"), ("encoder", "drop_path")]:
+        del config[part][option]
+    path.write_text(json.dumps(config))
+    loaded = load_model(tmp_path / "m")
+    assert loaded.config == original.config
+    batch = torch.rand(3, 1, 8, 8)
+    assert torch.equal(loaded.embed(batch), original.embed(batch))
+    assert configure("lejepa", None, {"train.lr": "1"}, config).head == original.config.head
+
+
 def test_overwriting_is_whole(saved: Path) -> None:
     save_model(model("lejepa"), saved)
     assert load_model(saved).config.recipe == "lejepa"

@@ -155,3 +155,18 @@ def test_layers_end_with_the_output_and_are_the_blocks_outputs() -> None:
     for ours, block_output in zip(layers[:-1], seen[:2], strict=True):
         assert torch.equal(ours, block_output)
     assert torch.equal(layers[-1], net.norm(seen[2])) and torch.equal(layers[-1], net(view))
+
+
+def test_drop_path_passes_over_blocks_of_some_samples_in_training_alone() -> None:
+    plain, net, view = encoder(depth=3), encoder(depth=3, drop_path=0.5), View(SIGNAL.tokenize(images(64)))
+    assert [block.drop_path for block in net.blocks] == [0, 0.25, 0.5]
+    assert torch.equal(net(view), plain(view))
+    x = torch.randn(4000, 2, 16)
+    block = net.train().blocks[2]
+    whole, dropped = block.eval()(x) - x, block.train()(x) - x
+    passed = (dropped == 0).flatten(1).all(1)
+    assert passed.float().mean().item() == pytest.approx(0.25, abs=0.03)  # both sums at once
+    attended = block.attention(block.norm1(x))
+    alone = torch.isclose(dropped, 2 * attended, atol=1e-5).flatten(1).all(1)
+    assert alone.float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(block.eval()(x) - x, whole)

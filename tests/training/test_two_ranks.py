@@ -48,8 +48,12 @@ def test_equal_to_one_process(case: str, torchrun: Path, tmp_path: Path) -> None
     config = small.configured(recipe, dotted | {"train.accumulate": 1})
     train(config, data=small.pixels(), out=tmp_path / "run")
     two, one = Run.open(torchrun / case), Run.open(tmp_path / "run")
-    for kind, keys in (("train", ("step", "loss", "lr", "grad_norm")), ("health", ("step", "energy/model"))):
-        readings = [[[r[key] for key in keys] for r in run.records(kind)] for run in (two, one)]
-        assert torch.allclose(torch.tensor(readings[0]), torch.tensor(readings[1]), rtol=1e-5), kind
+    # an energy of 1e-3 between embeddings of unit size is a difference in which float32's rounding shows
+    for kind, keys, floor in (
+        ("train", ("step", "loss", "lr", "grad_norm"), 1e-8),
+        ("health", ("step", "energy/model"), 1e-6),
+    ):
+        readings = [torch.tensor([[r[key] for key in keys] for r in run.records(kind)]) for run in (two, one)]
+        assert torch.allclose(*readings, rtol=1e-5, atol=floor), kind
     batch = small.images().read([0, 1])
     assert torch.allclose(load(two.path).embed(batch), load(one.path).embed(batch), atol=1e-3)

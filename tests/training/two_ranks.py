@@ -17,6 +17,7 @@ from . import small
 CASES: dict[str, tuple[str, dict[str, object]]] = {
     "i-jepa": ("i-jepa", {}),
     "lejepa": ("lejepa", {}),
+    "views of two sizes": ("lejepa", {"hiding.local_views": 2, "hiding.local_augment.size": 8}),
     "guarded": ("i-jepa", {"guard": "vicreg", "target": "shared"}),
     "unused": ("lejepa", {"encoder.hide": "replace"}),  # a mask token that nothing replaces
     "accumulated": ("i-jepa", small.steady("i-jepa") | {"train.accumulate": 2}),

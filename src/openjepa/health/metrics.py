@@ -92,11 +92,14 @@ def alpha_req(features: Tensor, first: int = 10, last: int = 99) -> float:
     """Decay exponent α of the centred covariance's spectrum, λ_j ∝ j^-α; about 1 in good representations.
 
     α-ReQ (Agrawal et al., NeurIPS 2022): least squares in log-log over the 0-based indices `first` ..
-    `last`, weighted by 1/j. The range can flip the sign of α's correlation with accuracy, so state it. The
-    range is cut to the positive eigenvalues; `nan` where fewer than three are left.
+    `last`, weighted by 1/j. The range can flip the sign of α's correlation with accuracy, so state it. The range is cut
+    to the eigenvalues above rounding noise, of which N samples give at most N - 1; `nan` where fewer than three are
+    left.
     """
-    values = spectrum(features)
-    values = values[values > 0][first : last + 1]
+    rows = _rows(features)
+    noise = ROUNDING * rows.square().mean(0).sum()
+    values = spectrum(rows)[: max(len(rows) - 1, 0)]
+    values = values[values > noise][first : last + 1]
     if len(values) < 3:
         return math.nan
     index = torch.arange(first, first + len(values), dtype=torch.float64) + 1

@@ -24,7 +24,7 @@ class NoHead(Choice):
 
 
 class Projector(Choice):
-    """The mean over tokens, then an MLP with batch norm, to one embedding a view (LeJEPA: 2048-2048-64)."""
+    """The mean over tokens, then an MLP with batch norm, to one embedding a view."""
 
     kind: Literal["projector"] = "projector"
     hidden: int = Field(2048, ge=1, le=65_536)
@@ -32,6 +32,10 @@ class Projector(Choice):
     """Hidden layers."""
     width: int = Field(64, ge=1, le=65_536)
     """Of the embedding."""
+    activation: Literal["gelu", "relu"] = "gelu"
+    """LeWM: gelu, LeJEPA: relu."""
+    embedding: int | None = Field(None, ge=1, le=65_536)
+    """Width of a linear layer between the mean over tokens and the MLP (LeJEPA: 512); none: there is none."""
 
     def build(self, width: int) -> nn.Module:
         return PooledMLP(self, width)
@@ -55,25 +59,35 @@ class Sphere(Choice):
 Head = Annotated[NoHead | Projector | Sphere, Field(discriminator="kind")]
 
 
-class PooledMLP(nn.Module):
+class Pooled(nn.Module):
+    """A head of the mean over tokens: what it gives of that mean alone is what it gives of the tokens."""
+
+    def pool(self, tokens_BND: Tensor) -> Tensor:
+        """`[B, 1, D]`."""
+        return tokens_BND.mean(1, keepdim=True)
+
+
+class PooledMLP(Pooled):
     """`[B, N, D] -> [B, 1, P]`."""
 
     def __init__(self, config: Projector, width: int) -> None:
         super().__init__()
-        sizes = [width] + [config.hidden] * config.layers
+        self.embed = nn.Linear(width, config.embedding) if config.embedding else nn.Identity()
+        sizes = [config.embedding or width] + [config.hidden] * config.layers
+        active = nn.GELU if config.activation == "gelu" else nn.ReLU
         hidden = [
             layer
             for a, b in pairwise(sizes)
-            for layer in (nn.Linear(a, b, bias=False), BatchNorm(b), nn.GELU())
+            for layer in (nn.Linear(a, b, bias=False), BatchNorm(b), active())
         ]
         self.mlp = nn.Sequential(*hidden, nn.Linear(sizes[-1], config.width))
 
     def forward(self, tokens_BND: Tensor) -> Tensor:
-        return self.mlp(tokens_BND.mean(1)).unsqueeze(1)
+        return self.mlp(self.embed(self.pool(tokens_BND)[:, 0])).unsqueeze(1)
 
 
-class PooledDirection(nn.Module):
+class PooledDirection(Pooled):
     """`[B, N, D] -> [B, 1, D]`."""
 
     def forward(self, tokens_BND: Tensor) -> Tensor:
-        return F.normalize(tokens_BND.mean(1, keepdim=True), dim=-1) * tokens_BND.shape[-1] ** 0.5
+        return F.normalize(self.pool(tokens_BND), dim=-1) * tokens_BND.shape[-1] ** 0.5

@@ -81,11 +81,15 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """`x + attention(norm(x))`, then `x + mlp(norm(x))`: `[B, N, D] -> [B, N - first, D]`.
 
-    All tokens are attended to; only those from number `first` on are computed. Other options are the attention's.
+    All tokens are attended to; only those from number `first` on are computed. Other options are the attention's. In
+    training each of the two sums leaves its addition out for a share `drop_path` of the samples (arXiv:1603.09382).
     """
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, norm_eps: float) -> None:
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: float, norm_eps: float, drop_path: float = 0.0
+    ) -> None:
         super().__init__()
+        self.drop_path = drop_path
         hidden = round(width * mlp_ratio)
         self.norm1, self.norm2 = nn.LayerNorm(width, norm_eps), nn.LayerNorm(width, norm_eps)
         self.attention = Attention(width, heads)
@@ -101,8 +105,14 @@ class Block(nn.Module):
         mask: Tensor | None = None,
     ) -> Tensor:
         attended = self.attention(self.norm1(x_BND), first, turn=turn, memory=memory, mask=mask)
-        x_BND = x_BND[:, first:] + attended
-        return x_BND + self.mlp(self.norm2(x_BND))
+        x_BND = x_BND[:, first:] + self._drop(attended)
+        return x_BND + self._drop(self.mlp(self.norm2(x_BND)))
+
+    def _drop(self, x_BND: Tensor) -> Tensor:
+        if self.drop_path == 0 or not self.training:
+            return x_BND
+        kept = 1 - self.drop_path
+        return x_BND * x_BND.new_empty(len(x_BND), 1, 1).bernoulli_(kept).div_(kept)
 
 
 def initialise(module: nn.Module, how: Literal["trunc", "xavier"]) -> None:
@@ -149,6 +159,9 @@ class ViT(Placed):
     hide: Literal["drop", "replace"] = "drop"
     """What becomes of tokens that a view does not keep: left out, or a learned mask token in their place."""
     positions: Literal["sincos", "learned"] = "sincos"
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    """Share of the samples that the last block passes over in training; it rises evenly from 0 at the first block
+    (LeJEPA: 0.1)."""
 
     def build(self, signal: Signal) -> "TokenEncoder":
         """For the raw tokens of `signal`."""
@@ -162,8 +175,9 @@ class TokenEncoder(nn.Module):
         super().__init__()
         self.config, self.width, self.trained_grid = config, config.width, grid
         self.embed = nn.Linear(features, config.width)
+        rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.mlp_ratio, config.norm_eps) for _ in range(config.depth)
+            Block(config.width, config.heads, config.mlp_ratio, config.norm_eps, rate) for rate in rates
         )
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
         initialise(self, config.init)

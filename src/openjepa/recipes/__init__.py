@@ -12,6 +12,7 @@ from openjepa.jepa import JEPA
 from openjepa.memory import require_room
 from openjepa.recipes import dinowm, hjepa, ijepa, latentaction, lejepa, lewm, mixture, pldm, tsjepa, vjepa2ac
 from openjepa.recipes.base import Recipe, Training, register, registered
+from openjepa.recipes.table import CHOICES
 
 __all__ = [
     "Recipe",
@@ -63,10 +64,15 @@ def configure(
         close = difflib.get_close_matches(preset, names, n=1, cutoff=0.3)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UserError(f"{recipe} has no preset {preset!r}, only {', '.join(names)}{hint}")
-    data = cls.model_validate({}).model_dump(mode="json")
-    if preset is not None:
-        data = _merge(data, names[preset] | {"preset": preset})
-    data = _merge(data, base or {})
+    if base and all(name in base for name in (*Recipe.model_fields, *CHOICES)):
+        data = cls.parse(base).model_dump(
+            mode="json"
+        )  # it was saved: an option newer than it is as it was without
+    else:
+        data = cls.model_validate({}).model_dump(mode="json")
+        if preset is not None:
+            data = _merge(data, names[preset] | {"preset": preset})
+        data = _merge(data, base or {})
     return cls.parse(override(cls, data, changes or {}))
 
 

@@ -14,9 +14,14 @@ Measured over 3 seeds, 95 % intervals, pooling chosen on validation data; nine r
 raw pixels: 84.5, 88.1. `tiny-cifar10`, 3 seeds: 60.0 ± 0.1, 61.1 ± 1.1 in 12 core-minutes;
 random encoders 52.9 ± 0.7, 51.7 ± 0.9, raw pixels 41.3, 50.8.
 
-Departures from the paper: our encoder has no class token, so the projector sees the mean over tokens. `tiny` has half
-as many of SIGReg's knots, with which it was measured. SIGReg's pull grows with the global batch (see `guards.SIGReg`):
-rescale `guard.weight` when the batch changes much.
+The sizes are those of the released launch scripts and of the README beside them: a linear layer to 512 numbers, a
+projector 2048-2048-512 with batch norm over all views and ReLU, drop path 0.1. SIGReg's pull grows with the global
+batch (see `guards.SIGReg`): rescale `guard.weight` when the batch changes much.
+
+Departures: our encoder has no class token, so the linear layer sees the mean over tokens, and features are the tokens
+before it. Views have 224 px and all their patches, as in the README (the launch scripts: 238 px, 0.3 of the patches
+hidden, an average of the weights beside); `vit-s16` is ours. The tiny presets have a smaller projector of their own
+(GELU, no linear layer before it, no drop path, half of SIGReg's knots).
 
 What makes it learn at small scale (Fashion-MNIST, 3 heads, fp32, about 140 core-seconds, one seed each; mean of tokens,
 12,000 images for the probe; linear / 10-NN in %, the random encoder 63.1 / 61.1): views are what costs, so show
@@ -50,8 +55,16 @@ TINY: dict[str, Any] = {
         "drop": 0.75,
         "global_augment": {"scale": [0.15, 1.0], "blur": 0, "solarize": 0},
     },
-    "encoder": {"kind": "vit", "width": 96, "depth": 4, "heads": 4, "init": "xavier", "position_scale": 0.2},
-    "head": {"kind": "projector", "hidden": 512, "layers": 2, "width": 32},
+    "encoder": {
+        "kind": "vit",
+        "width": 96,
+        "depth": 4,
+        "heads": 4,
+        "init": "xavier",
+        "position_scale": 0.2,
+        "drop_path": 0.0,
+    },
+    "head": {"kind": "projector", "hidden": 512, "width": 32, "activation": "gelu", "embedding": None},
     "guard": {"kind": "sigreg", "slices": 256, "knots": 17},
     "train": {"steps": 3000, "batch_size": 128, "lr": 2e-3, "beta2": 0.95, "final_lr": 0.0},
 }
@@ -68,8 +81,8 @@ class LeJEPA(ImageRecipe):
     signal: ImageSignal = ImageSignal(patch=14)
     hiding: Hiding = Crops(local_augment=Augment.lejepa(size=98, scale=(0.05, 0.3)))
     condition: Condition = Nothing()
-    encoder: Encoder = ViT(width=1024, depth=24, heads=16)
-    head: Head = Projector()
+    encoder: Encoder = ViT(width=1024, depth=24, heads=16, drop_path=0.1)
+    head: Head = Projector(width=512, activation="relu", embedding=512)
     predictor: Predictor = Identity()
     target: Target = Shared()
     energy: Energy = L2()
