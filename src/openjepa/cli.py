@@ -262,7 +262,7 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("-o", "--output", required=True, help="a .npy or .parquet file")
     embed.add_argument("--json", action="store_true")
 
-    health = command("health", _health, "the verdict on a run, with the numbers behind it")
+    health = command("health", _health, "what is known of a run, with the numbers behind it")
     health.add_argument("run_dir", metavar="RUN")
     health.add_argument("--json", action="store_true")
 
@@ -493,11 +493,13 @@ def _embed(args: argparse.Namespace) -> None:
 
 
 def _health(args: argparse.Namespace) -> None:
+    from openjepa.report.headline import headline
+    from openjepa.report.record import read_record
     from openjepa.training.run import Run
 
     run = Run.open(args.run_dir)
-    verdict, numbers = run.verdict(), run.last("health")
-    found = {"verdict": verdict.word, "reason": verdict.reason, "advice": verdict.advice}
+    verdict, said, numbers = run.verdict(), headline(read_record(args.run_dir)), run.last("health")
+    found = {"verdict": said.word, "reason": said.reason, "advice": said.advice, "training": verdict.word}
     _show(args, {**found, **{name: value for name, value in numbers.items() if name != "kind"}})
 
 

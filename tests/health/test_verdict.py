@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from openjepa.health import judge
+from openjepa.health import judge, judged
 
 STEPS = 1000
 ALIVE = {
@@ -39,29 +39,88 @@ def test_no_measurement_no_verdict():
         judge([], STEPS)
 
 
-def test_the_first_reading_warms_up():
-    verdict = judge(run(START), STEPS)
-    assert (verdict.word, verdict.step, verdict.healthy) == ("warming up", 0, True)
+def test_nothing_is_judged_before_the_first_step():
+    worn = {"rank/embedding": 1.0, "rank/context": 1.0, "share/context": 0.0, "energy/model": 0.1}
+    for first in (START, worn):
+        verdict = judge(run(first), STEPS)
+        assert (verdict.word, verdict.step, verdict.healthy) == ("not trained yet", 0, True)
+        assert not verdict.advice
 
 
-def test_learning_gives_its_numbers():
+def test_before_the_first_step_the_data_can_be_judged():
+    verdict = judge(run({"input/std": 0.0, "share/embedding": 0.0}), STEPS)
+    assert verdict.word == "not trained yet"
+    assert "the same" in verdict.reason and "data" in verdict.advice
+
+
+def test_without_tasks_no_more_is_claimed_than_the_energies_say():
+    """As in the runs of before."""
     verdict = judge(run(START, {}), STEPS)
-    assert (verdict.word, verdict.step) == ("learning", 100)
+    assert (verdict.word, verdict.step, verdict.healthy) == ("alive", 100, True)
     assert "0.3" in verdict.reason and "0.4" in verdict.reason and "0.5" in verdict.reason
-    assert verdict.healthy
+    assert "beats both" in verdict.reason and "was not measured" in verdict.reason
+
+
+@pytest.mark.parametrize("changes", [{}, {"energy/model": 0.6}])
+def test_at_the_end_nobody_is_told_to_wait(changes):
+    verdict = judge(run(START, *[changes] * 10), STEPS)
+    assert verdict.step == STEPS
+    assert "wait" not in verdict.advice and " yet" not in verdict.reason
+
+
+ADVISED = [
+    (
+        {"target": {"kind": "ema", "half_life": 0.02}, "guard": {"kind": "none"}},
+        "--guard sigreg",
+        "--target ema",
+    ),
+    ({"target": {"kind": "shared"}, "guard": {"kind": "none"}}, "--target ema", "half-life"),
+    (
+        {"target": {"kind": "shared"}, "guard": {"kind": "sigreg", "weight": 0.05}},
+        "above 0.05",
+        "--guard sigreg",
+    ),
+    (
+        {"target": {"kind": "ema", "half_life": 0.02}, "guard": {"kind": "vicreg", "std": 2.0}},
+        "--guard.std",
+        "add a",
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "said", "not_said"), ADVISED)
+@pytest.mark.parametrize("changes", [{"share/varying": 0.01, "share/context": 0.001}, {"rank/context": 1.5}])
+def test_what_a_run_has_is_not_advised(changes, config, said, not_said):
+    verdict = judge(run(START, {}, changes), STEPS, config)
+    assert verdict.word in ("collapsed", "dimensions dying")
+    assert said in verdict.advice and not_said not in verdict.advice
+
+
+def test_advice_names_the_numbers_to_leave():
+    config = {"train": {"lr": 0.05, "warmup": 0.1}}
+    gone = {"share/varying": 0.01, "share/context": 0.001, "energy/model": 0.9}
+    assert "--train.lr below 0.05" in judge(run(START, {}, gone), STEPS, config).advice
+
+
+def test_words_of_before_are_judged_anew():
+    old = {"word": "learning", "reason": "it beats", "advice": "nothing to change", "step": 200}
+    again = judged(old, run(START, {}, {}, {}), STEPS, {})
+    assert (again.word, again.step) == ("alive", 200)
+    kept = {"word": "collapsed", "reason": "seen", "advice": "add", "step": 200}
+    assert judged(kept, run(START, {}, {}), STEPS, {}).reason == "seen"
 
 
 def test_a_symptom_is_kept_for_three_measurements():
     gone = {"share/embedding": 1e-9}
     kept = judge(run(START, {}, gone, {}, {}), STEPS)
     assert (kept.word, kept.step) == ("collapsed", 200)
-    assert judge(run(START, {}, gone, {}, {}, {}), STEPS).word == "learning"
+    assert judge(run(START, {}, gone, {}, {}, {}), STEPS).word == "alive"
 
 
-def test_one_bad_reading_does_not_undo_learning():
+def test_one_bad_reading_does_not_undo_what_was_reached():
     worse = {"energy/model": 0.41}
-    assert judge(run(START, {}, {}, worse), STEPS).word == "learning"
-    assert judge(run(START, {}, worse, worse, worse), STEPS).word == "warming up"
+    assert "beats both" in judge(run(START, {}, {}, worse), STEPS).reason
+    assert "does not beat both" in judge(run(START, {}, worse, worse, worse), STEPS).reason
 
 
 @pytest.mark.parametrize("key", ["energy/model", "share/context", "share/embedding"])
@@ -72,7 +131,7 @@ def test_what_is_not_finite_has_collapsed(key):
 
 
 def test_equal_samples_are_a_matter_of_the_data():
-    verdict = judge(run({"input/std": 0.0, "share/embedding": 0.0}), STEPS)
+    verdict = judge(run(*[{"input/std": 0.0, "share/embedding": 0.0}] * 2), STEPS)
     assert verdict.word == "collapsed"
     assert "the same" in verdict.reason and "data" in verdict.advice
 
@@ -168,15 +227,15 @@ def test_a_predictor_that_does_not_mind_the_swap_ignores_its_context():
     verdict = judge(run(START, *[blind] * 5), STEPS)
     assert verdict.word == "not using the context"
     assert "0.4 " in verdict.reason and "0.402" in verdict.reason and "0.39" in verdict.reason
-    assert judge(run(START, *[blind] * 2), STEPS).word == "warming up"  # too early to blame it
-    assert judge(run(START, *[blind] * 4, {}), STEPS).word == "learning"
+    assert judge(run(START, *[blind] * 2), STEPS).word == "alive"  # too early to blame it
+    assert judge(run(START, *[blind] * 4, {}), STEPS).word == "alive"
 
 
 def test_a_predictor_that_begins_to_mind_the_swap_is_not_blamed():
     rising = [
         {"energy/model": 0.4, "energy/mean": 0.39, "energy/permuted": 0.4 + p} for p in (0.0, 0.002, 0.005)
     ]
-    assert judge(run(START, *[rising[0]] * 3, *rising), STEPS).word == "warming up"
+    assert judge(run(START, *[rising[0]] * 3, *rising), STEPS).word == "alive"
 
 
 def test_targets_without_content_change_the_advice():
@@ -192,17 +251,17 @@ WORLD = {"energy/persistence": 0.35, "energy/permuted_actions": 0.45}
 
 def test_a_world_model_must_beat_the_last_state_too():
     still = {**WORLD, "energy/persistence": 0.25}
-    assert judge(run({**START, **WORLD}, WORLD), STEPS).word == "learning"
+    assert judge(run({**START, **WORLD}, WORLD), STEPS).word == "alive"
     verdict = judge(run({**START, **still}, still, still, still), STEPS)
-    assert verdict.word == "warming up"
+    assert verdict.word == "alive"
     assert "does not beat all" in verdict.reason and "the last state copied 0.25" in verdict.reason
 
 
 def test_a_world_model_that_ignores_the_actions_is_told_after_half_of_its_run():
     ignores = {**WORLD, "energy/permuted_actions": 0.301}
-    assert judge(run(*[ignores] * 5), STEPS).word == "warming up"
+    assert judge(run(*[ignores] * 5), STEPS).word == "alive"
     verdict = judge(run(*[ignores] * 6), STEPS)
     assert (verdict.word, verdict.step, verdict.healthy) == ("not using the actions", 500, False)
     assert "--terms.inverse" in verdict.advice
     rising = [{**WORLD, "energy/permuted_actions": 0.3 + 0.001 * i**2 / 8} for i in range(6)]
-    assert judge(run(*rising), STEPS).word == "warming up"
+    assert judge(run(*rising), STEPS).word == "alive"

@@ -135,7 +135,7 @@ def test_a_run_at_its_very_start_has_a_page(tmp_path, ijepa_run):
 
 def test_the_verdict_comes_with_its_advice_and_history(ijepa_run, images):
     lines = [
-        {"step": 0, "kind": "verdict", "word": "warming up", "reason": "early", "advice": "wait"},
+        {"step": 0, "kind": "verdict", "word": "better", "reason": "early", "advice": ""},
         {
             "step": 2,
             "kind": "verdict",
@@ -149,7 +149,7 @@ def test_the_verdict_comes_with_its_advice_and_history(ijepa_run, images):
         file.writelines(json.dumps(line) + "\n" for line in lines)
     text = page(ijepa_run, images=images)
     assert 'class="card verdict bad"' in text and "add a guard" in text
-    assert "warming up from step 0, collapsed from step 2" in text
+    assert "better from step 0, collapsed from step 2" in text
     assert "went back &lt;to&gt; step 1" in text
 
 

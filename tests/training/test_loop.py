@@ -169,12 +169,12 @@ def doomed(monkeypatch: pytest.MonkeyPatch, collapses_at: set[int], times: int) 
     """Let the verdict be "collapsed" at some steps, the first few times."""
     left = [times]
 
-    def judge(readings: list[dict[str, float]], total: int) -> Verdict:
+    def judge(readings: list[dict[str, float]], total: int, config: object) -> Verdict:
         step = int(readings[-1]["step"])
         if step in collapses_at and left[0] > 0:
             left[0] -= 1
             return Verdict("collapsed", "all features are alike", "add a guard", step)
-        return Verdict("learning", "it is", "nothing", step)
+        return Verdict("better", "it is", "nothing", step)
 
     monkeypatch.setattr(loop, "judge", judge)
 
@@ -204,7 +204,7 @@ def test_a_collapse_is_told_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch)
     told = Told()
     fit(small.config(), small.images(), progress=told)
     assert (told.total, told.steps, told.ended) == (10, list(range(1, 11)), 1)
-    assert [event.split(":")[1].strip() for event in told.events] == ["learning", "collapsed", "learning"]
+    assert [event.split(":")[1].strip() for event in told.events] == ["better", "collapsed", "better"]
     assert "step 5: collapsed: all features are alike; add a guard" in told.events
 
 
@@ -239,7 +239,7 @@ def test_a_collapse_rolls_back_and_halves_the_rate(tmp_path: Path, monkeypatch: 
     assert rates == pytest.approx([1, 1, 1, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25])
     events = [record["text"] for record in run.records("event")]
     assert len(events) == 1 and "back at step 3 with 0.25 of the learning rate" in events[0]
-    assert run.verdict().word == "learning"
+    assert run.verdict().word == "better"
 
 
 def test_a_rolled_back_run_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

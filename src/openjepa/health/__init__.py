@@ -4,5 +4,6 @@
 """
 
 from openjepa.health.monitor import Monitor as Monitor
-from openjepa.health.verdict import Verdict as Verdict
 from openjepa.health.verdict import judge as judge
+from openjepa.health.verdict import judged as judged
+from openjepa.health.words import Verdict as Verdict

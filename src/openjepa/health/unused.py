@@ -1,32 +1,21 @@
 """What a predictor is given and does not use, with what to change."""
 
 from collections.abc import Sequence
-from typing import Literal
 
+from openjepa.health.advice import Config, against_empty_targets, against_unused_actions
 from openjepa.health.trivial import Reading, unused
-
-Word = Literal[
-    "warming up",
-    "learning",
-    "not using the context",
-    "not using the actions",
-    "not using z",
-    "dimensions dying",
-    "collapsed",
-]
-Finding = tuple[Word, str, str]
-"""Word, reason and advice of a verdict."""
+from openjepa.health.words import Finding
 
 
-def ignores(history: Sequence[Reading], total_steps: int) -> Finding | None:
+def ignores(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
     """The gravest of what is ignored."""
     for find in (_context_unused, _actions_unused, _latent_unused):
-        if found := find(history, total_steps):
+        if found := find(history, total_steps, config):
             return found
     return None
 
 
-def _context_unused(history: Sequence[Reading], total_steps: int) -> Finding | None:
+def _context_unused(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
     now = history[-1]
     if not unused(history, total_steps, "permuted"):
         return None
@@ -39,14 +28,14 @@ def _context_unused(history: Sequence[Reading], total_steps: int) -> Finding | N
     elif now["power/content"] < 0.5:
         advice = (
             f"only {now['power/content']:.0%} of the target's power depends on the sample: "
-            "centre the target per position or scale the positions down"
+            + against_empty_targets(config)
         )
     else:
         advice = "raise the learning rate or the predictor's depth, show more of the context, or train longer"
     return "not using the context", reason, advice
 
 
-def _actions_unused(history: Sequence[Reading], total_steps: int) -> Finding | None:
+def _actions_unused(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
     """Of a world model, which alone measures `energy/permuted_actions`."""
     now = history[-1]
     if "energy/permuted_actions" not in now or not unused(history, total_steps, "permuted_actions"):
@@ -55,14 +44,10 @@ def _actions_unused(history: Sequence[Reading], total_steps: int) -> Finding | N
         f"the energy is {now['energy/model']:.3g} with the right actions, {now['energy/permuted_actions']:.3g} with "
         f"another window's and {now['energy/persistence']:.3g} for the last state copied"
     )
-    advice = (
-        "check that actions and frames belong together, let the state tell them (--terms.inverse 1), take longer steps "
-        "(--signal.block) or a longer rollout, or train longer"
-    )
-    return "not using the actions", reason, advice
+    return "not using the actions", reason, against_unused_actions(config)
 
 
-def _latent_unused(history: Sequence[Reading], total_steps: int) -> Finding | None:
+def _latent_unused(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
     """Of a world model with a latent variable, which alone measures `energy/permuted_z`."""
     now = history[-1]
     if "energy/permuted_z" not in now or not unused(history, total_steps, "permuted_z"):

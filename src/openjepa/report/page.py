@@ -12,6 +12,7 @@ from openjepa.errors import UserError
 from openjepa.jepa import JEPA
 from openjepa.report import curves, gallery, sections
 from openjepa.report.command import command_for
+from openjepa.report.headline import headline
 from openjepa.report.looks import Progress
 from openjepa.report.record import Record, read_record
 from openjepa.report.scores import scores
@@ -102,7 +103,7 @@ def render(
         path=record.path,
         config=record.config,
         facts=sections.facts(record, model),
-        verdict=sections.verdict(record),
+        verdict=headline(record),
         scores=scores(record.probe) if record.probe else None,
         choices=sections.choices(record.config),
         of_images=sections.of_images(record),

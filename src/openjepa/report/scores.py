@@ -35,18 +35,19 @@ class Scores:
     notes: list[str]
 
 
-def scores(probe: dict[str, Any]) -> Scores | None:
-    """`None` when the table is empty.
-
-    Raises:
-        UserError: the data is no probe table.
-    """
+def probe_table(probe: dict[str, Any]) -> ProbeTable:
+    """Raises UserError where the data are no probe table."""
     try:
-        table = ProbeTable.from_dict(probe)
+        return ProbeTable.from_dict(probe)
     except (KeyError, TypeError) as error:
         raise UserError(
             f"probe.json is not what `openjepa probe` writes ({error!r}); run the probe again"
         ) from None
+
+
+def scores(probe: dict[str, Any]) -> Scores | None:
+    """`None` when the table is empty. Raises UserError where the data are no probe table."""
+    table = probe_table(probe)
     if not table.scores:
         return None
     columns = list(dict.fromkeys((s.kind, s.labels) for s in table.scores))
@@ -58,7 +59,7 @@ def scores(probe: dict[str, Any]) -> Scores | None:
             for column in columns
         ],
         axis=(f"{low:.0%}", f"{high:.0%}"),
-        sentence=_sentence(table),
+        sentence=" ".join(map(str, standings(table))),
         methods="; ".join(dict.fromkeys(s.method for s in table.scores)),
         notes=table.notes,
     )
@@ -81,21 +82,34 @@ def _row(score: Score, low: float, high: float) -> Row:
     )
 
 
-def _sentence(table: ProbeTable) -> str:
-    """How the model stands beside the baselines, by whether 95 % intervals overlap."""
-    parts = []
+@dataclass(frozen=True)
+class Standing:
+    """How the model stands beside the baselines in one probe, by whether 95 % intervals overlap."""
+
+    probe: str
+    beats: list[str]
+    level: list[str]
+    behind: list[str]
+
+    def __str__(self) -> str:
+        verbs = (("beats", self.beats), ("is level with", self.level), ("is worse than", self.behind))
+        said = [f"{verb} {' and '.join(names)}" for verb, names in verbs if names]
+        return f"{self.probe}: the model {', '.join(said)}."
+
+
+def standings(table: ProbeTable) -> list[Standing]:
+    """One for each probe that has baselines."""
+    found = []
     for kind, labels in dict.fromkeys((s.kind, s.labels) for s in table.scores):
         group = {s.row: s for s in table.scores if (s.kind, s.labels) == (kind, labels)}
         mine = group.pop(OURS, None)
         if mine is None or not group:
             continue
-        clear = [name for name, s in group.items() if mine.interval[0] > s.interval[1]]
+        beats = [name for name, s in group.items() if mine.interval[0] > s.interval[1]]
         behind = [name for name, s in group.items() if mine.interval[1] < s.interval[0]]
-        level = [name for name in group if name not in clear and name not in behind]
-        verbs = (("beats", clear), ("is level with", level), ("is worse than", behind))
-        said = [f"{verb} {' and '.join(names)}" for verb, names in verbs if names]
-        parts.append(f"{_title(kind, labels)}: the model {', '.join(said)}.")
-    return " ".join(parts)
+        level = [name for name in group if name not in beats and name not in behind]
+        found.append(Standing(_title(kind, labels), beats, level, behind))
+    return found
 
 
 def _title(kind: str, labels: float) -> str:

@@ -13,34 +13,6 @@ from openjepa.report import charts
 from openjepa.report.record import Record, is_number
 from openjepa.signals.images import ImageSet
 
-MOOD = {"learning": "good", "warming up": "wait", "collapsed": "bad"}
-
-
-def verdict(record: Record) -> dict[str, str]:
-    """The latest verdict in words, and the mood that colours it."""
-    last = record.last("verdict")
-    if not last:
-        reason = "Health has not been measured yet, so nothing can be said about this run."
-        return {"word": "no verdict yet", "reason": reason, "advice": "", "mood": "wait", "history": ""}
-    word = str(last.get("word", ""))
-    advice = "" if word == "learning" else str(last.get("advice", ""))
-    return {
-        "word": word,
-        "reason": str(last.get("reason", "")),
-        "advice": advice,
-        "mood": MOOD.get(word, "warn"),
-        "history": _history(record.kind("verdict")),
-    }
-
-
-def _history(lines: Sequence[Mapping[str, Any]]) -> str:
-    """`warming up from step 0, learning from step 300`."""
-    changes: list[tuple[str, int]] = []
-    for line in lines:
-        if not changes or changes[-1][0] != line.get("word"):
-            changes.append((str(line.get("word")), int(line["step"])))
-    return ", ".join(f"{word} from step {step:,}" for word, step in changes) if len(changes) > 1 else ""
-
 
 def facts(record: Record, model: JEPA | None) -> list[str]:
     """The line below the title."""

@@ -91,7 +91,7 @@ class Trainer:
         progress: Progress | None,
         asked: Requests | None = None,
     ) -> None:
-        self.training, self.run, self.progress = config.train, run, progress
+        self.config, self.training, self.run, self.progress = config, config.train, run, progress
         self.asked = asked or Requests()
         if run is None and self.training.on_collapse == "rollback":
             raise UserError(
@@ -176,14 +176,14 @@ class Trainer:
         step, before = self.state.step, self.verdict
         reading = self.monitor.measure(self.state.model, step)
         self.readings.append(reading)
-        self.verdict = judge(self.readings, self.training.steps)
+        self.verdict = judge(self.readings, self.training.steps, self.config.model_dump(mode="json"))
         self.state.healthy = self.verdict.healthy
         if self.run:
             self.run.log("health", step, **{name: value for name, value in reading.items() if name != "step"})
             words = {"word": self.verdict.word, "reason": self.verdict.reason, "advice": self.verdict.advice}
             self.run.log("verdict", step, **words)
         if self.progress and (before is None or before.word != self.verdict.word):
-            advice = "" if self.verdict.healthy else f"; {self.verdict.advice}"
+            advice = f"; {self.verdict.advice}" if self.verdict.advice else ""
             self.progress.event(f"step {step}: {self.verdict.word}: {self.verdict.reason}{advice}")
         return self.verdict
 

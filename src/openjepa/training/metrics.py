@@ -16,6 +16,8 @@ Line = dict[str, Any]
 NUMBERS = {"train": ("loss",)}
 TEXTS = {"verdict": ("word", "reason", "advice"), "event": ("text",)}
 """What a line of a kind holds at least."""
+SOMETIMES = "task/"
+"""Numbers that are not in every measurement."""
 
 
 class Metrics:
@@ -93,7 +95,9 @@ class Metrics:
             for line in self.records("health")
         ]
         counts = Counter(key for reading in found for key in reading)
-        usual = {key for key, count in counts.items() if 2 * count >= len(found)}
+        usual = {
+            key for key, count in counts.items() if 2 * count >= len(found) and not key.startswith(SOMETIMES)
+        }
         for reading in found:
             if lacks := sorted(usual - reading.keys()):
                 warn(

@@ -18,7 +18,7 @@ import torch
 from openjepa import plain
 from openjepa.contents import changed, rewritten
 from openjepa.errors import UserError, warn
-from openjepa.health import Verdict
+from openjepa.health import Verdict, judged
 from openjepa.hub import store
 from openjepa.jepa import JEPA
 from openjepa.lock import LOCK, Lock
@@ -165,7 +165,7 @@ class Run:
         record = self.last("verdict")
         if not record:
             raise UserError(f"{self.path} has no verdict yet: its first step was not reached")
-        return Verdict(record["word"], record["reason"], record["advice"], record["step"])
+        return judged(record, self.readings(), self.config.train.steps, self.config.model_dump(mode="json"))
 
     def is_vacant(self) -> bool:
         """Whether a run may be started in the directory: it is empty, or a start there was cut short."""
