@@ -14,6 +14,7 @@ from openjepa.guards import Guard
 from openjepa.health import Monitor
 from openjepa.hiding import Hiding
 from openjepa.jepa import JEPA, Parts
+from openjepa.nets.convnet import ConvNet
 from openjepa.nets.heads import Head
 from openjepa.nets.predictor import Predictor
 from openjepa.nets.timm import Timm
@@ -28,7 +29,7 @@ from openjepa.targets import Target
 MEASURED = 2000
 """Images from which a channel's mean and std are measured."""
 
-Encoder = Annotated[ViT | Timm, Field(discriminator="kind")]
+Encoder = Annotated[ViT | ConvNet | Timm, Field(discriminator="kind")]
 
 
 class Positions(Choice):

@@ -1,0 +1,192 @@
+"""Convolutional encoders of images, which also encode images of which a part is hidden."""
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from openjepa.config import Choice
+from openjepa.errors import UserError
+from openjepa.jepa import Tokens, View, gather
+from openjepa.parallel import BatchNorm
+from openjepa.signals.images.signal import ImageSignal
+
+
+class ConvNet(Choice):
+    """A small residual network for images: stages of convolution, norm and ReLU; the last map gives the tokens.
+
+    A stage of stride 2 halves the map by a 4 x 4 convolution, one of stride 1 keeps it by a 3 x 3 one. What a view
+    hides never enters: hidden pixels are zero, and every layer sets the hidden places of its map to zero again and
+    leaves them out of its norm (sparse convolutions by masking, as in SparK, arXiv:2301.03580, and CNN-JEPA,
+    arXiv:2408.07514).
+    """
+
+    kind: Literal["convnet"] = "convnet"
+    channels: tuple[int, ...] = Field((32, 64, 128, 256), min_length=1, max_length=16)
+    """Of each stage."""
+    strides: tuple[Literal[1, 2], ...] = (2, 2, 2, 1)
+    """Of each stage."""
+    blocks: tuple[int, ...] = (0, 0, 0, 0)
+    """Residual blocks that follow in each stage."""
+    norm: Literal["batch", "group"] = "batch"
+    """`batch`: over the batch. `group`: over groups of 8 channels of one image, so that the batch's size is free."""
+
+    @model_validator(mode="after")
+    def _stages(self) -> "ConvNet":
+        counts = {name: len(getattr(self, name)) for name in ("channels", "strides", "blocks")}
+        if len(set(counts.values())) > 1:
+            said = ", ".join(f"{name} has {count}" for name, count in counts.items())
+            raise ValueError(f"each stage needs its channels, stride and blocks: {said}")
+        if bad := [c for c in self.channels if not 1 <= c <= 8192]:
+            raise ValueError(f"channels {bad[0]} must lie in 1..8192")
+        if bad := [b for b in self.blocks if not 0 <= b <= 256]:
+            raise ValueError(f"blocks {bad[0]} must lie in 0..256")
+        if self.norm == "group" and (bad := [c for c in self.channels if c % GROUP]):
+            raise ValueError(f"group norm needs multiples of {GROUP} channels, not {bad[0]}")
+        return self
+
+    def build(self, signal: ImageSignal) -> "ConvNetEncoder":
+        """Raises UserError when the image is too small for the strides."""
+        return ConvNetEncoder(self, signal)
+
+
+GROUP = 8
+"""Channels in a group of the group norm."""
+
+
+class ConvNetEncoder(nn.Module):
+    """`View -> [B, h * w, D]`, the last map in row order; of a view that hides tokens the kept ones, `[B, K, D]`.
+
+    Raises:
+        UserError: a view hides tokens whose grid is not that of the last map.
+    """
+
+    def __init__(self, config: ConvNet, signal: ImageSignal) -> None:
+        super().__init__()
+        self.config, self.signal, self.width = config, signal, config.channels[-1]
+        sizes = pairwise([signal.channels, *config.channels])
+        self.stages = nn.ModuleList(
+            Stage(given, channels, stride, blocks, config.norm)
+            for (given, channels), stride, blocks in zip(sizes, config.strides, config.blocks, strict=True)
+        )
+        self.to(memory_format=torch.channels_last)
+        if min(self._map(signal.size, signal.size)) < 1:
+            raise UserError(
+                f"images of {signal.size} px are too small for encoder.strides {list(config.strides)}: use fewer of 2"
+            )
+
+    def forward(self, view: View) -> Tensor:
+        return self.layers(view, 1)[-1]
+
+    def layers(self, view: View, count: int) -> list[Tensor]:
+        """Maps of the last `count` stages, `[B, h * w, C]` each, as long as there are; the output last."""
+        x, outputs = self._picture(view), []
+        for i, stage in enumerate(self.stages):
+            x = stage(x, self._visible(view, stage.size(x)))
+            if i >= len(self.stages) - count:
+                outputs.append(x.permute(0, 2, 3, 1).flatten(1, 2))
+        if view.keep is not None:
+            self._require_grid(view, (x.shape[2], x.shape[3]))
+            outputs[-1] = gather(outputs[-1], view.keep)
+        return outputs
+
+    def grid(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of the last map for an image of `grid` tokens."""
+        rows, columns = (side * self.signal.patch for side in grid)
+        return self._map(rows, columns)
+
+    def _map(self, rows: int, columns: int) -> tuple[int, int]:
+        for stride in self.config.strides:
+            rows, columns = (rows // 2, columns // 2) if stride == 2 else (rows, columns)
+        return rows, columns
+
+    def _picture(self, view: View) -> Tensor:
+        """`[B, C, H, W]`, hidden patches zero."""
+        tokens = view.tokens
+        if view.keep is not None:
+            shown = torch.zeros(tokens.values.shape[:2], device=view.keep.device).scatter_(1, view.keep, 1)
+            tokens = Tokens(tokens.values * shown[..., None], tokens.positions, tokens.grid)
+        return self.signal.fold(tokens).contiguous(memory_format=torch.channels_last)
+
+    def _visible(self, view: View, size: tuple[int, int]) -> Tensor | None:
+        """Places `[B, n]` of a map of `size` that lie in kept tokens, as numbers in row order; None: all."""
+        if view.keep is None:
+            return None
+        assert view.tokens.grid is not None
+        (rows, columns), (height, width) = view.tokens.grid, size
+        if height % rows or width % columns:
+            self._require_grid(view, size)
+        down, across = height // rows, width // columns
+        top, left = view.keep // columns * down, view.keep % columns * across
+        inner = torch.cartesian_prod(*(torch.arange(n, device=view.keep.device) for n in (down, across)))
+        places = (top.unsqueeze(-1) + inner[:, 0]) * width + left.unsqueeze(-1) + inner[:, 1]
+        return places.flatten(1)
+
+    def _require_grid(self, view: View, size: tuple[int, int]) -> None:
+        if view.tokens.grid != size:
+            rows, columns = view.tokens.grid or (0, 0)
+            raise UserError(
+                f"a view hides some of {rows}x{columns} patches, and a map of the encoder has {size[0]}x{size[1]} "
+                "places: choose signal.patch as the product of encoder.strides"
+            )
+
+
+class Stage(nn.Module):
+    """`[B, C, H, W] -> [B, C', H', W']`."""
+
+    def __init__(self, given: int, channels: int, stride: int, blocks: int, norm: str) -> None:
+        super().__init__()
+        self.stride = stride
+        kernel = 4 if stride == 2 else 3
+        self.conv = nn.Conv2d(given, channels, kernel, stride, padding=1, bias=False)
+        self.norm = VisibleNorm(channels, norm)
+        self.blocks = nn.ModuleList(ResidualBlock(channels, norm) for _ in range(blocks))
+
+    def size(self, x: Tensor) -> tuple[int, int]:
+        """Rows and columns of the result."""
+        return x.shape[2] // self.stride, x.shape[3] // self.stride
+
+    def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
+        x = self.norm(self.conv(x), visible, relu=True)
+        for block in self.blocks:
+            x = block(x, visible)
+        return x
+
+
+class ResidualBlock(nn.Module):
+    """`relu(x + norm(conv(relu(norm(conv(x))))))`; the last norm's weights begin at zero: the block passes x on."""
+
+    def __init__(self, channels: int, norm: str) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2))
+        self.norm1, self.norm2 = (VisibleNorm(channels, norm) for _ in range(2))
+        nn.init.zeros_(self.norm2.norm.weight)
+
+    def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
+        inner = self.norm1(self.conv1(x), visible, relu=True)
+        return F.relu(x + self.norm2(self.conv2(inner), visible))
+
+
+class VisibleNorm(nn.Module):
+    """Batch or group norm of a map `[B, C, H, W]` over its visible places; the others become zero.
+
+    Every sample has equally many visible places.
+    """
+
+    def __init__(self, channels: int, kind: str) -> None:
+        super().__init__()
+        self.norm = BatchNorm(channels) if kind == "batch" else nn.GroupNorm(channels // GROUP, channels)
+
+    def forward(self, x: Tensor, visible: Tensor | None, relu: bool = False) -> Tensor:
+        if visible is None:
+            x = self.norm(x)
+            return F.relu(x) if relu else x
+        places = x.permute(0, 2, 3, 1).flatten(1, 2)
+        seen = self.norm(gather(places, visible).transpose(1, 2)).transpose(1, 2)
+        seen = F.relu(seen) if relu else seen
+        index = visible.unsqueeze(-1).expand_as(seen)
+        filled = torch.zeros_like(places, dtype=seen.dtype).scatter(1, index, seen)
+        return filled.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)

@@ -1,0 +1,134 @@
+"""The convolutional encoder of images: maps, masks, norms; and the predictor over its map."""
+
+import pytest
+import torch
+
+import openjepa
+from openjepa.errors import UserError
+from openjepa.jepa import View
+from openjepa.nets.convnet import ConvNet
+from openjepa.recipes import build, configure
+from openjepa.signals.images.signal import ImageSignal
+
+SIGNAL = ImageSignal(size=16, channels=3, patch=4, mean=(0.5,), std=(0.25,))
+SMALL = {"channels": (8, 16, 16), "strides": (2, 2, 1), "blocks": (0, 1, 0)}
+MASKED = {
+    "signal.patch": "4",
+    "encoder": "convnet",
+    "encoder.channels": "[8, 16, 32]",
+    "encoder.strides": "[2, 2, 1]",
+    "encoder.blocks": "[0, 1, 0]",
+    "target.layers": "1",
+    "predictor": "convolutional",
+    "predictor.width": "16",
+}
+
+
+def encoder(**changes):
+    torch.manual_seed(0)
+    net = ConvNet(**{**SMALL, **changes}).build(SIGNAL)
+    for module in net.modules():  # residual branches begin at zero
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.GroupNorm):
+            torch.nn.init.normal_(module.weight, 1.0, 0.2)
+    return net
+
+
+def masked(images, keep):
+    return View(SIGNAL.tokenize(images), keep=keep)
+
+
+def some(batch=4):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(batch, 3, 16, 16, generator=generator)
+    keep = torch.rand(batch, 16, generator=generator).topk(6).indices.sort(1).values
+    return images, keep
+
+
+def test_maps_shrink_by_the_strides_and_differ_by_stage():
+    net = encoder()
+    layers = net.layers(View(SIGNAL.tokenize(some()[0])), 3)
+    assert [tuple(layer.shape) for layer in layers] == [(4, 64, 8), (4, 16, 16), (4, 16, 16)]
+    assert net.grid((4, 4)) == (4, 4)
+    assert net.grid((8, 8)) == (8, 8)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize("training", [False, True])
+def test_hidden_pixels_change_nothing(norm, training):
+    images, keep = some()
+    net = encoder(norm=norm).train(training)
+    tokens = SIGNAL.tokenize(images)
+    hidden = torch.ones(4, 16, dtype=torch.bool).scatter_(1, keep, False)
+    other = tokens.values + 5 * hidden.unsqueeze(-1)
+    changed = View(type(tokens)(other, tokens.positions, tokens.grid), keep=keep)
+    assert torch.equal(net(View(tokens, keep=keep)), net(changed))
+
+
+def test_visible_pixels_reach_their_neighbours():
+    images, _ = some()
+    keep = torch.tensor([[0, 1, 10]]).expand(4, -1)
+    net = encoder().eval()
+    before = net(masked(images, keep))
+    images[:, :, :4, :4] += 0.5
+    moved = (net(masked(images, keep)) - before).abs().amax((0, 2))
+    assert moved[0] > 0 and moved[1] > 0
+    assert moved[2] == 0  # nothing visible joins it to the others
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_everything_kept_equals_no_mask(norm):
+    images, _ = some()
+    net = encoder(norm=norm)
+    keep = torch.arange(16).expand(4, -1)
+    torch.testing.assert_close(
+        net(masked(images, keep)), net(View(SIGNAL.tokenize(images))), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_group_norm_makes_a_sample_independent_of_its_batch():
+    images, keep = some()
+    net = encoder(norm="group").train()
+    torch.testing.assert_close(net(masked(images, keep))[:1], net(masked(images[:1], keep[:1])))
+
+
+@pytest.mark.parametrize("recipe", ["i-jepa", "lejepa"])
+def test_recipes_keep_the_contract_on_it(recipe):
+    changes = MASKED if recipe == "i-jepa" else {"encoder": "convnet", "hiding.drop": "0"}
+    model = build(configure(recipe, "tiny-cifar10", changes))
+    openjepa.check_jepa(model, torch.rand(8, 3, 32, 32))
+
+
+def test_views_that_drop_patches_keep_the_contract():
+    changes = {k: v for k, v in MASKED.items() if not k.startswith(("predictor", "target"))}
+    openjepa.check_jepa(build(configure("lejepa", "tiny-cifar10", changes)), torch.rand(8, 3, 32, 32))
+
+
+def test_the_transformer_predicts_on_the_map_too():
+    changes = {k: v for k, v in MASKED.items() if not k.startswith("predictor")}
+    openjepa.check_jepa(build(configure("i-jepa", "tiny-cifar10", changes)), torch.rand(8, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"strides": (2, 2)}, "strides has 2"),
+        ({"channels": (8, 16, 12), "norm": "group"}, "multiples of 8"),
+        ({"channels": (8, 16, 0)}, "channels 0"),
+    ],
+)
+def test_sizes_that_cannot_be_built_are_refused(changes, said):
+    with pytest.raises(ValueError, match=said):
+        ConvNet(**{**SMALL, **changes})
+
+
+def test_too_many_strides_are_refused():
+    config = ConvNet(channels=(8,) * 5, strides=(2,) * 5, blocks=(0,) * 5)
+    with pytest.raises(UserError, match="too small"):
+        config.build(SIGNAL)
+
+
+def test_a_mask_of_another_grid_is_refused():
+    images, keep = some()
+    net = encoder(strides=(2, 2, 2))
+    with pytest.raises(UserError, match=r"signal\.patch"):
+        net(masked(images, keep))
