@@ -1,7 +1,7 @@
 """Convolutional encoders of images, which also encode images of which a part is hidden."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -85,7 +85,7 @@ class ConvNetEncoder(nn.Module):
         """Maps of the last `count` stages, `[B, h * w, C]` each, as long as there are; the output last."""
         x, outputs = self._picture(view), []
         for i, stage in enumerate(self.stages):
-            x = stage(x, self._visible(view, stage.size(x)))
+            x = stage(x, self._visible(view, cast(Stage, stage).size(x)))
             if i >= len(self.stages) - count:
                 outputs.append(x.permute(0, 2, 3, 1).flatten(1, 2))
         if view.keep is not None:

@@ -45,7 +45,10 @@ class Training(Config):
     clip: float | None = Field(None, gt=0)
     """Largest gradient norm."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bf16 where the hardware computes in it, else fp32."""
+    """`auto`: what is fastest in a few measured steps, of fp32 and, where the hardware computes in it, bf16."""
+    attention: Literal["auto", "fused", "math"] = "auto"
+    """Kernels of attention: PyTorch's fused ones, or plain matrix products, which are faster for few tokens in bf16 on
+    CPUs. `auto`: fused in fp32, measured in bf16."""
     compile: bool = False
     """Compile each transformer block."""
     seed: int = Field(0, ge=0, le=2**63 - 1)

@@ -15,6 +15,7 @@ from openjepa.recipes import Recipe, configure
 from openjepa.samples import Samples
 from openjepa.training.checkpoints import step_of
 from openjepa.training.distributed import barrier, process_group
+from openjepa.training.fastest import chosen
 from openjepa.training.loop import Progress, fit
 from openjepa.training.run import Run
 from openjepa.training.stopping import Stopped
@@ -56,7 +57,8 @@ def train(
     adapt = not isinstance(recipe, Recipe) and "signal.channels" not in (options or {})
     with process_group():
         if out is None:
-            return fit(*open_data(config, data, adapt), progress=progress)
+            config, samples = open_data(config, data, adapt)
+            return fit(chosen(config, samples)[0], samples, progress=progress)
         if not (resume and (Path(out) / store.CONFIG).is_file()):
             return _begin(config, out, data, adapt, progress, None)[1]
         return _continue(Run.open(out), data, progress, config, adapt)[1]
@@ -155,10 +157,12 @@ def _begin(
     with _alone(out) as lock:
         wanted = config
         config, samples = open_data(config, data, adapt)
+        adapted = config.adapted(wanted)
+        config, fastest = chosen(config, samples)
         run = Run.create(out, config, samples, command, lock)
         barrier()
         try:
-            if text := config.adapted(wanted):
+            for text in filter(None, (adapted, fastest)):
                 run.log("event", 0, text=text)
                 if progress and run.writes:
                     progress.event(text)
@@ -174,7 +178,7 @@ def _continue(
     """Go on with a run; `wanted` is refused where the run has another config."""
     with _alone(run.path) as run.lock:
         config, samples = open_data(wanted or run.config, data, adapt)
-        if wanted and config != run.config:
+        if wanted and _as_chosen(config, run.config) != run.config:
             raise UserError(
                 f"{run.path} was started with other options: give the same, or name another directory"
             )
@@ -188,6 +192,13 @@ def _continue(
             if isinstance(data, str | Path) and str(data) != run.config.data:
                 stopped.data = str(data)
             raise
+
+
+def _as_chosen(config: Recipe, begun: Recipe) -> Recipe:
+    """The config with what `auto` has become in a run that has begun."""
+    names = [name for name in ("precision", "attention") if getattr(config.train, name) == "auto"]
+    training = config.train.model_copy(update={name: getattr(begun.train, name) for name in names})
+    return config.model_copy(update={"train": training})
 
 
 def _alone(path: str | Path) -> AbstractContextManager[Lock | None]:

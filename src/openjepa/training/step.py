@@ -14,6 +14,7 @@ from openjepa.rng import Rng
 from openjepa.samples import Batch, move, pieces
 from openjepa.training.distributed import mean_over_processes, replicate
 from openjepa.training.optim import set_rates
+from openjepa.training.precision import computing
 
 
 class NotFinite(Exception):
@@ -27,7 +28,6 @@ class Stepper:
         self.model, self.optimiser, self.training, self.start = model, optimiser, training, start
         self.device = next(model.parameters()).device
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.autocast = uses_bf16(training, self.device)
         if training.compile:
             for module in model.modules():
                 if isinstance(module, Block):
@@ -61,7 +61,7 @@ class Stepper:
             if self.loss_of is None:
                 self.loss_of = replicate(self.model, piece, rng())
             with synchronised(self.loss_of, last=i == len(parts) - 1):
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+                with computing(self.training, self.device):
                     loss, terms = self.loss_of(piece, rng())
                 (loss / len(parts)).backward()
             for name, value in {"loss": loss.detach(), **terms}.items():
@@ -77,12 +77,3 @@ def synchronised(loss_of: nn.Module, last: bool) -> AbstractContextManager[None]
     """Let processes exchange gradients in the last micro-batch alone."""
     several = isinstance(loss_of, DistributedDataParallel)
     return loss_of.no_sync() if several and not last else nullcontext()
-
-
-def uses_bf16(training: Training, device: torch.device) -> bool:
-    """Whether to compute in bf16: as asked, else where the hardware does (on other CPUs it is ten times slower)."""
-    if training.precision != "auto":
-        return training.precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
