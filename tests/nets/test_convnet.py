@@ -7,6 +7,7 @@ import openjepa
 from openjepa.errors import UserError
 from openjepa.jepa import View
 from openjepa.nets.convnet import ConvNet
+from openjepa.nets.transformer import ViT
 from openjepa.recipes import build, configure
 from openjepa.signals.images.signal import ImageSignal
 
@@ -119,6 +120,46 @@ def test_the_transformer_predicts_on_the_map_too():
 def test_sizes_that_cannot_be_built_are_refused(changes, said):
     with pytest.raises(ValueError, match=said):
         ConvNet(**{**SMALL, **changes})
+
+
+def test_views_that_drop_patches_of_another_grid_are_refused():
+    changes = {"encoder": "convnet", "hiding.drop": "0.5"}
+    with pytest.raises(UserError, match=r"signal\.patch 8"):
+        build(configure("lejepa", "tiny-cifar10", changes))
+
+
+def test_targets_of_several_unequal_stages_are_refused():
+    with pytest.raises(UserError, match=r"target\.layers 1"):
+        build(configure("i-jepa", "tiny-cifar10", MASKED | {"target.layers": "2"}))
+
+
+STEM = {"encoder.stem.channels": "[8, 16]", "encoder.stem.strides": "[2, 2]", "encoder.stem.blocks": "[0, 0]"}
+
+
+def test_a_transformer_behind_a_stem_keeps_the_contract():
+    small = {"encoder.stem": "convnet", **STEM, "encoder.depth": "2", "target.layers": "2"}
+    openjepa.check_jepa(build(configure("i-jepa", "tiny-cifar10", small)), torch.rand(8, 3, 32, 32))
+
+
+def test_a_stem_sees_no_hidden_pixel():
+    config = ViT(width=16, depth=1, heads=2, stem=ConvNet(channels=(8, 8), strides=(2, 2), blocks=(0, 0)))
+    net = config.build(SIGNAL).eval()
+    images, keep = some()
+    shown = (
+        torch.zeros(4, 16)
+        .scatter_(1, keep, 1)
+        .view(4, 1, 4, 4)
+        .repeat_interleave(4, 2)
+        .repeat_interleave(4, 3)
+    )
+    other = torch.where(shown > 0, images, 1 - images)
+    assert torch.equal(net(masked(images, keep)), net(masked(other, keep)))
+
+
+def test_a_stem_of_another_stride_is_refused():
+    config = ViT(width=16, depth=1, heads=2, stem=ConvNet(channels=(8,), strides=(2,), blocks=(0,)))
+    with pytest.raises(UserError, match="shrinks images by 2"):
+        config.build(SIGNAL)
 
 
 def test_too_many_strides_are_refused():

@@ -1,5 +1,6 @@
 """Convolutional encoders of images, which also encode images of which a part is hidden."""
 
+import math
 from itertools import pairwise
 from typing import Literal, cast
 
@@ -77,6 +78,16 @@ class ConvNetEncoder(nn.Module):
             raise UserError(
                 f"images of {signal.size} px are too small for encoder.strides {list(config.strides)}: use fewer of 2"
             )
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the picture to one place of the last map, along a side."""
+        return math.prod(self.config.strides)
+
+    def alike(self, count: int) -> bool:
+        """Whether the maps of the last `count` stages have one size and one width."""
+        channels, strides = self.config.channels[-count:], self.config.strides[-count:]
+        return len(set(channels)) == 1 and not any(stride == 2 for stride in strides[1:])
 
     def forward(self, view: View) -> Tensor:
         return self.layers(view, 1)[-1]

@@ -37,7 +37,7 @@ class TimmEncoder(nn.Module):
     def __init__(self, config: Timm, signal: ImageSignal) -> None:
         super().__init__()
         self.config, self.signal = config, signal
-        self.trunk = _create(config, signal)
+        self.trunk = _create(config, signal).to(memory_format=torch.channels_last)
         self.width: int = self.trunk.num_features  # ty: ignore[invalid-assignment]
         self._stages: list[dict[str, Any]] = list(getattr(self.trunk, "feature_info", None) or [])
         self._map = self._probe()
@@ -98,6 +98,7 @@ class TimmEncoder(nn.Module):
 
     def _features(self, images: Tensor) -> Tensor:
         """`[B, h, w, D]`."""
+        images = images.contiguous(memory_format=torch.channels_last)
         features = self.trunk.forward_features(images)  # ty: ignore[not-callable]
         if features.dim() == 4:
             return (

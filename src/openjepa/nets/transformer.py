@@ -1,6 +1,6 @@
 """The token transformer: a plain pre-norm ViT over whatever tokens a view keeps."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from openjepa.config import Choice
-from openjepa.jepa import Signal, View, gather
+from openjepa.errors import UserError
+from openjepa.jepa import View, gather
+from openjepa.nets.convnet import ConvNet, ConvNetEncoder
 from openjepa.nets.positions import Rotary, require_room, rescale, sincos
 
 
@@ -162,25 +164,46 @@ class ViT(Placed):
     drop_path: float = Field(0.0, ge=0, lt=1)
     """Share of the samples that the last block passes over in training; it rises evenly from 0 at the first block
     (LeJEPA: 0.1)."""
+    stem: ConvNet | None = None
+    """Convolutions that embed the patches of images, one place of their map a patch (Xiao et al., arXiv:2106.14881);
+    none: a linear map of each patch."""
 
-    def build(self, signal: Signal) -> "TokenEncoder":
-        """For the raw tokens of `signal`."""
-        return TokenEncoder(self, signal.features, signal.grid)
+    @model_validator(mode="after")
+    def _stem_drops(self) -> "ViT":
+        if self.stem and self.hide == "replace":
+            raise ValueError("a stem embeds the kept patches alone: use hide drop, or no stem")
+        return self
+
+    def build(self, signal: Any) -> "TokenEncoder":
+        """For the raw tokens of `signal`.
+
+        Raises:
+            UserError: the stem's map is not the grid of patches.
+        """
+        stem = self.stem.build(signal) if self.stem else None
+        if stem and stem.grid(signal.grid) != signal.grid:
+            raise UserError(
+                f"encoder.stem shrinks images by {stem.stride} and signal.patch is {signal.patch}: they must be equal"
+            )
+        return TokenEncoder(self, signal.features, signal.grid, stem)
 
 
 class TokenEncoder(nn.Module):
     """`View -> [B, K, D]`: the kept tokens (drop), or all of them with mask tokens in place (replace)."""
 
-    def __init__(self, config: ViT, features: int, grid: tuple[int, int]) -> None:
+    def __init__(
+        self, config: ViT, features: int, grid: tuple[int, int], stem: ConvNetEncoder | None = None
+    ) -> None:
         super().__init__()
         self.config, self.width, self.trained_grid = config, config.width, grid
-        self.embed = nn.Linear(features, config.width)
         rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
+        self.embed = nn.Linear(stem.width if stem else features, config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_ratio, config.norm_eps, rate) for rate in rates
         )
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
         initialise(self, config.init)
+        self.stem = stem
         if config.positions == "learned":
             self.position_table = nn.Parameter(torch.randn(1, *grid, config.width) * 0.02)
         else:
@@ -208,6 +231,8 @@ class TokenEncoder(nn.Module):
     def _enter(self, view: View) -> Tensor:
         tokens, keep = view.tokens, view.keep
         positions = self._positions(view)
+        if self.stem is not None:
+            return self.embed(self.stem(view)) + (positions if keep is None else gather(positions, keep))
         if keep is None:
             return self.embed(tokens.values) + positions
         if self.config.hide == "drop":

@@ -14,7 +14,7 @@ from openjepa.guards import Guard
 from openjepa.health import Monitor
 from openjepa.hiding import Hiding
 from openjepa.jepa import JEPA, Parts
-from openjepa.nets.convnet import ConvNet
+from openjepa.nets.convnet import ConvNet, ConvNetEncoder
 from openjepa.nets.heads import Head
 from openjepa.nets.predictor import Predictor
 from openjepa.nets.timm import Timm
@@ -155,6 +155,11 @@ def _check_map(recipe: ImageRecipe, encoder: Any) -> None:
     signal, features = recipe.signal, encoder.grid(recipe.signal.grid)
     fixed = getattr(encoder, "stride", None)  # of an encoder whose feature map does not follow signal.patch
     if recipe.hiding.kind == "crops":
+        if features != signal.grid and recipe.hiding.drop and isinstance(encoder, ConvNetEncoder):
+            raise UserError(
+                f"the encoder gives {features[0]}x{features[1]} features and --hiding.drop hides some of "
+                f"{signal.grid[0]}x{signal.grid[1]} patches: use --signal.patch {encoder.stride}, or --hiding.drop 0"
+            )
         return
     if features == signal.grid and (fixed is None or _can_hide(recipe, features[0])):
         return
