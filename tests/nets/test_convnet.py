@@ -114,7 +114,7 @@ def test_the_transformer_predicts_on_the_map_too():
     [
         ({"strides": (2, 2)}, "strides has 2"),
         ({"channels": (8, 16, 12), "norm": "group"}, "multiples of 8"),
-        ({"channels": (8, 16, 0)}, "channels 0"),
+        ({"channels": (8, 16, 0)}, "channels"),
     ],
 )
 def test_sizes_that_cannot_be_built_are_refused(changes, said):

@@ -2,7 +2,7 @@
 
 import math
 from itertools import pairwise
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,11 +26,13 @@ class ConvNet(Choice):
     """
 
     kind: Literal["convnet"] = "convnet"
-    channels: tuple[int, ...] = Field((32, 64, 128, 256), min_length=1, max_length=16)
+    channels: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(
+        (32, 64, 128, 256), min_length=1, max_length=16
+    )
     """Of each stage."""
     strides: tuple[Literal[1, 2], ...] = (2, 2, 2, 1)
     """Of each stage."""
-    blocks: tuple[int, ...] = (0, 0, 0, 0)
+    blocks: tuple[Annotated[int, Field(ge=0, le=256)], ...] = (0, 0, 0, 0)
     """Residual blocks that follow in each stage."""
     norm: Literal["batch", "group"] = "batch"
     """`batch`: over the batch. `group`: over groups of 8 channels of one image, so that the batch's size is free."""
@@ -41,10 +43,6 @@ class ConvNet(Choice):
         if len(set(counts.values())) > 1:
             said = ", ".join(f"{name} has {count}" for name, count in counts.items())
             raise ValueError(f"each stage needs its channels, stride and blocks: {said}")
-        if bad := [c for c in self.channels if not 1 <= c <= 8192]:
-            raise ValueError(f"channels {bad[0]} must lie in 1..8192")
-        if bad := [b for b in self.blocks if not 0 <= b <= 256]:
-            raise ValueError(f"blocks {bad[0]} must lie in 0..256")
         if self.norm == "group" and (bad := [c for c in self.channels if c % GROUP]):
             raise ValueError(f"group norm needs multiples of {GROUP} channels, not {bad[0]}")
         return self

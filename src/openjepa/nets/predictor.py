@@ -39,10 +39,10 @@ class Convolutional(Choice):
     """Convolutions over the grid of tokens, a mask token in each hidden place; all blocks in one pass (CNN-JEPA)."""
 
     kind: Literal["convolutional"] = "convolutional"
-    width: int = Field(128, ge=8)
-    depth: int = Field(3, ge=1)
+    width: int = Field(128, ge=8, le=65_536)
+    depth: int = Field(3, ge=1, le=256)
     """Blocks: a depthwise convolution, a layer norm and an MLP, with a residual."""
-    kernel: int = Field(5, ge=1)
+    kernel: int = Field(5, ge=1, le=255)
     """Side in tokens of the depthwise convolutions, odd."""
     mlp_ratio: float = Field(2.0, gt=0)
     """Hidden width of the MLP over width."""
