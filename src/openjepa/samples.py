@@ -8,7 +8,7 @@ from torch import Tensor
 
 from openjepa.errors import UserError
 
-HELD_OUT, HELD_OUT_SHARE, LEAST_HELD_OUT = 256, 0.02, 8
+HELD_OUT, HELD_OUT_SHARE, LEAST_HELD_OUT = 512, 0.02, 8
 
 
 class Batch(Protocol):
@@ -68,7 +68,7 @@ def finite(batch: Any) -> Tensor:
 def hold_out(samples: Samples) -> tuple[Tensor, Tensor]:
     """Indices to train on, ascending, and indices of the held-out samples that health is measured on.
 
-    At most 256 and at most 2 %, but at least 8; drawn at random, the same ones whatever the run's seed (a folder
+    At most 512 and at most 2 %, but at least 8; drawn at random, the same ones whatever the run's seed (a folder
     lists its images class by class, so its end would be one class).
 
     Raises:

@@ -81,7 +81,8 @@ def gain_at_best(history: Sequence[Reading]) -> Gain | None:
 
 
 def _between(first: Reading, now: Reading) -> Gain:
-    names = [name for name in TASKS if f"task/{name}" in first and f"task/{name}" in now]
+    keys = {name: {f"task/{name}", f"task/{name}_error"} for name in TASKS}
+    names = [name for name in TASKS if keys[name] <= first.keys() & now.keys()]
     parts = {
         name: (
             first[f"task/{name}"],

@@ -21,10 +21,9 @@ class HierarchyMonitor(WorldMonitor):
 
     batch: Window
 
-    def measure(self, model: JEPA, step: int) -> dict[str, float]:
-        """As `Monitor.measure`, with level 2's keys."""
+    def _measure(self, model: JEPA, step: int) -> dict[str, float]:
         assert isinstance(model, HierarchicalJEPA)
-        found, level = super().measure(model, step), model.level2
+        found, level = super()._measure(model, step), model.level2
         with evaluating(model), torch.no_grad():
             states, actions = model.far(self.batch.to(next(model.parameters()).device))
             s, z = level.encode(states), level.macro(actions).z

@@ -1,6 +1,6 @@
 """Measures a model on a held-out batch: always the same samples, the same masks, the same views."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -8,13 +8,17 @@ import torch
 from torch import Tensor
 
 from openjepa.guards import epps_pulley, sigreg_null
-from openjepa.health import metrics
+from openjepa.health import metrics, tasks
+from openjepa.health.symptoms import suspect
 from openjepa.jepa import JEPA, Tokens, View, Views, evaluating, gather
 from openjepa.parallel import world_size
 from openjepa.rng import Rng
+from openjepa.signals.tasks import Tasks
 
 SLICES = 256
 """Directions of the SIGReg reading; its error over directions is then a few per cent."""
+MOST = 256
+"""Held-out samples from which everything but tasks is measured."""
 
 
 class Monitor:
@@ -31,6 +35,9 @@ class Monitor:
         lidar_views: views q of each sample for LiDAR; compare only equal q. Raises ValueError below 2.
         delta: LiDAR's ridge.
         max_tokens: how many target tokens the target's rank is read from.
+        tasks: what features are asked without labels; `None`: nothing.
+        task_steps: at which steps; `None`: at every measurement. Besides they are asked wherever the other numbers
+            look like a loss, so that an alarm has evidence.
     """
 
     def __init__(
@@ -40,17 +47,24 @@ class Monitor:
         lidar_views: int = 4,
         delta: float = 1e-4,
         max_tokens: int = 4096,
+        tasks: Tasks | None = None,
+        task_steps: Container[int] | None = None,
     ) -> None:
         if len(held_out_batch) < 8 or lidar_views < 2:
             given = f"{len(held_out_batch)} samples and lidar_views={lidar_views}"
             raise ValueError(
                 f"health needs at least 8 held-out samples and 2 LiDAR views, got {given}: raise them"
             )
-        self.batch, self.seed, self.lidar_views = held_out_batch, seed, lidar_views
+        self.batch, self.seed, self.lidar_views = held_out_batch[:MOST], seed, lidar_views
+        self.tasks, self.task_steps = tasks, task_steps
         self.delta, self.max_tokens = delta, max_tokens
 
-    def measure(self, model: JEPA, step: int) -> dict[str, float]:
+    def measure(
+        self, model: JEPA, step: int, history: Sequence[Mapping[str, float]] = ()
+    ) -> dict[str, float]:
         """All metrics of `model` in eval mode, without gradients; every module's mode is as before afterwards.
+
+        `history` holds the measurements before, oldest first.
 
         Keys (all floats except `step`; `nan` where the model's outputs are not finite):
 
@@ -66,7 +80,15 @@ class Monitor:
           when it is given another sample's context).
         - `sigreg/null`: SIGReg of the pooled context features over its expectation for N(0, 1).
         - `input/std`: mean std over held-out samples of the raw pixels, in units of their range.
+        - `task/...`: see `tasks.measure`; where they are due.
         """
+        reading = self._measure(model, step)
+        due = self.task_steps is None or step in self.task_steps
+        if self.tasks and (due or suspect([*history, reading], {})):
+            reading |= tasks.measure(self.tasks, model.embed)
+        return reading
+
+    def _measure(self, model: JEPA, step: int) -> dict[str, float]:
         with evaluating(model), torch.no_grad():
             batch = self.batch.to(next(model.parameters()).device)
             views = model.views(batch, Rng(self.seed, 0))

@@ -122,16 +122,19 @@ def _dimensions_died(history: Sequence[Reading], config: Config) -> Finding | No
     return None
 
 
-CERTAIN: tuple[Symptom, ...] = (_diverged, _same_samples)
-"""What leaves no doubt."""
-SUSPICIOUS: tuple[Symptom, ...] = (
-    _constant_features,
-    _samples_alike,
-    _one_direction,
-    _ranks_fell,
-    _dimensions_died,
-)
-"""What healthy runs have shown too, for a while. Gravest first."""
+def certain(history: Sequence[Reading], config: Config) -> Finding | None:
+    """What leaves no doubt at the last reading."""
+    return _first((_diverged, _same_samples), history, config)
+
+
+def suspect(history: Sequence[Reading], config: Config) -> Finding | None:
+    """The gravest of what healthy runs have shown too, for a while."""
+    signs = (_constant_features, _samples_alike, _one_direction, _ranks_fell, _dimensions_died)
+    return _first(signs, history, config)
+
+
+def _first(signs: Sequence[Symptom], history: Sequence[Reading], config: Config) -> Finding | None:
+    return next((found for sign in signs if (found := sign(history, config))), None)
 
 
 def _left(history: Sequence[Reading], key: str) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from openjepa.health import advice
 from openjepa.health.advice import Config
 from openjepa.health.gains import gain, gain_at_best
-from openjepa.health.symptoms import CERTAIN, SUSPICIOUS
+from openjepa.health.symptoms import certain, suspect
 from openjepa.health.trivial import IN_A_ROW, Reading, beats_trivial, trivial
 from openjepa.health.unused import ignores
 from openjepa.health.words import WORDS, Finding, Verdict
@@ -35,7 +35,7 @@ def judge(history: Sequence[Reading], total_steps: int, config: Config | None = 
     if history[-1]["step"] == 0:
         return _verdict(_untrained(history, config), history[-1])
     for end in range(len(history), max(1, len(history) - IN_A_ROW), -1):
-        if found := suspicion(history[:end], config, only_loss=True):
+        if found := _lost(history[:end], config):
             return _verdict(found, history[end - 1])
     return _verdict(_progress(history, total_steps, config), history[-1])
 
@@ -51,30 +51,23 @@ def judged(
     return Verdict(recorded["word"], recorded["reason"], recorded["advice"], recorded["step"])
 
 
-def suspicion(history: Sequence[Reading], config: Config, only_loss: bool = False) -> Finding | None:
-    """A sign at the last reading that features are being lost.
-
-    Args:
-        only_loss: leave out what may pass: where tasks were measured, signs count only if they lost too.
-    """
-    for sign in CERTAIN:
-        if found := sign(history, config):
-            return found
-    known = gain(history) if only_loss else None
-    if known is not None and not known.lost:
+def _lost(history: Sequence[Reading], config: Config) -> Finding | None:
+    """A sign at the last reading that features are being lost, and where tasks were measured, what these lost."""
+    if found := certain(history, config):
+        return found
+    known = gain(history)
+    if known is None:
+        return suspect(history, config)
+    if not known.lost or (found := suspect(history, config)) is None:
         return None
-    for sign in SUSPICIOUS:
-        if found := sign(history, config):
-            word, reason, what = found
-            return (word, f"{reason}; {known.words}", what) if known else found
-    return None
+    word, reason, what = found
+    return word, f"{reason}; {known.words}", what
 
 
 def _untrained(history: Sequence[Reading], config: Config) -> Finding:
     """At step 0, where only the data can be judged."""
-    for sign in CERTAIN:
-        if found := sign(history, config):
-            return "not trained yet", found[1], found[2]
+    if found := certain(history, config):
+        return "not trained yet", found[1], found[2]
     return "not trained yet", "no step has been taken, so there is nothing to judge", ""
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor
 
 from openjepa.health.monitor import Monitor, mean_std, stds
 from openjepa.jepa import JEPA, Views
-from openjepa.signals.frames import Window
+from openjepa.signals.frames import Window, window_tasks
 from openjepa.world_model import WorldJEPA
 
 
@@ -25,10 +25,16 @@ class WorldMonitor(Monitor):
     - `energy/permuted_actions`: of the predictor given another window's actions (`energy/permuted`: another window's
       states, with the right actions);
     - `energy/forced/...` and `energy/rollout/...` (`model`, `persistence`, `permuted_actions`): of a model that is
-      trained in both ways, each by itself.
+      trained in both ways, each by itself;
+    - `task/coarse`: how well the last frame's state tells where things are (`window_tasks`); at every measurement,
+      since only one frame of each window must be encoded.
     """
 
     batch: Window
+
+    def __init__(self, held_out_batch: Window, **options: Any) -> None:
+        given: dict[str, Any] = {"tasks": window_tasks(held_out_batch), **options}
+        super().__init__(held_out_batch, **given)
 
     def _targets_everywhere(self, model: JEPA, views: Views, s_x: Sequence[Tensor]) -> Tensor:
         world = cast(WorldJEPA, model)

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -66,7 +66,9 @@ class Training(Config):
 class Measures(Protocol):
     """Reads a model's health off a held-out batch (`openjepa.health.Monitor`)."""
 
-    def measure(self, model: Any, step: int) -> dict[str, float]: ...
+    def measure(
+        self, model: Any, step: int, history: Sequence[Mapping[str, float]] = ()
+    ) -> dict[str, float]: ...
 
 
 class Recipe(Config):

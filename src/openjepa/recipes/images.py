@@ -12,6 +12,7 @@ from openjepa.energies import Energy
 from openjepa.errors import UserError
 from openjepa.guards import Guard
 from openjepa.health import Monitor
+from openjepa.health.tasks import task_steps
 from openjepa.hiding import Hiding
 from openjepa.jepa import JEPA, Parts
 from openjepa.nets.convnet import ConvNet, ConvNetEncoder
@@ -24,6 +25,7 @@ from openjepa.rng import Rng
 from openjepa.samples import hold_out
 from openjepa.signals.images import ImageSet, open_images
 from openjepa.signals.images.signal import ImageSignal
+from openjepa.signals.images.tasks import image_tasks
 from openjepa.targets import Target
 
 MEASURED = 2000
@@ -86,7 +88,11 @@ class ImageRecipe(Recipe):
         )
 
     def monitor(self, held_out: Tensor) -> Monitor:
-        return Monitor(held_out)
+        tasks, train = image_tasks(self.signal.to_float(torch.as_tensor(held_out))), self.train
+        every = max(1, round(train.health_every * train.steps))
+        return Monitor(
+            held_out, tasks=tasks, task_steps=task_steps(train.steps, every, train.batch_size, tasks.encoded)
+        )
 
     def build(self) -> JEPA:
         """The model, initialised from torch's current random state (see `recipes.build` for a seeded one).

@@ -22,7 +22,7 @@ from openjepa.nets.world import WorldPredictor
 from openjepa.recipes.base import Recipe
 from openjepa.recipes.conditions import Actions, Condition
 from openjepa.rng import Rng
-from openjepa.samples import HELD_OUT, HELD_OUT_SHARE, LEAST_HELD_OUT
+from openjepa.samples import HELD_OUT_SHARE, LEAST_HELD_OUT
 from openjepa.signals.frames import FrameSignal, Window
 from openjepa.targets import Target
 from openjepa.terms import Terms, TermsOf
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 LEAST_EPISODES, MOST_EPISODES = 4, 64
 """Episodes held out."""
-HELD_OUT_FRAMES = 1024
-"""Frames of held-out windows that health is measured on; not more, since it looks at them all at once."""
+HELD_OUT_WINDOWS, HELD_OUT_FRAMES = 256, 1024
+"""Held-out windows, and frames of them, that health is measured on; not more, since it looks at all at once."""
 
 
 class Names(Config):
@@ -220,7 +220,7 @@ class EpisodeWindows:
     @property
     def held_out(self) -> int:
         """How many windows health is measured on, at most."""
-        return min(HELD_OUT, max(LEAST_HELD_OUT, HELD_OUT_FRAMES // self.windows.steps))
+        return min(HELD_OUT_WINDOWS, max(LEAST_HELD_OUT, HELD_OUT_FRAMES // self.windows.steps))
 
     def read(self, indices: Any) -> Window:
         return self.windows.read(indices)

@@ -12,9 +12,11 @@ import torch
 from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from openjepa.config import Choice, Positive
 from openjepa.errors import UserError
+from openjepa.signals.tasks import Tasks
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,3 +164,18 @@ def z_score(actions: ArrayLike) -> dict[str, Any]:
 
 def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device)
+
+
+def window_tasks(window: Window) -> Tasks:
+    """What the state of the last frame is asked without labels: where things are.
+
+    That is the physical variables where they were recorded (each by its own spread), else the frame's brightness on
+    4 x 4 cells.
+    """
+    if window.state.shape[-1]:
+        state = window.state[:, -1].double()
+        spread = state.std(0, correction=0)
+        varies = spread > 1e-9 * state.abs().amax(0).clamp_min(1e-9)
+        if varies.any():
+            return Tasks(window, coarse=state[:, varies] / spread[varies])
+    return Tasks(window, coarse=adaptive_avg_pool2d(window.frames[:, -1].float().mean(1), 4).flatten(1))

@@ -174,7 +174,7 @@ class Trainer:
     def look(self) -> Verdict:
         """Measure health and judge it."""
         step, before = self.state.step, self.verdict
-        reading = self.monitor.measure(self.state.model, step)
+        reading = self.monitor.measure(self.state.model, step, self.readings)
         self.readings.append(reading)
         self.verdict = judge(self.readings, self.training.steps, self.config.model_dump(mode="json"))
         self.state.healthy = self.verdict.healthy
