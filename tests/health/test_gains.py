@@ -49,7 +49,9 @@ def test_in_passing_the_latest_tasks_count():
 def test_what_was_there_and_went_is_told():
     verdict = judge(run(START | FIRST, {}, UP, {}, NOISE), STEPS)
     assert verdict.word == "no better" and "better at step 200" in verdict.reason
-    assert "better at step" not in judge(run(START | FIRST, {}, NOISE), STEPS).reason.replace("no better than", "")
+    assert "better at step" not in judge(run(START | FIRST, {}, NOISE), STEPS).reason.replace(
+        "no better than", ""
+    )
 
 
 def test_a_dip_of_rank_is_no_alarm_while_nothing_is_lost():

@@ -257,11 +257,15 @@ def test_a_world_model_must_beat_the_last_state_too():
     assert "does not beat all" in verdict.reason and "the last state copied 0.25" in verdict.reason
 
 
-def test_a_world_model_that_ignores_the_actions_is_told_after_half_of_its_run():
+def test_a_world_model_that_ignores_the_actions_is_told_before_a_fifth_of_its_run():
     ignores = {**WORLD, "energy/permuted_actions": 0.301}
-    assert judge(run(*[ignores] * 5), STEPS).word == "alive"
-    verdict = judge(run(*[ignores] * 6), STEPS)
-    assert (verdict.word, verdict.step, verdict.healthy) == ("not using the actions", 500, False)
+    assert judge(run(*[ignores] * 7, every=20), STEPS).word == "alive"
+    verdict = judge(run(*[ignores] * 9, every=20), STEPS)
+    assert (verdict.word, verdict.step, verdict.healthy) == ("not using the actions", 160, False)
     assert "--terms.inverse" in verdict.advice
+    assert (
+        "--terms.inverse"
+        not in judge(run(*[ignores] * 9, every=20), STEPS, {"terms": {"inverse": 1.0}}).advice
+    )
     rising = [{**WORLD, "energy/permuted_actions": 0.3 + 0.001 * i**2 / 8} for i in range(6)]
     assert judge(run(*rising), STEPS).word == "alive"

@@ -20,7 +20,9 @@ SWAP_MATTERS = 0.02
 IN_A_ROW = 3
 """Measurements that must agree before a trend is called one."""
 PATIENCE = 0.5
-"""Share of the run before which a predictor is not blamed for ignoring the context: first it learns the means."""
+"""Share of the run before which a predictor is not blamed for ignoring the context: first it learns the means ..."""
+ACTIONS_PATIENCE = 0.15
+"""... and the actions, of which a world model of tiny size makes use sooner, or hardly ever."""
 
 
 def trivial(reading: Reading) -> list[str]:
@@ -35,10 +37,10 @@ def beats_trivial(reading: Reading) -> bool:
     return reading["energy/model"] < min(means) and all(gap(reading, k) >= SWAP_MATTERS for k in swaps)
 
 
-def unused(history: Sequence[Reading], total_steps: int, swapped: str) -> bool:
-    """Whether, late in the run, swapping this has long made no difference, and none is about to appear."""
+def unused(history: Sequence[Reading], total_steps: int, swapped: str, patience: float = PATIENCE) -> bool:
+    """Whether, once patience has ended, swapping this has long made no difference, and none is about to appear."""
     gaps = [gap(reading, swapped) for reading in history[-IN_A_ROW:]]
-    early = history[-1]["step"] < PATIENCE * total_steps or len(history) <= IN_A_ROW
+    early = history[-1]["step"] < patience * total_steps or len(history) <= IN_A_ROW
     if early or max(gaps) >= SWAP_MATTERS:
         return False
     return gaps[-1] <= max(SWAP_MATTERS / 4, *gaps[:-1])  # else it is small, but on its way up

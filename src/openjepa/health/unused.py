@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from openjepa.health.advice import Config, against_empty_targets, against_unused_actions
-from openjepa.health.trivial import Reading, unused
+from openjepa.health.trivial import ACTIONS_PATIENCE, Reading, unused
 from openjepa.health.words import Finding
 
 
@@ -38,7 +38,9 @@ def _context_unused(history: Sequence[Reading], total_steps: int, config: Config
 def _actions_unused(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
     """Of a world model, which alone measures `energy/permuted_actions`."""
     now = history[-1]
-    if "energy/permuted_actions" not in now or not unused(history, total_steps, "permuted_actions"):
+    if "energy/permuted_actions" not in now or not unused(
+        history, total_steps, "permuted_actions", ACTIONS_PATIENCE
+    ):
         return None
     reason = (
         f"the energy is {now['energy/model']:.3g} with the right actions, {now['energy/permuted_actions']:.3g} with "

@@ -108,6 +108,13 @@ def _health(record: Record) -> Iterator[Chart]:
             },
         ),
     )
+    yield Chart(
+        "What the features tell, without labels",
+        "On held-out samples: whether another view of a sample finds it (mean reciprocal rank), whether how a sample "
+        "was turned is told, how well its coarse form is decoded (R²). Training has helped where these rise above step "
+        "0.",
+        _lines(record, "health", {"task/view": "view", "task/turn": "turn", "task/coarse": "coarse"}),
+    )
     for way, title in (("forced", "Teacher-forced energy"), ("rollout", "Energy of the rollout")):
         names = {"model": "prediction", "persistence": "last state", "permuted_actions": "wrong actions"}
         yield Chart(
