@@ -104,8 +104,10 @@ def test_from_a_folder_to_a_report(photos, tmp_path, said):
     run = tmp_path / "run"
     printed = said("train", "i-jepa", "--data", photos, "--out", run, *TINY)
     assert printed.split()[:2] == ["run", str(run)] and "verdict" in printed
-    table = said("probe", run)
-    assert all(row in table for row in ("model", "random init", "raw pixels", "linear", "knn", "Wilson"))
+    table = said("probe", run, "--per-class", "1")
+    rows = ("raw pixels", "HOG", "k-means patches", "random init", "model", "model + best classical")
+    assert [line for line in rows if line in table] == list(rows)
+    assert all(word in table for word in ("linear", "knn", "1 per class", "Wilson", "images/s"))
     said("embed", run, "-o", tmp_path / "features.npy")
     assert np.load(tmp_path / "features.npy").shape == (40, 16)
     assert "rank/embedding" in said("health", run)
@@ -128,7 +130,7 @@ def test_json_is_one_document_and_nothing_else(photos, run, tmp_path, said):
     assert {row["recipe"] for row in parsed("recipes")} == set(registered())
     made = parsed("train", "i-jepa", "--data", photos, "--out", tmp_path / "new", *TINY)
     assert made["run"] == str(tmp_path / "new") and made["verdict"] and made["reason"]
-    scores = parsed("probe", run, "--kinds", "linear", "--few-label", "0.2")["scores"]
+    scores = parsed("probe", run, "--kinds", "linear", "--few-label", "0.2", "--classical", "none")["scores"]
     assert {score["labels"] for score in scores} == {1.0, 0.2}
     embedded = parsed("embed", run, "-o", tmp_path / "x.npy")
     assert embedded == {"features": str(tmp_path / "x.npy"), "images": 40, "skipped": 0}
@@ -343,6 +345,7 @@ def test_probing_needs_labels_a_test_set_and_known_probes(refused, trained, phot
     assert "has no labels" in refused("probe", trained, "--data", tmp_path / "bare.npz")
     assert "has no split 'test'" in refused("probe", trained, "--data", photos / "train")
     assert "choose from linear, knn, attentive" in refused("probe", trained, "--kinds", "svm")
+    assert "choose from none, quick, all" in refused("probe", trained, "--classical", "some")
     assert "share of the labels between 0 and 1" in refused("probe", trained, "--few-label", "5")
 
 

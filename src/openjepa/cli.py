@@ -186,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     collect.add_argument("--out", required=True, help="the folder")
     collect.add_argument("--json", action="store_true")
 
-    probe = command("probe", _probe, "score frozen features beside a random encoder and raw pixels")
+    probe = command("probe", _probe, "score frozen features beside classical ones and a random encoder")
     probe.add_argument(
         "runs", nargs="+", metavar="RUN", help="a run; several of one recipe give intervals over seeds"
     )
@@ -194,7 +194,20 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("--test", help="test images (default: the test split of --data)")
     probe.add_argument("--kinds", nargs="+", default=["linear", "knn"], help="of linear, knn, attentive")
     probe.add_argument(
-        "--few-label", nargs="+", type=float, default=[], metavar="SHARE", help="e.g. 0.01 0.1"
+        "--few-label", nargs="+", type=float, default=[], metavar="SHARE", help="e.g. 0.01 0.1: of the labels"
+    )
+    probe.add_argument(
+        "--per-class",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="N",
+        help="e.g. 10 1: labelled examples per class",
+    )
+    probe.add_argument(
+        "--classical",
+        default="all",
+        help="features beside the model's: all; quick, without the k-means dictionary (minutes on 50,000 images); none",
     )
     probe.add_argument(
         "--seed", type=int, default=0, help="of validation splits, label draws, random encoders"
@@ -406,7 +419,9 @@ def _probe(args: argparse.Namespace) -> None:
             data=args.data,
             test=args.test,
             kinds=args.kinds,
+            classical=args.classical,
             few_label=args.few_label,
+            per_class=args.per_class,
             seed=args.seed,
             progress=waiting,
         )

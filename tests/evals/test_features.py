@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from openjepa.errors import UserError
-from openjepa.evals.features import Encoded, Pixels, pool, read
+from openjepa.evals.features import Encoded, read
+from openjepa.evals.pooling import MAX_DIMS, Projection, offered
+from openjepa.evals.probes import Logistic, accuracy
+from openjepa.evals.spaces import Standard
 
 
 def test_poolings_on_offer_have_their_sizes(digit_sets, encoder):
@@ -24,26 +27,89 @@ def test_poolings_on_offer_have_their_sizes(digit_sets, encoder):
     assert {name: f.shape for name, f in features.items()} == {n: (5, d) for n, d in source.poolings.items()}
 
 
-def test_wide_poolings_and_single_layers_are_not_offered(digit_sets, new_encoder):
+def pool(layers, grid, names):
+    shapes = [(layer.shape[1], layer.shape[2]) for layer in layers]
+    on_offer = offered(shapes, grid)
+    return {name: on_offer[name].take(layers) for name in names}
+
+
+def test_wide_poolings_are_offered_through_a_projection(digit_sets, new_encoder):
     wide = Encoded(new_encoder(width=1000, depth=1), digit_sets[0])
-    assert wide.poolings == {"mean": 1000, "grid2": 4000}
+    assert wide.poolings == {"mean": 1000, "grid2": 4000, "grid3": MAX_DIMS, "grid4": MAX_DIMS}
+    assert wide.projections.keys() == {"grid3", "grid4"}
+    first, again = (
+        read(
+            Encoded(new_encoder(width=1000, depth=1), digit_sets[0], seed=seed),
+            digit_sets[0],
+            np.arange(3),
+            ["grid4"],
+        )
+        for seed in (0, 0)
+    )
+    assert torch.equal(first["grid4"], again["grid4"])
+
+
+def test_a_projection_keeps_inner_products_and_is_orthogonal():
+    sample = (
+        torch.randn(500, 900, generator=torch.Generator().manual_seed(0)) * torch.logspace(-0.5, 0.5, 900) + 5
+    )
+    project = Projection(sample, 300)
+    standard = (sample - sample.mean(0)) / sample.std(0, correction=0)
+    assert torch.allclose(project(sample).square().sum(1) * 3, standard.square().sum(1), rtol=0.4)
+    matrix = project(
+        torch.diag(sample.std(0, correction=0)) + sample.mean(0)
+    )  # the image of each unit vector
+    assert torch.allclose(matrix.T @ matrix, torch.eye(300), atol=1e-3)
+
+
+def test_a_projection_keeps_accuracy(digits):
+    """Logistic regression on all products of two pixels, and on a sixth as many dimensions."""
+    pixels, labels = digits
+    x = torch.from_numpy(pixels.reshape(-1, 64).astype(np.float32))[:, ::2]
+    wide, y = (x[:, :, None] * x[:, None]).flatten(1), torch.from_numpy(labels)
+    scores = []
+    for features in (wide, Projection(wide[:256], 170)(wide)):
+        standard = Standard.of(features[:1200])
+        solution = Logistic(standard(features[:1200]), y[:1200], 10).solve(0.06)
+        scores.append(accuracy(solution.predict(standard(features[1200:])), y[1200:]))
+    assert scores[0] > 0.85 and scores[1] > scores[0] - 0.04
+
+
+def test_stages_of_unequal_maps_are_offered_by_themselves_and_together():
+    stages = [
+        torch.arange(64.0).view(1, 64, 1).repeat(2, 1, 3),
+        torch.arange(16.0).view(1, 16, 1).repeat(2, 1, 5),
+    ]
+    found = offered([(64, 3), (16, 5)], (4, 4))
+    sizes = {"mean": 5, "grid2": 20, "grid3": 45, "grid4": 80, "last4": 8}
+    sizes |= {
+        "stage1 mean": 3,
+        "stage1 grid2": 12,
+        "stage1 grid4": 48,
+        "stages grid2": 32,
+        "stages grid4": 128,
+    }
+    assert {name: pooling.dims for name, pooling in found.items()} == sizes
+    assert all(pooling.take(stages).shape == (2, sizes[name]) for name, pooling in found.items())
+    assert found["stage1 mean"].take(stages).tolist() == [[31.5] * 3] * 2
+    assert found["stage1 grid2"].take(stages)[0, :4].tolist() == [13.5, 17.5, 45.5, 49.5]
+    assert torch.equal(found["grid2"].take(stages), found["grid2"].take(stages[-1:]))
 
 
 def test_a_blend_weighs_layers_alike_whatever_their_scale():
     last = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(0))
-    pooled = pool([50 * last + 3, last], (4, 4), ["blend4", "grid4", "blend1"])
+    pooled = pool([50 * last + 3, last], (4, 4), ["blend4", "grid4"])
     expected = torch.nn.functional.layer_norm(last, (8,))
     assert torch.allclose(pooled["blend4"], expected.transpose(1, 2).flatten(1), atol=1e-3)
-    assert torch.allclose(pooled["blend1"], expected.mean(1), atol=1e-3)
 
 
 def test_pooled_values_are_averages_of_the_grid():
     tokens = torch.arange(16.0).view(1, 16, 1)  # a 4x4 grid in row order
     below = tokens + 100
-    pooled = pool([below, tokens], (4, 4), ["mean", "grid2", "flat", "last4"])
+    pooled = pool([below, tokens], (4, 4), ["mean", "grid2", "grid4", "last4"])
     assert pooled["mean"].tolist() == [[7.5]]
     assert pooled["grid2"].tolist() == [[2.5, 4.5, 10.5, 12.5]]
-    assert pooled["flat"].tolist() == [list(range(16))]
+    assert pooled["grid4"].tolist() == [list(range(16))]
     assert pooled["last4"].tolist() == [[107.5, 7.5]]
 
 
@@ -64,8 +130,8 @@ def test_samples_are_independent_and_rows_arrive_in_order(digit_sets, encoder):
 
 def test_progress_counts_to_the_end(digit_sets, encoder):
     told = []
-    source = Encoded(encoder, digit_sets[0], batch_size=4, name="mine", progress=lambda *a: told.append(a))
-    read(source, digit_sets[0], np.arange(10), ["mean"])
+    source = Encoded(encoder, digit_sets[0], batch_size=4, name="mine")
+    read(source, digit_sets[0], np.arange(10), ["mean"], lambda *a: told.append(a))
     assert told == [("features of mine", 4, 10), ("features of mine", 8, 10), ("features of mine", 10, 10)]
 
 
@@ -83,13 +149,3 @@ def test_nan_features_name_the_model_and_the_sample(digit_sets, encoder):
     first = next(i for i in range(1, 20) if float(train.read([i]).sum()) == batch_sum)
     with pytest.raises(UserError, match=f"run 3 gives NaN or infinite features for sample {first}"):
         read(Encoded(encoder, train, name="run 3"), train, np.arange(1, 20), ["mean"])
-
-
-def test_pixels_are_scaled_and_large_images_shrunk(make_images):
-    small = make_images(np.full((3, 4, 4), 255, np.uint8), None)
-    assert read(Pixels(small), small, np.arange(3), ["pixels"])["pixels"].tolist() == [[1.0] * 16] * 3
-    checks = (np.indices((64, 64)).sum(0) % 2 * 254).astype(np.uint8)
-    large = make_images(np.stack([checks, checks]), None)
-    features = read(Pixels(large), large, np.arange(2), ["pixels"])["pixels"]
-    assert features.shape == (2, 32 * 32)
-    assert torch.allclose(features, torch.tensor(127 / 255))

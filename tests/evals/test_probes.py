@@ -16,7 +16,6 @@ from openjepa.evals.probes import (
     standardise_,
     strength_path,
     vote,
-    whiten,
 )
 
 
@@ -157,22 +156,3 @@ def test_attentive_is_a_function_of_its_seed():
     first, again, other = (fit(tokens).detach() for fit in fits)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-
-
-def test_whitened_features_are_uncorrelated_with_unit_variance_and_queries_follow():
-    generator = torch.Generator().manual_seed(0)
-    mix = torch.randn(6, 6, generator=generator)
-    keys, queries = (torch.randn(n, 6, generator=generator) @ mix + 5 for n in (400, 30))
-    white, moved = whiten(keys, queries)
-    assert torch.allclose(white.T @ white / 400, torch.eye(6), atol=1e-3)
-    assert torch.allclose(whiten(torch.cat([keys, queries[:0]]))[0], white)
-    between = torch.linalg.solve(torch.cov(keys.T, correction=0), (queries[0] - keys[0]))
-    assert torch.isclose((moved[0] - white[0]).square().sum(), (queries[0] - keys[0]) @ between, rtol=1e-3)
-
-
-@pytest.mark.parametrize(("n", "d", "directions"), [(5, 8, 4), (50, 3, 3), (50, 8, 6)])
-def test_whitening_keeps_no_direction_that_is_not_there(n: int, d: int, directions: int):
-    features = torch.randn(n, d, generator=torch.Generator().manual_seed(0))
-    white = whiten(features, components=6)[0]
-    assert white.shape == (n, directions)
-    assert torch.allclose(white.square().mean(0), torch.ones(directions), atol=1e-3)

@@ -2,27 +2,36 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from openjepa.errors import UserError
-from openjepa.evals import attentive, probe, protocol
+from openjepa.evals import attentive, protocol
 from openjepa.evals import plan as planning
+from openjepa.evals import probe as full_probe
+from openjepa.evals import rows as making
+from openjepa.evals.methods import LinearProbe, NeighbourProbe
 from openjepa.evals.plan import make_plan
+from openjepa.evals.protocol import JOINED
+from openjepa.signals.images.classical import Pixels
+from openjepa.signals.images.dictionary import PatchDictionary, Size
+
+probe = partial(full_probe, classical=[Pixels()])
 
 
 def test_every_row_and_probe_is_there_and_beats_chance(digit_sets, encoder, new_encoder):
     train, test = digit_sets
-    table = probe(encoder, train, test, random_init=new_encoder, seeds=(1, 2), few_label=(0.1,), draws=3)
-    assert list(dict.fromkeys(s.row for s in table.scores)) == ["model", "random init", "raw pixels"]
+    table = probe(encoder, train, test, random_init=new_encoder, seeds=(1, 2), few_label=(0.1,), draws=2)
+    assert list(dict.fromkeys(s.row for s in table.scores)) == ["raw pixels", "random init", "model", JOINED]
     columns = [("linear", 1.0), ("knn", 1.0), ("linear", 0.1), ("knn", 0.1)]
     assert [(s.kind, s.labels) for s in table.scores if s.row == "model"] == columns
     assert all(score.mean > 0.4 for score in table.scores)
     assert table.score("raw pixels", "linear").mean > 0.88
     assert table.score("raw pixels", "knn", 0.1).over == "draws of the labels"
-    assert len(table.score("raw pixels", "knn", 0.1).values) == 3
+    assert len(table.score("raw pixels", "knn", 0.1).values) == 2
     assert table.score("random init", "linear").over == "random initialisations"
     assert table.score("model", "linear").mean > table.score("model", "linear", 0.1).mean
 
@@ -51,11 +60,13 @@ def test_pooling_is_chosen_for_each_row_by_itself(digits, make_images, encoder):
 
 def test_the_result_is_a_function_of_the_seed(digit_sets, encoder):
     first, again, other = (
-        probe(encoder, *digit_sets, few_label=(0.05,), draws=2, seed=seed, kinds=("linear",))
+        full_probe(
+            encoder, *digit_sets, few_label=(0.05,), draws=2, seed=seed, kinds=("knn",), classical="none"
+        )
         for seed in (0, 0, 1)
     )
     assert first == again
-    assert first.score("model", "linear", 0.05).values != other.score("model", "linear", 0.05).values
+    assert first.score("model", "knn", 0.05).values != other.score("model", "knn", 0.05).values
 
 
 def test_global_random_state_is_neither_read_nor_changed(digit_sets, encoder, monkeypatch):
@@ -80,15 +91,15 @@ def test_test_labels_only_score(digits, make_images, encoder):
 
 def test_few_label_scores_look_at_no_other_label(digit_sets, encoder, monkeypatch):
     """Labels outside the draws are scrambled: the few-label scores stay to the last digit."""
-    plan = make_plan(*digit_sets, None, (0.1,), 2, 0)
-    drawn = np.unique(np.concatenate([plan.near[rows] for rows, _ in plan.draws[0.1]]))
+    plan = make_plan(*digit_sets, None, (0.1,), 1, 0)
+    drawn = np.unique(np.concatenate([plan.near[draw.rows] for draw in plan.draws]))
     free = np.setdiff1d(np.arange(1200), drawn)
     scrambled = plan.y_train.clone()
     scrambled[free] = scrambled[free].roll(1)
     tables = []
     for labels in (plan.y_train, scrambled):
         monkeypatch.setattr(protocol, "make_plan", lambda *_, labels=labels: replace(plan, y_train=labels))
-        tables.append(probe(encoder, *digit_sets, few_label=(0.1,), draws=2))
+        tables.append(full_probe(encoder, *digit_sets, few_label=(0.1,), draws=1, classical="none"))
     for kind in ("linear", "knn"):
         assert tables[0].score("model", kind, 0.1) == tables[1].score("model", kind, 0.1)
         assert tables[0].score("model", kind).values != tables[1].score("model", kind).values
@@ -98,44 +109,128 @@ def test_draws_are_stratified_and_differ(digit_sets):
     train, test = digit_sets
     plan = make_plan(train, test, None, (0.1,), 4, 0)
     labels = train.labels[plan.near]
-    for rows, splits in plan.draws[0.1]:
+    for rows, splits in ((draw.rows, draw.splits) for draw in plan.draws):
         assert len(rows) == 120
         counts, share = np.bincount(labels[rows]), np.bincount(labels) / 10
         assert (np.abs(counts - share) < 1).all()
         assert all(set(np.concatenate(split)) == set(range(120)) for split in splits)
-    assert len({tuple(rows) for rows, _ in plan.draws[0.1]}) == 4
+    assert len({tuple(draw.rows) for draw in plan.draws}) == 4
 
 
 def test_large_sets_are_chosen_on_a_part_and_fitted_whole(digit_sets, encoder, monkeypatch):
-    monkeypatch.setattr(planning, "CHOOSE_FIT", 200)
+    """Every pooling on 200 samples, the best on 300, and the choice on all, each in its place."""
+    monkeypatch.setattr(planning, "COARSE_FIT", 200)
+    monkeypatch.setattr(planning, "FINE_FIT", 300)
     monkeypatch.setattr(planning, "FEW", 100)
-    fitted, fit = [], protocol._Evaluation._fit
-    monkeypatch.setattr(
-        protocol._Evaluation,
-        "_fit",
-        lambda self, m, c, x, y, q: fitted.append(x.clone()) or fit(self, m, c, x, y, q),
-    )
     train, test = digit_sets
     plan = make_plan(train, test, None, (), 1, 0)
-    assert len(plan.splits[0][0]) == 200
-    assert len(plan.near) == 200 + 400
-    probe(encoder, train, test, kinds=("linear",))
+    assert len(plan.whole.splits[0][0]) == 200 and len(plan.near) == 200 + 400
+    assert len(plan.fine_splits[0][0]) == 300 and np.isin(plan.near, plan.fine).all()
+    fitted, spaces = [], LinearProbe.spaces
+    monkeypatch.setattr(
+        LinearProbe, "spaces", lambda self, x, *rest: fitted.append(x.clone()) or spaces(self, x, *rest)
+    )
+    full_probe(None, train, test, kinds=("linear",), classical=[Pixels()])
     pixels = train.read(range(len(train))).flatten(1).float() / 255
-    assert torch.allclose(fitted[1], pixels)  # every row once, in its place
+    for rows, features in zip((plan.near, plan.fine, np.arange(len(train))), fitted, strict=True):
+        assert torch.allclose(features, pixels[torch.from_numpy(rows)])
+
+
+def test_what_wins_with_more_samples_is_chosen(digit_sets, encoder, monkeypatch):
+    """The widest pooling is tried again on more samples even where it came last on few."""
+    finalists = making._Making._finalists
+    monkeypatch.setattr(planning, "COARSE_FIT", 200)
+    monkeypatch.setattr(planning, "FEW", 100)
+    seen = []
+    monkeypatch.setattr(
+        making._Making, "_finalists", lambda self, found: seen.append(finalists(self, found)) or seen[-1]
+    )
+    full_probe(encoder, *digit_sets, kinds=("knn",), classical="none")
+    names = [chosen.pooling for chosen in seen[0]]
+    assert (3 <= len(names) <= 4 and "grid4" in names) or "blend4" in names
+
+
+def test_examples_per_class_are_drawn_and_scored(digit_sets, encoder):
+    table = probe(encoder, *digit_sets, per_class=(10, 1), draws=3)
+    plan = make_plan(*digit_sets, None, (), 3, 0, (10, 1))
+    for draw in plan.draws:
+        counts = np.bincount(plan.y_train[plan.near][draw.rows])
+        assert (counts == draw.labels.per_class).all()
+        assert bool(draw.splits) == (draw.labels.per_class > 1)
+    for row in ("raw pixels", "model", protocol.JOINED):
+        ten, one = (table.score(row, "linear", per_class=count) for count in (10, 1))
+        assert len(ten.values) == len(one.values) == 3
+        assert ten.mean > one.mean > 0.15
+    assert table.score("model", "knn", per_class=1).choices[0] == (
+        "mean, standardised, 10 neighbours, weighted vote"
+    )
+    assert any("nothing is left to validate" in note for note in table.notes)
+
+
+def test_a_class_with_too_few_examples_is_told_in_a_sentence(digit_sets, encoder):
+    table = probe(encoder, *digit_sets, kinds=("knn",), per_class=(500,))
+    assert table.notes == ["No score with 500 examples per class: the smallest class has 117 to draw from."]
+    assert {score.per_class for score in table.scores} == {0}
+
+
+def test_the_model_is_joined_with_the_classical_row_that_validates_best(digit_sets, encoder):
+    """Blank features lose to pixels; a model of noise beside pixels does not drown them."""
+
+    class Blank(Pixels):
+        name = "blank"
+
+        def fit(self, images, **options):
+            source = super().fit(images, **options)
+            return replace(source, name="blank", functions={"pixels": lambda x: 0 * x.flatten(1)})
+
+    def noise(batch, count):
+        seeds = batch.flatten(1).sum(1).float()
+        return [torch.sin(seeds[:, None, None] * torch.arange(1.0, 301.0))]
+
+    encoder.layers = noise
+    table = full_probe(encoder, *digit_sets, classical=[Pixels(), Blank()])
+    for kind in ("linear", "knn"):
+        joined = table.score(protocol.JOINED, kind)
+        assert "+ raw pixels, pixels" in joined.choices[0]
+        assert joined.mean > table.score("model", kind).mean + 0.3
+
+
+def test_rows_are_tried_with_the_same_settings(digit_sets, encoder, monkeypatch):
+    tried: dict[int, set] = {}
+    for method in (LinearProbe, NeighbourProbe):
+        trials = method.trials
+
+        def spy(self, *rest, trials=trials):
+            found = trials(self, *rest)
+            tried.setdefault(len(rest) > 5 and rest[5] is not None, set()).add((type(self), len(found)))
+            return found
+
+        monkeypatch.setattr(method, "trials", spy)
+    hog = PatchDictionary([Size(20, 1)])
+    full_probe(encoder, *digit_sets, classical=[Pixels(), hog])
+    assert {count for kind, count in tried[False] if kind is NeighbourProbe} == {4}
+    assert {count for kind, count in tried[False] if kind is LinearProbe} <= {3, 4}  # the path ends early
+
+
+def test_the_classical_rows_stand_alone_and_say_what_they_cost(digit_sets):
+    table = full_probe(None, *digit_sets, classical=[Pixels(), PatchDictionary([Size(30, 1)])])
+    assert list(table.costs) == ["raw pixels", "k-means patches"]
+    assert table.costs["k-means patches"].minutes > 0 and table.costs["raw pixels"].per_second > 0
+    assert table.score("k-means patches", "linear").mean > 0.9
 
 
 def test_given_validation_rows_are_used(digit_sets):
     train, test = digit_sets
     rows = np.arange(100, 300)
     plan = make_plan(train, test, rows, (), 1, 0)
-    ((fit, held),) = plan.splits
+    ((fit, held),) = plan.whole.splits
     assert (plan.near[held] == rows).all()
     assert len(fit) == 1000
 
 
 def test_attentive_learns_digits(digit_sets, encoder):
     table = probe(encoder, *digit_sets, kinds=("attentive",))
-    assert [score.row for score in table.scores] == ["model"]  # pixels have no tokens
+    assert [score.row for score in table.scores] == ["model"]  # classical features have no tokens
     assert table.score("model", "attentive").mean > 0.5
 
 
@@ -157,8 +252,10 @@ def test_attentive_encodes_anew_where_tokens_do_not_fit(digit_sets, encoder, mon
             {"few_label": (0.01,)},
             r"1,200 training labels is 12, fewer than two .* 10 classes; .* at least 0.017",
         ),
-        ({"seeds": ()}, "give at least one of each"),
-        ({"draws": 0}, "give at least one of each"),
+        ({"seeds": ()}, "give at least one random initialisation"),
+        ({"draws": 0}, "draws=0: give at least one"),
+        ({"per_class": (0,)}, "per_class=0: draw at least one example of each class"),
+        ({"classical": "some"}, "unknown classical features 'some'; choose from none, quick, all"),
         ({"validation": np.arange(1200)}, "leave nothing to validate on"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from openjepa.evals import ProbeTable, probe_runs
 from openjepa.evals.runs import untrained
 from openjepa.recipes import build, configure
 from openjepa.training import Run, load, start
+
+quick = partial(probe_runs, classical="quick")
 
 SMALL = {
     "signal.size": "8",
@@ -45,16 +48,17 @@ def runs(data, tmp_path_factory) -> list[Run]:
 
 
 def test_one_run_is_scored_and_its_table_kept(runs):
-    table = probe_runs([runs[0].path], kinds=("linear",), seed=3)
+    table = quick([runs[0].path], kinds=("linear",), seed=3)
+    rows = ("raw pixels", "HOG", "random init", "model", "model + best classical")
     assert [(s.row, s.method) for s in table.scores] == [
-        (row, "Wilson over 200 test samples") for row in ("model", "random init", "raw pixels")
+        (row, "Wilson over 200 test samples") for row in rows
     ]
     assert ProbeTable.from_dict(json.loads((runs[0].path / "probe.json").read_text())) == table
     assert not [name for name in os.listdir(runs[0].path) if "partial" in name]
 
 
 def test_runs_of_several_seeds_give_intervals_over_them(runs):
-    table = probe_runs([run.path for run in runs], kinds=("knn",))
+    table = quick([run.path for run in runs], kinds=("knn",))
     assert table.score("model", "knn").method == "Student's t over 2 training seeds"
     assert len(table.score("random init", "knn").values) == 2
     assert table.score("raw pixels", "knn").method == "Wilson over 200 test samples"
@@ -64,7 +68,7 @@ def test_runs_of_several_seeds_give_intervals_over_them(runs):
 
 def test_a_set_without_splits_may_be_the_test_set(runs, digits, tmp_path):
     np.savez(tmp_path / "other.npz", x=digits[0][600:650], y=digits[1][600:650])
-    table = probe_runs([runs[0].path], test=str(tmp_path / "other.npz"), kinds=("linear",))
+    table = quick([runs[0].path], test=str(tmp_path / "other.npz"), kinds=("linear",))
     assert {score.tested for score in table.scores} == {50}
 
 

@@ -27,6 +27,21 @@ def test_it_says_what_the_intervals_allow():
     assert [title for title, _ in found.probes] == ["Linear probe", "Nearest neighbours"]
 
 
+def test_it_says_what_the_model_adds_to_classical_features():
+    found = scores(
+        table(
+            ("raw pixels", "linear", 1.0, 0.7), ("HOG", "linear", 1.0, 0.8), ("random init", "linear", 1.0, 0.95),
+            ("model", "linear", 1.0, 0.75), ("model + best classical", "linear", 1.0, 0.85),
+        )
+    )  # fmt: skip
+    assert found.sentence == (
+        "Linear probe: the model beats raw pixels, is worse than HOG and random init. "
+        "Linear probe: beside HOG the model adds +5.0 points."
+    )
+    same = scores(table(("HOG", "knn", 1.0, 0.8), ("model + best classical", "knn", 1.0, 0.801)))
+    assert same.sentence.endswith("beside HOG the model adds +0.1 points (the intervals overlap).")
+
+
 def test_places_lie_on_the_axis_in_order():
     found = scores(table(("model", "linear", 0.01, 0.88), ("raw pixels", "linear", 0.01, 0.7)))
     ((title, (model, pixels)),) = found.probes

@@ -1,29 +1,25 @@
-"""Frozen features: every pooling of an encoder's tokens in one pass, raw pixels, and streaming to a file."""
+"""Frozen features as sources: an encoder's tokens under every pooling in one pass, and two sources side by side."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, layer_norm
 
 from openjepa.errors import UserError
+from openjepa.evals.pooling import LAYERS, MAX_DIMS, Projection, offered
 from openjepa.evals.splits import Images, Rows
 
 Progress = Callable[[str, int, int], None]
 """Called as (what, done, total) while something long runs."""
 
-LAYERS = 4  # I-JEPA's linear protocol: the last layer, or the last four concatenated
-DEEP = ("last4", "blend")
-"""Poolings that look at more than the last layer."""
-MAX_DIMS = 4096  # wider poolings cost minutes on a CPU; "mean" and "last4" are always kept
-PIXEL_SIDE = 32  # raw pixels of larger images are averaged down to this height and width
-
-
 Features = Iterator[tuple[Rows, dict[str, Tensor]]]
 """Batches: which rows, and their features by pooling."""
+
+SAMPLED = 256  # images by whose features a projection standardises
 
 
 class Encoder(Protocol):
@@ -35,53 +31,74 @@ class Encoder(Protocol):
 
 
 class Source(Protocol):
-    """Features of images under several poolings."""
+    """Features of samples under several poolings."""
 
-    poolings: dict[str, int]
-    """Name and dimensions of each pooling on offer, cheapest first."""
+    @property
+    def name(self) -> str:
+        """What errors and progress call it."""
+        ...
+
+    @property
+    def poolings(self) -> dict[str, int]:
+        """Name and dimensions of each pooling on offer, cheapest first."""
+        ...
+
+    @property
+    def default(self) -> str:
+        """The pooling where no label is left to choose one by."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a reader should know of how they were made; below the table."""
+        ...
 
     def stream(self, images: Images, rows: Rows, names: Sequence[str]) -> Features: ...
 
 
-class Encoded:
-    """The features of a model's tokens under the poolings that its grid allows.
+class Classical(Protocol):
+    """Features that a user can have without training a network; a signal names its own (`classical`).
 
-    `mean` over all tokens; `grid2`, `grid3`, `grid4`: the token grid averaged to at most 2x2, 3x3, 4x4 cells,
-    concatenated; `flat`: all tokens; `last4`: the means of the last four layers, concatenated; `blend4` and so on: the
-    last four layers, each layer-normalised, averaged, on the finest of these grids. What would be wider than 4,096
-    dimensions is not offered, `mean` and `last4` excepted.
+    `fit` looks at unlabelled samples only. `total` is how many will be encoded, for what is bounded in time.
+    """
+
+    @property
+    def name(self) -> str: ...
+    def fit(self, images: Images, *, total: int, seed: int, progress: Progress | None) -> Source: ...
+
+
+class Encoded:
+    """The features of a model's tokens under the poolings that its layers allow (`openjepa.evals.pooling.offered`).
+
+    What would be wider than 4,096 dimensions is projected onto as many.
 
     Args:
         model: an encoder.
-        images: a set like those that will be read; one sample is encoded to learn the sizes.
+        images: a set like those that will be read; up to 256 samples are encoded to learn sizes and scales.
         name: what errors and progress call the model.
+        seed: of the projections.
     """
 
+    default = "mean"
+    notes: Sequence[str] = ()
+
     def __init__(
-        self,
-        model: Encoder,
-        images: Images,
-        *,
-        name: str = "model",
-        batch_size: int = 256,
-        progress: Progress | None = None,
+        self, model: Encoder, images: Images, *, name: str = "model", batch_size: int = 256, seed: int = 0
     ) -> None:
-        self.model, self.name, self.batch_size, self.progress = model, name, batch_size, progress
+        self.model, self.name, self.batch_size = model, name, batch_size
         layers = self._layers(images.read([0]), LAYERS)
-        tokens, dim = layers[-1].shape[1:]
-        self.grid = model.grid if math.prod(model.grid) == tokens else (1, tokens)
-        rows, columns = self.grid
-        cells = {f"grid{g}": min(g, rows) * min(g, columns) for g in (2, 3, 4)} | {"flat": tokens}
-        distinct = {count: pooling for pooling, count in reversed(cells.items()) if count > 1}
-        sizes = {"mean": dim, "last4": sum(layer.shape[2] for layer in layers)}
-        sizes |= {pooling: n * dim for n, pooling in distinct.items() if n * dim <= MAX_DIMS}
-        if len(layers) == 1:
-            del sizes["last4"]
-        elif all(layer.shape == layers[-1].shape for layer in layers):
-            finest = max((int(name[-1]) for name in sizes if name.startswith("grid")), default=1)
-            sizes[f"blend{finest}"] = sizes[f"grid{finest}"] if finest > 1 else dim
-        self.poolings = dict(sorted(sizes.items(), key=lambda item: item[1]))
-        self.tokens, self.dim = tokens, dim
+        shapes = [(layer.shape[1], layer.shape[2]) for layer in layers]
+        self.tokens, self.dim = shapes[-1]
+        self.offered = offered(shapes, model.grid)
+        wide = [name for name, pooling in self.offered.items() if pooling.dims > MAX_DIMS]
+        self.projections: dict[str, Projection] = {}
+        if wide:
+            rows = np.unique(np.linspace(0, len(images) - 1, SAMPLED).astype(np.int64))
+            parts = [self._layers(images.read(part), LAYERS) for part in _parts(rows, self.batch_size)]
+            for name in wide:
+                sample = torch.cat([self.offered[name].take(part) for part in parts])
+                self.projections[name] = Projection(sample, seed=seed)
+        self.poolings = {name: min(MAX_DIMS, pooling.dims) for name, pooling in self.offered.items()}
 
     def stream(self, images: Images, rows: Rows, names: Sequence[str]) -> Features:
         """Batches of float32 features `[b, dims]` under each named pooling, from one pass over `rows`.
@@ -89,21 +106,21 @@ class Encoded:
         Raises:
             UserError: a feature is NaN or infinite; the first such sample is named.
         """
-        for start in range(0, len(rows), self.batch_size):
-            part = rows[start : start + self.batch_size]
-            layers = self._layers(
-                images.read(part), LAYERS if any(name.startswith(DEEP) for name in names) else 1
-            )
+        count = LAYERS if any(self.offered[name].deep for name in names) else 1
+        for part in _parts(rows, self.batch_size):
+            layers = self._layers(images.read(part), count)
             self._check(layers[-1], part)
-            yield part, {name: f.float().cpu() for name, f in pool(layers, self.grid, names).items()}
-            if self.progress:
-                self.progress(f"features of {self.name}", start + len(part), len(rows))
+            yield part, {name: self._pooled(name, layers) for name in names}
 
     def read_tokens(self, images: Images, rows: Rows) -> Tensor:
         """Last-layer tokens `[len(rows), N, D]`, float32, on the CPU."""
         tokens = self._layers(images.read(rows), 1)[-1]
         self._check(tokens, rows)
         return tokens.float().cpu()
+
+    def _pooled(self, name: str, layers: Sequence[Tensor]) -> Tensor:
+        values = self.offered[name].take(layers)
+        return self.projections[name](values) if name in self.projections else values.float().cpu()
 
     def _layers(self, batch: Tensor, count: int) -> list[Tensor]:
         return self.model.layers(batch.to(device_of(self.model)), count)
@@ -117,60 +134,91 @@ class Encoded:
             )
 
 
-class Pixels:
-    """Raw pixels in 0..1 as features, averaged down to 32x32 where images are larger."""
+@dataclass(frozen=True)
+class Held:
+    """Features that are in memory already: those of some rows of a set."""
 
-    def __init__(self, images: Images, *, batch_size: int = 1024) -> None:
-        channels, height, width = images.shape
-        self.size = (min(height, PIXEL_SIDE), min(width, PIXEL_SIDE))
-        self.poolings = {"pixels": channels * self.size[0] * self.size[1]}
-        self.batch_size = batch_size
+    rows: Rows
+    """Rising."""
+    values: Tensor
+    """`[len(rows), d]`"""
+
+    def take(self, rows: Rows) -> Tensor:
+        """`[len(rows), d]`, float32."""
+        return self.values[torch.from_numpy(np.searchsorted(self.rows, rows))].float()
+
+
+class Joined:
+    """Two kinds of features of the same samples side by side; which, says each name.
+
+    Args:
+        train: the set that `fitted` is of; any other set that is streamed is the one that `tested` is of.
+        fitted, tested: by name, the two kinds.
+    """
+
+    notes: Sequence[str] = ()
+
+    def __init__(
+        self,
+        name: str,
+        train: Images,
+        fitted: Mapping[str, tuple[Held, Held]],
+        tested: Mapping[str, tuple[Held, Held]],
+    ) -> None:
+        self.name, self.train, self.fitted, self.tested = name, train, fitted, tested
+        self.blocks = {name: (a.values.shape[1], b.values.shape[1]) for name, (a, b) in fitted.items()}
+        self.poolings = {name: a + b for name, (a, b) in self.blocks.items()}
+        self.default = next(iter(self.poolings))
 
     def stream(self, images: Images, rows: Rows, names: Sequence[str]) -> Features:
-        """Batches of float32 `[b, C*H*W]` under the one name `pixels`."""
-        for start in range(0, len(rows), self.batch_size):
-            part = rows[start : start + self.batch_size]
-            batch = images.read(part)
-            batch = batch.float() if batch.is_floating_point() else batch.float() / 255
-            yield part, {"pixels": adaptive_avg_pool2d(batch, self.size).flatten(1)}
+        """Batches of float32 features `[b, a + b]` by name."""
+        held = self.fitted if images is self.train else self.tested
+        for part in _parts(rows, 4096):
+            yield part, {name: torch.cat([kind.take(part) for kind in held[name]], 1) for name in names}
 
 
-def read(source: Source, images: Images, rows: Rows, names: Iterable[str]) -> dict[str, Tensor]:
+class Reader:
+    """Reads a source, tells progress, and counts the CPU seconds that the source takes."""
+
+    def __init__(self, source: Source, progress: Progress | None = None) -> None:
+        self.source, self.progress = source, progress
+        self.seconds, self.images = 0.0, 0
+
+    def read(self, images: Images, rows: Rows, names: Iterable[str]) -> dict[str, Tensor]:
+        """Features `[len(rows), dims]` of `rows` (rising) under each named pooling."""
+        names = list(names)
+        out = {name: torch.empty(len(rows), self.source.poolings[name]) for name in names}
+        self.fill(images, rows, out, rows)
+        return out
+
+    def fill(self, images: Images, rows: Rows, out: Mapping[str, Tensor], index: Rows) -> None:
+        """Write the features of `rows` into `out`, whose rows are those of `index` (both rising)."""
+        if not out:
+            return
+        begun, done = time.process_time(), 0
+        for part, features in self.source.stream(images, rows, list(out)):
+            where = torch.from_numpy(np.searchsorted(index, part))
+            for name, values in features.items():
+                out[name][where] = values
+            done += len(part)
+            if self.progress:
+                self.progress(f"features of {self.source.name}", done, len(rows))
+        self.seconds += time.process_time() - begun
+        self.images += done
+
+
+def read(
+    source: Source, images: Images, rows: Rows, names: Iterable[str], progress: Progress | None = None
+) -> dict[str, Tensor]:
     """Features `[len(rows), dims]` of `rows` (rising) under each named pooling."""
-    names = list(names)
-    out = {name: torch.empty(len(rows), source.poolings[name]) for name in names}
-    for part, features in source.stream(images, rows, names) if names else ():
-        where = torch.from_numpy(np.searchsorted(rows, part))
-        for name, values in features.items():
-            out[name][where] = values
-    return out
-
-
-def pool(layers: Sequence[Tensor], grid: tuple[int, int], names: Sequence[str]) -> dict[str, Tensor]:
-    """Poolings of the last layers' tokens (`[B, N, D]` each, last layer last, N = rows x columns of `grid`)."""
-    last, (rows, columns) = layers[-1], grid
-
-    def on_grid(tokens: Tensor, cells: int) -> Tensor:
-        image = tokens.transpose(1, 2).unflatten(2, (rows, columns))
-        return adaptive_avg_pool2d(image, (min(cells, rows), min(cells, columns))).flatten(1)
-
-    pooled = {}
-    for name in names:
-        if name == "mean":
-            pooled[name] = last.mean(1)
-        elif name == "last4":
-            pooled[name] = torch.cat([layer.mean(1) for layer in layers], 1)
-        elif name == "flat":
-            pooled[name] = last.flatten(1)
-        elif name.startswith("blend"):
-            blend = torch.stack([layer_norm(layer, layer.shape[-1:]) for layer in layers]).mean(0)
-            pooled[name] = on_grid(blend, int(name.removeprefix("blend")))
-        else:
-            pooled[name] = on_grid(last, int(name.removeprefix("grid")))
-    return pooled
+    return Reader(source, progress).read(images, rows, names)
 
 
 def device_of(model: object) -> torch.device:
     """Where the model's parameters are; the CPU if it has none."""
     parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return torch.device("cpu") if parameter is None else parameter.device
+
+
+def _parts(rows: Rows, size: int) -> Iterator[Rows]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))

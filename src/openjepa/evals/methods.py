@@ -1,30 +1,32 @@
 """The two probes on pooled features, as something to choose settings for and then to fit."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from openjepa.evals.probes import (
+    STRENGTHS,
     Linear,
     Logistic,
     accuracy,
     neighbours,
-    standardise_,
+    span,
     strength_path,
     vote,
-    whiten,
 )
+from openjepa.evals.spaces import COMPONENTS, NEIGHBOUR_DIMS, WHITENED, Components, Standard
 from openjepa.evals.splits import Rows
 
-Labelled = tuple[Tensor, Tensor]
-"""Standardised features `[n, d]` and labels `[n]`."""
-
+Spaces = Mapping[str, Tensor]
+"""The same samples `[n, ...]` in each space that a probe works in."""
 
 Setting = float | tuple[str, str]
 """A linear probe's strength; the space and the vote of nearest neighbours."""
+
+Trials = Mapping[Setting, tuple[float, Linear | None]]
+"""Validation accuracy by setting, and where the next fit may start."""
 
 
 @dataclass(frozen=True)
@@ -34,38 +36,83 @@ class Chosen:
     pooling: str
     setting: Setting
     score: float
-    start: Linear | None
-    """A solution to start the final fit from."""
+    """Validation accuracy; NaN where there was nothing to validate on."""
+    start: Linear | None = None
+    """A solution to start the next fit from."""
 
 
 class Method(Protocol):
-    """A probe with one setting."""
+    """A probe with one setting; the same settings are tried for every kind of features."""
 
     @property
-    def max_dims(self) -> int: ...
-
-    def trials(
-        self, fit: Labelled, validation: Labelled, classes: int
-    ) -> Mapping[Setting, tuple[float, Linear | None]]:
-        """Validation accuracy by setting, and where the final fit may start."""
+    def default(self) -> Setting:
+        """The setting where nothing can be validated."""
         ...
 
-    def predict(self, fit: Labelled, queries: Tensor, classes: int, chosen: Chosen) -> Tensor: ...
+    def spaces(self, features: Tensor, blocks: Sequence[int], seed: int) -> Callable[[Tensor], Spaces]:
+        """Learned from unlabelled features `[n, d]`: what brings such features into the probe's spaces."""
+        ...
+
+    def compact(self, samples: Spaces) -> Spaces:
+        """An equivalent of few samples, for trials among themselves."""
+        ...
+
+    def trials(
+        self,
+        fit: Spaces,
+        labels: Tensor,
+        queries: Spaces,
+        truth: Tensor,
+        classes: int,
+        near: Chosen | None = None,
+    ) -> Trials:
+        """A coarse grid of settings; with `near`, an earlier choice, all settings about that one."""
+        ...
+
+    def predict(
+        self, fit: Spaces, labels: Tensor, queries: Spaces, classes: int, chosen: Chosen
+    ) -> Tensor: ...
+
     def describe(self, chosen: Chosen) -> str: ...
 
 
 class LinearProbe:
     """Logistic regression; the setting is its strength C."""
 
-    max_dims: ClassVar[int] = 2**31
+    default: Setting = 1.0
+
+    def spaces(self, features: Tensor, blocks: Sequence[int], seed: int) -> Callable[[Tensor], Spaces]:
+        standard = Standard.of(features, blocks)
+        return lambda values: {"standardised": standard(values)}
+
+    def compact(self, samples: Spaces) -> Spaces:
+        x = samples["standardised"]
+        return {"standardised": x @ span(x)} if 2 * len(x) < x.shape[1] else samples
 
     def trials(
-        self, fit: Labelled, validation: Labelled, classes: int
-    ) -> Mapping[Setting, tuple[float, Linear | None]]:
-        return {**strength_path(fit, validation, classes)}
+        self,
+        fit: Spaces,
+        labels: Tensor,
+        queries: Spaces,
+        truth: Tensor,
+        classes: int,
+        near: Chosen | None = None,
+    ) -> Trials:
+        strengths, start = STRENGTHS[1::2], None
+        if near is not None:
+            place, start = STRENGTHS.index(self._strength(near)), near.start
+            strengths = STRENGTHS[max(0, place - 1) : place + 2]
+        x, v = (s["standardised"] for s in (fit, queries))
+        return {**strength_path((x, labels), (v, truth), classes, strengths, start=start)}
 
-    def predict(self, fit: Labelled, queries: Tensor, classes: int, chosen: Chosen) -> Tensor:
-        return Logistic(*fit, classes).solve(self._strength(chosen), start=chosen.start).predict(queries)
+    def predict(self, fit: Spaces, labels: Tensor, queries: Spaces, classes: int, chosen: Chosen) -> Tensor:
+        x = fit["standardised"]
+        start = chosen.start if chosen.start and chosen.start.weight.shape[1] == x.shape[1] else None
+        return (
+            Logistic(x, labels, classes)
+            .solve(self._strength(chosen), start=start)
+            .predict(queries["standardised"])
+        )
 
     def describe(self, chosen: Chosen) -> str:
         return f"{chosen.pooling}, C={self._strength(chosen):g}"
@@ -77,32 +124,53 @@ class LinearProbe:
 
 @dataclass(frozen=True)
 class NeighbourProbe:
-    """k nearest neighbours by cosine, among the features or in their whitened space, by plain or weighted vote."""
+    """k nearest neighbours by cosine, among the features or in their whitened space, by plain or weighted vote.
+
+    Features of more than 1,536 dimensions are seen through their 768 principal components.
+    """
 
     k: int
-    max_dims: ClassVar[int] = 1536  # the cost is samples x queries x dimensions
+    default: Setting = ("standardised", "weighted")  # of one sample a class, the nearest decides
+
+    def spaces(self, features: Tensor, blocks: Sequence[int], seed: int) -> Callable[[Tensor], Spaces]:
+        standard = Standard.of(features, blocks)
+        wide = features.shape[1] > NEIGHBOUR_DIMS
+        components = Components.of(standard(features), COMPONENTS if wide else WHITENED, seed)
+
+        def bring(values: Tensor) -> Spaces:
+            x = standard(values)
+            coordinates = components.project(x)
+            return {
+                "standardised": coordinates if wide else x,
+                "whitened": components.whiten(coordinates),
+            }
+
+        return bring
+
+    def compact(self, samples: Spaces) -> Spaces:
+        return samples
 
     def trials(
-        self, fit: Labelled, validation: Labelled, classes: int
-    ) -> Mapping[Setting, tuple[float, Linear | None]]:
+        self,
+        fit: Spaces,
+        labels: Tensor,
+        queries: Spaces,
+        truth: Tensor,
+        classes: int,
+        near: Chosen | None = None,
+    ) -> Trials:
         found: dict[Setting, tuple[float, Linear | None]] = {}
-        for space, (keys, queries) in {
-            "standardised": (fit[0], validation[0]),
-            "whitened": whiten(fit[0], validation[0]),
-        }.items():
-            similarity, rows = neighbours(keys, queries, self.k)
+        for space, keys in fit.items():
+            similarity, rows = neighbours(keys, queries[space], self.k)
             for kind in ("plain", "weighted"):
-                guess = vote(similarity, fit[1][rows], classes, weighted=kind == "weighted")
-                found[space, kind] = accuracy(guess, validation[1]), None
+                guess = vote(similarity, labels[rows], classes, weighted=kind == "weighted")
+                found[space, kind] = accuracy(guess, truth), None
         return found
 
-    def predict(self, fit: Labelled, queries: Tensor, classes: int, chosen: Chosen) -> Tensor:
+    def predict(self, fit: Spaces, labels: Tensor, queries: Spaces, classes: int, chosen: Chosen) -> Tensor:
         space, kind = self._choice(chosen)
-        keys = fit[0]
-        if space == "whitened":
-            keys, queries = whiten(keys, queries)
-        similarity, rows = neighbours(keys, queries, self.k)
-        return vote(similarity, fit[1][rows], classes, weighted=kind == "weighted")
+        similarity, rows = neighbours(fit[space], queries[space], self.k)
+        return vote(similarity, labels[rows], classes, weighted=kind == "weighted")
 
     def describe(self, chosen: Chosen) -> str:
         space, kind = self._choice(chosen)
@@ -113,36 +181,26 @@ class NeighbourProbe:
         return chosen.setting
 
 
-def choose(
+def best_setting(
     method: Method,
-    features: Mapping[str, Tensor],
+    pooling: str,
+    samples: Spaces,
     labels: Tensor,
-    splits: list[tuple[Rows, Rows]],
+    splits: Sequence[tuple[Rows, Rows]],
     classes: int,
-    device: torch.device,
+    near: Chosen | None = None,
 ) -> Chosen:
-    """The pooling and setting with the best mean accuracy over the splits' validation parts; ties go to the first.
+    """The setting with the best mean accuracy over the splits' validation parts; ties go to the first.
 
     Args:
-        features: `[n, d]` by pooling, cheapest first; the first is always tried, others up to `method.max_dims`.
-        labels: `[n]`.
-        splits: (fit, validation) positions.
+        samples: what `method.spaces` gives.
+        splits: (fit, validation) positions in `samples` and `labels`.
     """
-    best: Chosen | None = None
-    for pooling, values in features.items():
-        if best is not None and values.shape[1] > method.max_dims:
-            continue
-        trials = []
-        for fit, held in splits:
-            x, v = values[fit].to(device), values[held].to(device)
-            standardise_(x, v)
-            y_fit, y_held = labels[fit].to(device), labels[held].to(device)
-            trials.append(method.trials((x, y_fit), (v, y_held), classes))
-        for setting, (_, start) in trials[0].items():
-            if not all(setting in trial for trial in trials):
-                continue
-            score = sum(trial[setting][0] for trial in trials) / len(trials)
-            if best is None or score > best.score:
-                best = Chosen(pooling, setting, score, start)
-    assert best is not None, "no features to choose from"
-    return best
+    trials = []
+    for fit, held in splits:
+        x, v = ({name: s[rows] for name, s in samples.items()} for rows in (fit, held))
+        trials.append(method.trials(x, labels[fit], v, labels[held], classes, near))
+    shared = [setting for setting in trials[0] if all(setting in trial for trial in trials)]
+    scores = {s: sum(trial[s][0] for trial in trials) / len(trials) for s in shared}
+    best = max(shared, key=scores.__getitem__)
+    return Chosen(pooling, best, scores[best], trials[0][best][1])

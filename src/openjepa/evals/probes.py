@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
+from openjepa.evals.spaces import Standard
+
 STRENGTHS = (0.001, 0.004, 0.016, 0.06, 0.25, 1.0, 4.0, 16.0)
 """scikit-learn's C: the inverse of the L2 strength. From strong to weak: each solution starts the next."""
 
@@ -23,30 +25,9 @@ def standardise_(train: Tensor, *others: Tensor) -> None:
 
     Dimensions that are constant in `train` become zero there.
     """
-    variance, mean = torch.var_mean(train, 0, correction=0)
-    scale = variance.sqrt()
-    scale[scale <= 1e-6 * mean.abs().clamp_min(1e-6)] = torch.inf
+    standard = Standard.of(train)
     for features in (train, *others):
-        features.sub_(mean).div_(scale)
-
-
-COMPONENTS = 384
-"""Principal components in whose whitened space neighbours are sought."""
-
-
-def whiten(train: Tensor, *others: Tensor, components: int = COMPONENTS) -> tuple[Tensor, ...]:
-    """Coordinates `[n, components]` along the leading principal components of `train` `[n, d]`, of unit variance there.
-
-    Correlated features, such as neighbouring tokens, then no longer count many times. Where `train` has fewer
-    directions (dimensions, samples less one), as many as it has.
-    """
-    mean = train.mean(0)
-    centred = train - mean
-    power, directions = torch.linalg.eigh((centred.T @ centred / len(train)).double())
-    power, directions = power.flip(0), directions.flip(1)
-    count = min(components, len(train) - 1, int((power > 1e-6 * power[0]).sum()))
-    project = (directions[:, :count] * power[:count].rsqrt()).float()
-    return tuple((features - mean) @ project for features in (train, *others))
+        standard.apply_(features)
 
 
 @dataclass(frozen=True)
@@ -77,9 +58,9 @@ class Logistic:
     """
 
     def __init__(self, features: Tensor, labels: Tensor, classes: int) -> None:
-        n, d = features.shape
-        self.span = torch.linalg.qr(features.T)[0] if n < d else None  # [d, n], orthonormal
+        self.span = span(features) if 2 * len(features) < features.shape[1] else None  # [d, n], orthonormal
         self.features = features if self.span is None else features @ self.span
+        n, d = self.features.shape
         self.one_hot_KN = one_hot(labels, classes).T.float().contiguous()
         rows = self.features[:: max(1, n // max(8192, 2 * d))]
         self.hessian = (rows.T @ rows).mul_((1 / classes) * (1 - 1 / classes) / len(rows))
@@ -148,19 +129,28 @@ def strength_path(
     validation: tuple[Tensor, Tensor],
     classes: int,
     strengths: Sequence[float] = STRENGTHS,
+    *,
+    start: Linear | None = None,
 ) -> dict[float, tuple[float, Linear]]:
     """Validation accuracy and solution by strength, from strong to weak, each started from the one before.
 
     Ends early where accuracy has fallen by more than half a point. Both parts are standardised features `[n, d]`
-    and labels `[n]`.
+    and labels `[n]`. `start`: a solution for a part of the samples.
     """
-    problem, path, solution = Logistic(*fit, classes), {}, None
+    problem, path, solution = Logistic(*fit, classes), {}, start
     for strength in sorted(strengths):
         solution = problem.solve(strength, start=solution, tolerance=4 * TOLERANCE)
         path[strength] = accuracy(solution.predict(validation[0]), validation[1]), solution
         if path[strength][0] < max(score for score, _ in path.values()) - 0.005:
             break
     return path
+
+
+def span(features: Tensor) -> Tensor:
+    """Orthonormal directions `[d, r]`, r <= n, that the rows of `[n, d]` span, by an n x n problem."""
+    power, turn = torch.linalg.eigh((wide := features.double()) @ wide.T)
+    kept = power > 1e-9 * power[-1].clamp_min(1e-30)
+    return (wide.T @ (turn[:, kept] * power[kept].rsqrt())).float()
 
 
 def neighbours(

@@ -1,13 +1,15 @@
-"""The evaluation: a model, the same encoder at random initialisation, and raw pixels, under the same probes.
+"""The evaluation: a model beside classical features and random initialisation, and what it adds to the best of these.
 
-What is chosen (pooling, strength, vote) is chosen on a validation part of the training labels, for each row of the
-table by itself; the final fit uses all training samples, the validation part included; test labels only score.
-Choosing needs few samples: at most 10,000 to fit and 5,000 to validate. Few-label scores choose inside their own
-draw and never look at another label. Every image is encoded once.
+Every row is treated alike: the same settings are tried for all. What is chosen (pooling, strength, vote) is chosen on
+a validation part of the training labels, for each row by itself: first among all poolings with at most 10,000 samples
+to fit and 5,000 to validate, then among the best few with 25,000. The final fit uses all training samples, the
+validation part included; test labels only score. Few-label scores choose inside their own draw and never look at
+another label; means, deviations and principal components are those of the unlabelled training samples.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -16,190 +18,272 @@ from torch import Tensor
 
 from openjepa.errors import UserError
 from openjepa.evals.attentive import AttentiveClassifier, fit_attentive
-from openjepa.evals.features import Encoded, Encoder, Pixels, Progress, Source, device_of, read
-from openjepa.evals.methods import Chosen, LinearProbe, Method, NeighbourProbe, choose
-from openjepa.evals.plan import Plan, make_plan
-from openjepa.evals.probes import NEIGHBOURS, accuracy, standardise_
+from openjepa.evals.features import Classical, Encoded, Encoder, Held, Joined, Progress, device_of
+from openjepa.evals.methods import Chosen, LinearProbe, Method, NeighbourProbe
+from openjepa.evals.plan import Labels, make_plan
+from openjepa.evals.probes import NEIGHBOURS, accuracy
+from openjepa.evals.rows import Evaluation, Key, Outcome, Row
 from openjepa.evals.splits import Images, Rows
-from openjepa.evals.table import INITIALISATIONS, ProbeTable, Score
+from openjepa.evals.table import INITIALISATIONS, JOINED, RANDOM, Cost, ProbeTable, Score
+from openjepa.signals.images.classical import Level
+from openjepa.signals.images.classical import classical as image_classical
 
 Kind = Literal["linear", "knn", "attentive"]
 
 TOKENS_IN_MEMORY = 2**30  # bytes; above, the attentive probe encodes every epoch anew
 
-Cell = tuple[str, float]
-"""Kind of probe, and share of the labels."""
-Result = list[tuple[float, str]]
-"""Accuracy and what was chosen: one, or one per draw."""
+Cell = tuple[str, Labels]
+"""Kind of probe, and how many labels."""
 
 
 def probe(
-    model: Encoder,
+    model: Encoder | None,
     train: Images,
     test: Images,
     *,
     kinds: Sequence[Kind] = ("linear", "knn"),
+    classical: Level | Sequence[Classical] = "all",
     random_init: Callable[[int], Encoder] | None = None,
     seeds: Sequence[int] = (0,),
     few_label: Sequence[float] = (),
+    per_class: Sequence[int] = (),
     draws: int = 5,
     validation: Rows | None = None,
     seed: int = 0,
     k: int = NEIGHBOURS,
     batch_size: int = 256,
+    minutes: float | None = None,
     name: str = "the model",
     progress: Progress | None = None,
 ) -> ProbeTable:
-    """Score frozen features of `model` on labelled images, beside random initialisation and raw pixels.
+    """Score frozen features of `model` on labelled images, beside classical features and random initialisation.
+
+    Rows, in this order: each kind of classical features; `random init`; `model`; `model + best classical`, the model's
+    chosen features beside those of the classical row that validates best, each standardised and of equal weight.
 
     Args:
-        model: a trained encoder.
+        model: a trained encoder; `None`: the classical rows alone.
         train: labelled images to fit on.
         test: labelled images of the same classes.
         kinds: the probes: `linear`, `knn`, `attentive` (the last on tokens only, minutes on a CPU).
+        classical: `all` (raw pixels, HOG and a k-means dictionary of patches; minutes on a CPU), `quick` (without the
+            dictionary), `none`, or features of your own.
         random_init: builds the same encoder, untrained, from a seed; without it that row is left out.
         seeds: of the random initialisations; several give the mean over them.
         few_label: shares of the training labels, e.g. `(0.01, 0.1)`, scored besides all of them.
-        draws: stratified draws per share.
+        per_class: examples of each class, e.g. `(10, 1)`, scored besides; a note says where a class has fewer.
+        draws: stratified draws per share and per number of examples.
         validation: rows of `train` to choose by; by default a stratified tenth (at least 500, at most 5,000).
-        seed: of every split and draw and of the attentive probe.
+        seed: of every split, draw, projection and dictionary, and of the attentive probe.
         k: neighbours that vote.
+        minutes: CPU minutes that the model has taken to be trained, for the table.
         name: what errors call the model.
         progress: called as (what, done, total).
 
     Raises:
         UserError: labels missing, one class only, classes of `test` unknown to `train`, a share that draws fewer
-            than two samples per class, NaN features, or an unknown probe.
+            than two samples per class, NaN features, or an unknown probe or level.
     """
-    if unknown := [kind for kind in kinds if kind not in get_args(Kind)]:
-        raise UserError(f"unknown probe {unknown[0]!r}; choose from {', '.join(get_args(Kind))}")
-    if not seeds or draws < 1:
-        raise UserError(f"seeds={list(seeds)} and draws={draws}: give at least one of each")
-    plan = make_plan(train, test, validation, few_label, draws, seed)
+    if not seeds:
+        raise UserError("seeds=[]: give at least one random initialisation")
+    beside = Comparison(
+        train,
+        test,
+        kinds=kinds,
+        classical=classical,
+        few_label=few_label,
+        per_class=per_class,
+        draws=draws,
+        validation=validation,
+        seed=seed,
+        k=k,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    if model is None:
+        return beside.alone()
+    return beside.table(model, random_init=random_init, seeds=seeds, minutes=minutes, name=name)
 
-    def encoded(encoder: Encoder, called: str) -> Encoded:
-        return Encoded(encoder, train, name=called, batch_size=batch_size, progress=progress)
 
-    rows: dict[str, Iterable[Source]] = {"model": [encoded(model, name)]}
-    if random_init is not None:  # built one at a time, when its turn comes
-        rows["random init"] = (encoded(random_init(s), f"random init {s}") for s in seeds)
-    rows["raw pixels"] = [Pixels(train)]
-    scores = []
-    for row, sources in rows.items():
-        found = [_Evaluation(source, train, test, plan).run(kinds, k, progress) for source in sources]
-        scores += [_score(row, cell, [f[cell] for f in found], len(test)) for cell in found[0]]
-    return ProbeTable(scores)
+class Comparison:
+    """What models are compared with on one pair of sets: made once, however many models follow. See `probe`."""
 
-
-class _Evaluation:
-    """All cells of one row of the table, for one source of features."""
-
-    def __init__(self, source: Source, train: Images, test: Images, plan: Plan) -> None:
-        self.source, self.train, self.test, self.plan = source, train, test, plan
-        self.device = device_of(source.model) if isinstance(source, Encoded) else torch.device("cpu")
-
-    def run(self, kinds: Sequence[str], k: int, progress: Progress | None) -> dict[Cell, Result]:
-        available: dict[str, Method] = {"linear": LinearProbe(), "knn": NeighbourProbe(k)}
-        methods = {kind: available[kind] for kind in kinds if kind in available}
-        results = self._pooled(methods) if methods else {}
-        if "attentive" in kinds and isinstance(self.source, Encoded):
-            results["attentive", 1.0] = [(self._attentive(self.source, progress), "")]
-        shares = (1.0, *sorted(self.plan.draws, reverse=True))
-        order = [(kind, share) for share in shares for kind in kinds]
-        return {cell: results[cell] for cell in order if cell in results}
-
-    def _pooled(self, methods: dict[str, Method]) -> dict[Cell, Result]:
-        plan = self.plan
-        near, y = read(self.source, self.train, plan.near, self.source.poolings), plan.y_train[plan.near]
-        whole = {
-            kind: choose(m, near, y, plan.splits, plan.classes, self.device) for kind, m in methods.items()
-        }
-        few: dict[Cell, list[Chosen]] = {}
-        for share, draws in plan.draws.items():
-            for rows, splits in draws:
-                drawn = {pooling: features[rows] for pooling, features in near.items()}
-                for kind, method in methods.items():
-                    chosen = choose(method, drawn, y[rows], splits, plan.classes, self.device)
-                    few.setdefault((kind, share), []).append(chosen)
-        used = {c.pooling for c in (*whole.values(), *(c for chosen in few.values() for c in chosen))}
-        tested = read(self.source, self.test, np.arange(len(self.test)), used)
-        results: dict[Cell, Result] = {}
-        for (kind, share), chosen in few.items():
-            results[kind, share] = [
-                self._fit(methods[kind], c, near[c.pooling][rows], y[rows], tested[c.pooling].clone())
-                for c, (rows, _) in zip(chosen, plan.draws[share], strict=True)
-            ]
-        return results | self._on_all(methods, whole, near, tested)
-
-    def _on_all(
+    def __init__(
         self,
-        methods: dict[str, Method],
-        whole: dict[str, Chosen],
-        near: dict[str, Tensor],
-        tested: dict[str, Tensor],
-    ) -> dict[Cell, Result]:
-        """Fit on all training labels. Empties `near` and standardises in place: these are the largest tensors here."""
-        plan, names = self.plan, list(dict.fromkeys(chosen.pooling for chosen in whole.values()))
-        full = {name: torch.empty(len(self.train), self.source.poolings[name]) for name in names}
-        for name in names:
-            full[name][plan.near] = near[name]
-        near.clear()
-        rest = np.setdiff1d(np.arange(len(self.train)), plan.near)
-        for rows, features in self.source.stream(self.train, rest, names):
-            for name, values in features.items():
-                full[name][rows] = values
-        results: dict[Cell, Result] = {}
-        for kind, chosen in whole.items():
-            x, t = full[chosen.pooling], tested[chosen.pooling]  # standardising a second time changes nothing
-            results[kind, 1.0] = [self._fit(methods[kind], chosen, x, plan.y_train, t)]
-        return results
+        train: Images,
+        test: Images,
+        *,
+        kinds: Sequence[Kind] = ("linear", "knn"),
+        classical: Level | Sequence[Classical] = "all",
+        few_label: Sequence[float] = (),
+        per_class: Sequence[int] = (),
+        draws: int = 5,
+        validation: Rows | None = None,
+        seed: int = 0,
+        k: int = NEIGHBOURS,
+        batch_size: int = 256,
+        progress: Progress | None = None,
+    ) -> None:
+        if unknown := [kind for kind in kinds if kind not in get_args(Kind)]:
+            raise UserError(f"unknown probe {unknown[0]!r}; choose from {', '.join(get_args(Kind))}")
+        if draws < 1:
+            raise UserError(f"draws={draws}: give at least one")
+        self.kinds, self.seed, self.batch_size = kinds, seed, batch_size
+        self.classical = image_classical(classical) if isinstance(classical, str) else classical
+        plan = make_plan(train, test, validation, few_label, draws, seed, per_class)
+        available: dict[str, Method] = {"linear": LinearProbe(), "knn": NeighbourProbe(k)}
+        methods = {str(kind): available[kind] for kind in kinds if kind in available}
+        self.about = Evaluation(train, test, plan, methods, progress)
+        self._rows: list[tuple[str, Row]] | None = None
 
-    def _fit(
-        self, method: Method, chosen: Chosen, x: Tensor, y: Tensor, queries: Tensor
-    ) -> tuple[float, str]:
-        """Standardises `x` and `queries` in place."""
-        x, queries = x.to(self.device), queries.to(self.device)
-        standardise_(x, queries)
-        predicted = method.predict((x, y.to(self.device)), queries, self.plan.classes, chosen)
-        return accuracy(predicted.cpu(), self.plan.y_test), method.describe(chosen)
+    def alone(self) -> ProbeTable:
+        """The classical rows."""
+        table = _Table(self.kinds, self.about)
+        for name, row in self.rows():
+            table.add(name, [row])
+        return table.done()
 
-    def _attentive(self, source: Encoded, progress: Progress | None) -> float:
-        plan, everything = self.plan, np.arange(len(self.train))
-        held: Tensor | None = None
-        if len(self.train) * source.tokens * source.dim * 2 <= TOKENS_IN_MEMORY:
-            held = torch.cat([source.read_tokens(self.train, r).half() for r in _batches(everything, source)])
+    def table(
+        self,
+        model: Encoder,
+        *,
+        random_init: Callable[[int], Encoder] | None = None,
+        seeds: Sequence[int] = (0,),
+        minutes: float | None = None,
+        name: str = "the model",
+    ) -> ProbeTable:
+        """All rows for one model."""
+        ours = self._encoded(model, name)  # a broken model is named before minutes are spent on the others
+        table, best = _Table(self.kinds, self.about), _Best()
+        for called, row in self.rows():
+            table.add(called, [row])
+            best.see(row)
+        if random_init is not None:  # built one at a time, when its turn comes
+            untrained = (self._encoded(random_init(s), f"random init {s}") for s in seeds)
+            table.add(RANDOM, [self._row(source, keep=False) for source in untrained])
+        row = self._row(ours, keep=bool(best.outcomes), minutes=minutes)
+        table.add("model", [row])
+        if best.outcomes:
+            table.add(JOINED, [_joined(self.about, row, best, device_of(model))])
+        return table.done()
 
-        def tokens(rows: Rows) -> Tensor:
-            return source.read_tokens(self.train, rows) if held is None else held[rows].float()
+    def rows(self) -> list[tuple[str, Row]]:
+        """The classical rows by name, made when they are first asked for."""
+        if self._rows is None:
+            self._rows = [self._classical(kind) for kind in self.classical] if self.about.methods else []
+        return self._rows
 
-        classifier: AttentiveClassifier = fit_attentive(
-            tokens,
-            plan.y_train,
-            source.dim,
-            plan.classes,
-            seed=plan.seed,
-            device=self.device,
-            progress=progress,
-        )
-        predicted = []
-        with torch.no_grad():
-            for rows in _batches(np.arange(len(self.test)), source):
-                predicted.append(
-                    classifier(source.read_tokens(self.test, rows).to(self.device)).argmax(1).cpu()
-                )
-        return accuracy(torch.cat(predicted), plan.y_test)
+    def _classical(self, kind: Classical) -> tuple[str, Row]:
+        train, begun = self.about.train, time.process_time()
+        total = len(train) + len(self.about.test)
+        source = kind.fit(train, total=total, seed=self.seed, progress=self.about.progress)
+        spent = (time.process_time() - begun) / 60
+        return kind.name, self.about.row(source, torch.device("cpu"), keep=True, minutes=spent)
+
+    def _encoded(self, encoder: Encoder, called: str) -> Encoded:
+        return Encoded(encoder, self.about.train, name=called, batch_size=self.batch_size, seed=self.seed)
+
+    def _row(self, source: Encoded, *, keep: bool, minutes: float | None = None) -> Row:
+        about, device = self.about, device_of(source.model)
+        row = Row(source, {}, Cost(minutes))
+        if about.methods:
+            row = about.row(source, device, keep=keep, minutes=minutes)
+        if "attentive" in self.kinds:
+            nothing = Chosen("tokens", 0.0, math.nan)
+            row.outcomes["attentive", Labels(), 0] = Outcome(_attentive(about, source, device), nothing)
+        return row
+
+
+class _Best:
+    """The classical row with the best validation score, draw by draw."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[Key, tuple[Outcome, Row]] = {}
+
+    def see(self, row: Row) -> None:
+        """Without validation the last row counts: they come cheapest first."""
+        for key, outcome in row.outcomes.items():
+            before = self.outcomes.get(key)
+            if before is None or not before[0].chosen.score >= outcome.chosen.score:
+                self.outcomes[key] = outcome, row
+
+
+def _joined(about: Evaluation, model: Row, best: _Best, device: torch.device) -> Row:
+    """The model's choice beside the best classical row's, for each draw of each probe."""
+    only: dict[Key, str] = {}
+    fitted: dict[str, tuple[Held, Held]] = {}
+    tested: dict[str, tuple[Held, Held]] = {}
+    for key, (theirs, row) in best.outcomes.items():
+        ours = model.outcomes[key].chosen.pooling
+        called = f"{ours} + {row.source.name}, {theirs.chosen.pooling}"
+        only[key] = called
+        fitted[called] = model.fitted[ours], row.fitted[theirs.chosen.pooling]
+        tested[called] = model.tested[ours], row.tested[theirs.chosen.pooling]
+    return about.row(Joined(JOINED, about.train, fitted, tested), device, only=only)
+
+
+class _Table:
+    """Scores and costs, row by row."""
+
+    def __init__(self, kinds: Sequence[str], about: Evaluation) -> None:
+        plan, self.tested = about.plan, len(about.test)
+        labels = dict.fromkeys(draw.labels for draw in plan.draws)
+        shares = sorted((x for x in labels if not x.per_class), reverse=True)
+        counts = sorted((x for x in labels if x.per_class), reverse=True)
+        self.cells: list[Cell] = [(kind, x) for x in (Labels(), *shares, *counts) for kind in kinds]
+        self.scores: list[Score] = []
+        self.costs: dict[str, Cost] = {}
+        self.notes = list(plan.notes)
+
+    def add(self, name: str, rows: Sequence[Row]) -> None:
+        """A row from one source, or from several random initialisations."""
+        for cell in self.cells:
+            results = [[o for key, o in row.outcomes.items() if key[:2] == cell] for row in rows]
+            if all(results):
+                self.scores.append(_score(name, cell, results, self.tested))
+        self.costs[name] = rows[0].cost
+        self.notes += rows[0].source.notes
+
+    def done(self) -> ProbeTable:
+        return ProbeTable(self.scores, self.notes, self.costs)
+
+
+def _attentive(about: Evaluation, source: Encoded, device: torch.device) -> float:
+    plan, train, test = about.plan, about.train, about.test
+    everything = np.arange(len(train))
+    held: Tensor | None = None
+    if len(train) * source.tokens * source.dim * 2 <= TOKENS_IN_MEMORY:
+        held = torch.cat([source.read_tokens(train, r).half() for r in _batches(everything, source)])
+
+    def tokens(rows: Rows) -> Tensor:
+        return source.read_tokens(train, rows) if held is None else held[rows].float()
+
+    classifier: AttentiveClassifier = fit_attentive(
+        tokens,
+        plan.y_train,
+        source.dim,
+        plan.classes,
+        seed=plan.seed,
+        device=device,
+        progress=about.progress,
+    )
+    predicted = []
+    with torch.no_grad():
+        for rows in _batches(np.arange(len(test)), source):
+            predicted.append(classifier(source.read_tokens(test, rows).to(device)).argmax(1).cpu())
+    return accuracy(torch.cat(predicted), plan.y_test)
 
 
 def _batches(rows: Rows, source: Encoded) -> list[Rows]:
     return np.array_split(rows, math.ceil(len(rows) / source.batch_size))
 
 
-def _score(row: str, cell: Cell, results: list[Result], tested: int) -> Score:
-    """One cell from one encoder (its draws are the repetitions) or from several random initialisations."""
-    (kind, share), choices = cell, tuple(choice for result in results for _, choice in result if choice)
-    values = [[value for value, _ in result] for result in results]
+def _score(row: str, cell: Cell, results: list[list[Outcome]], tested: int) -> Score:
+    """One cell from one source (its draws are the repetitions) or from several random initialisations."""
+    (kind, labels), choices = cell, tuple(o.said for result in results for o in result if o.said)
+    values = [[o.accuracy for o in result] for result in results]
     if len(values) == 1:
-        over = "draws of the labels" if len(values[0]) > 1 else ""
-        return Score(row, kind, share, tuple(values[0]), tested, over, choices)
-    means = tuple(math.fsum(v) / len(v) for v in values)
-    return Score(row, kind, share, means, tested, INITIALISATIONS, choices)
+        means, over = tuple(values[0]), "draws of the labels" if len(values[0]) > 1 else ""
+    else:
+        means, over = tuple(math.fsum(v) / len(v) for v in values), INITIALISATIONS
+    return Score(row, kind, labels.share, means, tested, over, choices, labels.per_class)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
-from openjepa.evals.protocol import Kind, probe
+from openjepa.evals.protocol import Comparison, Kind
 from openjepa.evals.table import ProbeTable, combine
 from openjepa.hub import store
 from openjepa.jepa import JEPA
@@ -24,19 +24,24 @@ def probe_runs(
     data: str | None = None,
     test: str | None = None,
     kinds: Sequence[Kind] = ("linear", "knn"),
+    classical: str = "all",
     few_label: Sequence[float] = (),
+    per_class: Sequence[int] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ProbeTable:
     """Probe the models of run directories; several runs (training seeds) give intervals over them.
 
-    Each run's own table is written into it as `probe.json`. The random encoder beside run i has the seed
-    `seed + i`, the label draws and validation splits are the same for all.
+    Classical features, which the runs' signal names, are fitted and scored once. Each run's own table is written into
+    it as `probe.json`. The random encoder beside run i has the seed `seed + i`, the label draws and validation splits
+    are the same for all.
 
     Args:
         runs: directories that `openjepa train` has written, of one recipe and one data set.
         data: labelled images to fit on, as `open_images` takes them; `None`: the data of the run.
         test: labelled images to test on; `None`: the test split of `data`.
+        classical: which classical features stand beside the models: `none`, `quick` or `all`.
+        few_label, per_class: shares of the labels and examples per class that are scored besides all labels.
 
     Raises:
         UserError: not a run, runs of several recipes or data sets, data without labels or without a test split, a
@@ -48,19 +53,20 @@ def probe_runs(
     source = data or configs[0].data
     train_set = _open(source, "train", configs[0])
     test_set = _open(source, "test", configs[0]) if test is None else _open_whole(test, configs[0])
+    beside = Comparison(
+        train_set,
+        test_set,
+        kinds=kinds,
+        classical=configs[0].signal.classical(classical),
+        few_label=few_label,
+        per_class=per_class,
+        seed=seed,
+        progress=progress,
+    )
     tables = []
     for i, (run, model) in enumerate(zip(runs, models, strict=True)):
-        table = probe(
-            model,
-            train_set,
-            test_set,
-            kinds=kinds,
-            random_init=partial(untrained, model.config),
-            seeds=[seed + i],
-            few_label=few_label,
-            seed=seed,
-            name=str(run),
-            progress=progress,
+        table = beside.table(
+            model, random_init=partial(untrained, model.config), seeds=[seed + i], name=str(run)
         )
         _write(Path(run), table)
         tables.append(table)

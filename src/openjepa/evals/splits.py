@@ -71,6 +71,14 @@ def stratified(labels: Rows, size: int, rng: np.random.Generator) -> Rows:
     return np.sort(np.concatenate([order[s : s + q] for s, q in zip(starts, quota, strict=True)]))
 
 
+def per_class(labels: Rows, count: int, rng: np.random.Generator) -> Rows:
+    """Positions of `count` samples of each class, sorted; every class must have as many."""
+    order = rng.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    starts = np.searchsorted(labels[order], np.unique(labels))
+    return np.sort(np.concatenate([order[s : s + count] for s in starts]))
+
+
 def hold_out(labels: Rows, size: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """(fit, validation) positions; validation has about `size` samples in proportion, fit keeps every class."""
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)

@@ -7,6 +7,9 @@ from typing import Any
 
 from openjepa.errors import UserError
 
+RANDOM, JOINED = "random init", "model + best classical"
+"""Rows that are no classical features, beside `model`."""
+
 INITIALISATIONS = "random initialisations"
 """What a random encoder's scores are repeated over."""
 
@@ -44,7 +47,7 @@ class Score:
     """
 
     row: str
-    """Whose features: `model`, `random init`, `raw pixels`."""
+    """Whose features: `raw pixels`, `random init`, `model`, `model + best classical` and so on."""
     kind: str
     """The probe: `linear`, `knn`, `attentive`."""
     labels: float
@@ -57,6 +60,8 @@ class Score:
     """What the repetitions are, in the plural, e.g. `training seeds`; empty for a single value."""
     choices: tuple[str, ...] = ()
     """What the validation split chose, one per value: pooling and strength."""
+    per_class: int = 0
+    """Examples of each class where the labels were drawn so; 0: by share."""
 
     @property
     def mean(self) -> float:
@@ -83,51 +88,102 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a row's features take, on the processor; `None`: not known."""
+
+    minutes: float | None = None
+    """CPU minutes until there is a first feature: training the model, fitting the dictionary."""
+    per_second: float | None = None
+    """Samples turned into features in a CPU second."""
+
+    @property
+    def told(self) -> list[str]:
+        """Both numbers for people."""
+        minutes = "–" if self.minutes is None else f"{self.minutes:.1f}"
+        return [minutes, "–" if self.per_second is None else f"{self.per_second:,.0f}"]
+
+
+COSTS = ("CPU minutes", "images/s")
+"""The titles of `Cost.told`."""
+
+
+@dataclass(frozen=True)
 class ProbeTable:
     """All scores of one evaluation, in the order in which rows and columns are shown."""
 
     scores: list[Score]
     notes: list[str] = field(default_factory=list)
+    costs: dict[str, Cost] = field(default_factory=dict, compare=False)
+    """By row; measured, so two tables with the same scores are equal whatever these are."""
 
-    def score(self, row: str, kind: str, labels: float = 1.0) -> Score:
-        """One cell. Raises `KeyError` when that probe was not run."""
+    def score(self, row: str, kind: str, labels: float = 1.0, per_class: int = 0) -> Score:
+        """One cell; with `per_class`, whatever share of the labels that is.
+
+        Raises:
+            KeyError: that probe was not run.
+        """
         for score in self.scores:
-            if (score.row, score.kind, score.labels) == (row, kind, labels):
+            share = per_class > 0 or score.labels == labels
+            if share and (score.row, score.kind, score.per_class) == (row, kind, per_class):
                 return score
-        raise KeyError(f"no {kind} score of {row} with {labels:.0%} of the labels")
+        told = f"{per_class} examples per class" if per_class else f"{labels:.0%} of the labels"
+        raise KeyError(f"no {kind} score of {row} with {told}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"scores": [score.to_dict() for score in self.scores], "notes": list(self.notes)}
+        costs = {row: asdict(cost) for row, cost in self.costs.items()}
+        return {
+            "scores": [score.to_dict() for score in self.scores],
+            "notes": list(self.notes),
+            "costs": costs,
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ProbeTable":
         """The inverse of `to_dict`."""
         names = ("row", "kind", "labels", "tested", "over")
         scores = [
-            Score(**{n: s[n] for n in names}, values=tuple(s["values"]), choices=tuple(s["choices"]))
+            Score(
+                **{n: s[n] for n in names},
+                values=tuple(s["values"]),
+                choices=tuple(s["choices"]),
+                per_class=s.get("per_class", 0),
+            )
             for s in data["scores"]
         ]
-        return cls(scores, list(data["notes"]))
+        costs = {row: Cost(**cost) for row, cost in data.get("costs", {}).items()}
+        return cls(scores, list(data["notes"]), costs)
 
     def __str__(self) -> str:
         """Aligned text: a row per kind of feature, a column per probe, in percent; below it what was chosen."""
-        rows = list(dict.fromkeys(score.row for score in self.scores))
-        columns = list(dict.fromkeys((score.kind, score.labels) for score in self.scores))
-        cells = {(s.row, s.kind, s.labels): _cell(s) for s in self.scores}
-        table = [["accuracy in %", *(_title(*column) for column in columns)]]
-        table += [[row, *(cells.get((row, *column), "–") for column in columns)] for row in rows]
+        table = self.cells()
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
             "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in table
         ]
         methods = dict.fromkeys(score.method for score in self.scores)
         lines += ["", f"95 % intervals: {'; '.join(methods)}."]
-        chosen = [
-            f"{s.row}, {_title(s.kind, s.labels)}: {_common(s.choices)}" for s in self.scores if s.choices
-        ]
+        chosen = [f"{s.row}, {title(s)}: {_common(s.choices)}" for s in self.scores if s.choices]
         lines += ["Chosen on validation data:", *(f"  {line}" for line in chosen)] if chosen else []
         return "\n".join([*lines, *self.notes])
+
+    def markdown(self) -> str:
+        """The table alone, in Markdown."""
+        head, *rows = self.cells()
+        return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
+
+    def cells(self) -> list[list[str]]:
+        """A line of titles, and a line per row: its scores, and what its features cost where that is known."""
+        rows = dict.fromkeys(score.row for score in self.scores)
+        columns = {column(score): title(score) for score in self.scores}
+        cells = {(score.row, column(score)): _cell(score) for score in self.scores}
+        told = {row: self.costs.get(row, Cost()).told for row in rows}
+        costs = [i for i in range(len(COSTS)) if any(told[row][i] != "–" for row in rows)]
+        lines = [["accuracy in %", *columns.values(), *(COSTS[i] for i in costs)]]
+        for row in rows:
+            scores = [cells.get((row, c), "–") for c in columns]
+            lines.append([row, *scores, *(told[row][i] for i in costs)])
+        return lines
 
 
 def combine(tables: Sequence[ProbeTable], over: str = "training seeds") -> ProbeTable:
@@ -140,7 +196,7 @@ def combine(tables: Sequence[ProbeTable], over: str = "training seeds") -> Probe
     Raises:
         UserError: the tables do not hold the same cells, or there is none.
     """
-    cells = [[(s.row, s.kind, s.labels) for s in table.scores] for table in tables]
+    cells = [[(s.row, *column(s)) for s in table.scores] for table in tables]
     if not cells or any(other != cells[0] for other in cells):
         raise UserError(
             "only tables with the same rows and probes can be combined; run the same probe on each model"
@@ -158,12 +214,34 @@ def combine(tables: Sequence[ProbeTable], over: str = "training seeds") -> Probe
             continue
         choices = tuple(_common(score.choices) for score in group if score.choices)
         values = tuple(score.mean for score in group)
-        merged.append(Score(first.row, first.kind, first.labels, values, first.tested, over, choices))
-    return ProbeTable(merged, list(dict.fromkeys(note for table in tables for note in table.notes)))
+        merged.append(replace(first, values=values, over=over, choices=choices))
+    notes = list(dict.fromkeys(note for table in tables for note in table.notes))
+    costs = {
+        row: _mean_cost([table.costs[row] for table in tables if row in table.costs])
+        for row in tables[0].costs
+    }
+    return ProbeTable(merged, notes, costs)
 
 
-def _title(kind: str, labels: float) -> str:
-    return kind if labels == 1.0 else f"{kind}, {100 * labels:g} % of labels"
+def column(score: Score) -> tuple[str, float, int]:
+    """What tells one column of the table from another."""
+    return score.kind, score.labels, score.per_class
+
+
+def title(score: Score, name: str = "") -> str:
+    """A column's title for people; `name`: of the probe, in the place of its short one."""
+    name = name or score.kind
+    if score.per_class:
+        return f"{name}, {score.per_class} per class"
+    return name if score.labels == 1.0 else f"{name}, {100 * score.labels:.3g} % of labels"
+
+
+def _mean_cost(costs: Sequence[Cost]) -> Cost:
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return math.fsum(known) / len(known) if known else None
+
+    return Cost(mean([c.minutes for c in costs]), mean([c.per_second for c in costs]))
 
 
 def _cell(score: Score) -> str:

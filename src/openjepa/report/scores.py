@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openjepa.errors import UserError
-from openjepa.evals.table import ProbeTable, Score
+from openjepa.evals.table import JOINED, RANDOM, ProbeTable, Score, column, title
 
 PROBES = {"linear": "Linear probe", "knn": "Nearest neighbours", "attentive": "Attentive probe"}
 OURS = "model"
@@ -50,16 +50,16 @@ def scores(probe: dict[str, Any]) -> Scores | None:
     table = probe_table(probe)
     if not table.scores:
         return None
-    columns = list(dict.fromkeys((s.kind, s.labels) for s in table.scores))
+    columns = {column(s): _title(s) for s in table.scores}
     low = max(0.0, math.floor(20 * min(s.interval[0] for s in table.scores) - 0.4) / 20)
     high = min(1.0, math.ceil(20 * max(s.interval[1] for s in table.scores) + 0.4) / 20)
     return Scores(
         probes=[
-            (_title(*column), [_row(s, low, high) for s in table.scores if (s.kind, s.labels) == column])
-            for column in columns
+            (told, [_row(s, low, high) for s in table.scores if column(s) == which])
+            for which, told in columns.items()
         ],
         axis=(f"{low:.0%}", f"{high:.0%}"),
-        sentence=" ".join(map(str, standings(table))),
+        sentence=" ".join([*map(str, standings(table)), *added(table)]),
         methods="; ".join(dict.fromkeys(s.method for s in table.scores)),
         notes=table.notes,
     )
@@ -100,18 +100,34 @@ class Standing:
 def standings(table: ProbeTable) -> list[Standing]:
     """One for each probe that has baselines."""
     found = []
-    for kind, labels in dict.fromkeys((s.kind, s.labels) for s in table.scores):
-        group = {s.row: s for s in table.scores if (s.kind, s.labels) == (kind, labels)}
+    for which, told in {column(s): _title(s) for s in table.scores}.items():
+        group = {s.row: s for s in table.scores if column(s) == which and s.row != JOINED}
         mine = group.pop(OURS, None)
         if mine is None or not group:
             continue
         beats = [name for name, s in group.items() if mine.interval[0] > s.interval[1]]
         behind = [name for name, s in group.items() if mine.interval[1] < s.interval[0]]
         level = [name for name in group if name not in beats and name not in behind]
-        found.append(Standing(_title(kind, labels), beats, level, behind))
+        found.append(Standing(told, beats, level, behind))
     return found
 
 
-def _title(kind: str, labels: float) -> str:
-    name = PROBES.get(kind, kind)
-    return name if labels == 1.0 else f"{name}, {100 * labels:.3g} % of labels"
+def added(table: ProbeTable) -> list[str]:
+    """What the model adds to the best classical features, in a sentence for each probe."""
+    found = []
+    for which, told in {column(s): _title(s) for s in table.scores}.items():
+        group = {s.row: s for s in table.scores if column(s) == which}
+        both = group.get(JOINED)
+        classical = [s for name, s in group.items() if name not in (OURS, RANDOM, JOINED)]
+        if both is None or not classical:
+            continue
+        best = max(classical, key=lambda s: s.mean)
+        points = 100 * (both.mean - best.mean)
+        clear = both.interval[0] > best.interval[1] or both.interval[1] < best.interval[0]
+        sure = "" if clear else " (the intervals overlap)"
+        found.append(f"{told}: beside {best.row} the model adds {points:+.1f} points{sure}.")
+    return found
+
+
+def _title(score: Score) -> str:
+    return title(score, PROBES.get(score.kind, score.kind))

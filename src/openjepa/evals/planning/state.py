@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from openjepa.errors import UserError
-from openjepa.evals.features import PIXEL_SIDE, Progress
+from openjepa.evals.features import Progress
 from openjepa.evals.planning.cloning import encode_clips
 from openjepa.evals.probes import standardise_
 from openjepa.evals.runs import untrained
 from openjepa.recipes.worlds import EpisodeWindows
+from openjepa.signals.images.classical import PIXEL_SIDE
 from openjepa.world_model import WorldJEPA
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)

@@ -1,6 +1,6 @@
 """Images as patches with positions."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -57,6 +57,12 @@ class ImageSignal(Choice):
     def features(self) -> int:
         """Numbers in a raw token."""
         return self.channels * self.patch**2
+
+    def classical(self, level: str = "all") -> list[Any]:
+        """What a user can have of images without training, to stand beside a model's features."""
+        from openjepa.signals.images.classical import classical
+
+        return classical(level)
 
     def to_float(self, batch: Tensor) -> Tensor:
         """`[B, C, H, W]`, uint8 in 0..255 or float in 0..1, as float in 0..1.

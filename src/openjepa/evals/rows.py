@@ -1,0 +1,233 @@
+"""One row of the probe's table: one source of features under every probe and every number of labels."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openjepa.evals.features import Held, Joined, Progress, Reader, Source
+from openjepa.evals.methods import Chosen, Method, Spaces, best_setting
+from openjepa.evals.plan import Draw, Labels, Plan
+from openjepa.evals.probes import accuracy
+from openjepa.evals.splits import Images, Rows
+from openjepa.evals.table import Cost
+
+FINALISTS = 3
+"""Poolings that are tried again on more samples, the widest one besides: what is wide gains most from more."""
+
+Key = tuple[str, Labels, int]
+"""Kind of probe, labels, and which draw of them."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one draw gave under one probe."""
+
+    accuracy: float
+    chosen: Chosen
+    said: str = ""
+    """What was chosen, for people."""
+
+
+@dataclass
+class Row:
+    """What one source gave, and its chosen features, for another row to join."""
+
+    source: Source
+    outcomes: dict[Key, Outcome]
+    cost: Cost
+    fitted: dict[str, Held] = field(default_factory=dict)
+    tested: dict[str, Held] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Chooses, fits and scores for one source of features after another, all alike."""
+
+    train: Images
+    test: Images
+    plan: Plan
+    methods: Mapping[str, Method]
+    progress: Progress | None = None
+
+    def row(
+        self,
+        source: Source,
+        device: torch.device,
+        *,
+        only: Mapping[Key, str] | None = None,
+        keep: bool = False,
+        minutes: float | None = None,
+    ) -> Row:
+        """All outcomes of one source.
+
+        Args:
+            only: the pooling of each draw, instead of all on offer.
+            keep: whether the row keeps its chosen features.
+            minutes: CPU minutes that the source has taken to be fitted, if known.
+        """
+        return _Making(self, source, device, only).make(keep, minutes)
+
+    def keys(self) -> list[Key]:
+        """Every draw under every probe."""
+        return [(kind, draw.labels, i) for kind in self.methods for draw, i in numbered(self.plan)]
+
+
+def numbered(plan: Plan) -> list[tuple[Draw, int]]:
+    """All draws, that of all labels first, each with its number among those of as many labels."""
+    counts: dict[Labels, int] = {}
+    found = []
+    for draw in (plan.whole, *plan.draws):
+        found.append((draw, counts.setdefault(draw.labels, 0)))
+        counts[draw.labels] += 1
+    return found
+
+
+class _Making:
+    """The stages of one row: choose on some samples, again on more, score the draws, score with all labels."""
+
+    def __init__(
+        self, about: Evaluation, source: Source, device: torch.device, only: Mapping[Key, str] | None
+    ) -> None:
+        self.about, self.plan, self.source, self.device, self.only = about, about.plan, source, device, only
+        self.reader = Reader(source, about.progress)
+        self.blocks: Mapping[str, Sequence[int]] = source.blocks if isinstance(source, Joined) else {}
+
+    def make(self, keep: bool, minutes: float | None) -> Row:
+        plan, train, test = self.plan, self.about.train, self.about.test
+        names = self.source.poolings if self.only is None else dict.fromkeys(self.only.values())
+        near = self.reader.read(train, plan.near, names)
+        ranked = self._ranked(near)
+        few = {key: self._first(found) for key, found in ranked.items() if key[1] != Labels()}
+        whole, rows, features = self._finally(
+            {key: found for key, found in ranked.items() if key[1] == Labels()}, near
+        )
+        used = dict.fromkeys(chosen.pooling for chosen in (*whole.values(), *few.values()))
+        metered = Reader(self.source, self.about.progress)
+        tested = metered.read(test, np.arange(len(test)), used)
+        outcomes = self._few(few, near, tested)
+        winners = dict.fromkeys(chosen.pooling for chosen in whole.values())
+        everything = np.arange(len(train))
+        fitted = {n: Held(plan.near, _compact(near[n])) for n in used if n not in winners} if keep else {}
+        features = self._grown(features, rows, everything, winners)
+        del near
+        for key, chosen in whole.items():
+            x, q = features[chosen.pooling], tested[chosen.pooling]
+            spaces = self._spaces(key[0], chosen.pooling, x)
+            outcomes[key] = self._outcome(key, chosen, spaces(x), plan.y_train, spaces(q))
+        if keep:
+            fitted |= {name: Held(everything, _compact(values)) for name, values in features.items()}
+        held = {n: Held(np.arange(len(test)), _compact(v)) for n, v in tested.items()} if keep else {}
+        speed = metered.images / metered.seconds if metered.seconds > 0 else None
+        return Row(self.source, outcomes, Cost(minutes, speed), fitted, held)
+
+    def _ranked(self, near: Mapping[str, Tensor]) -> dict[Key, list[Chosen]]:
+        """By draw: each pooling with its best setting, in the order of the poolings."""
+        found: dict[Key, list[Chosen]] = {}
+        work = [(kind, name) for kind in self.about.methods for name in near]
+        for done, (kind, name) in enumerate(work):
+            tasks = [(d, (kind, d.labels, i)) for d, i in numbered(self.plan)]
+            tasks = [(d, key) for d, key in tasks if self.only is None or self.only[key] == name]
+            samples = self._spaces(kind, name, near[name])(near[name])
+            for draw, key in tasks:
+                found.setdefault(key, []).append(self._choice(kind, name, samples, draw))
+            if self.about.progress:
+                self.about.progress(f"choosing for {self.source.name}", done + 1, len(work))
+        return found
+
+    def _choice(self, kind: str, name: str, samples: Spaces, draw: Draw) -> Chosen:
+        method = self.about.methods[kind]
+        if not draw.splits:
+            return Chosen(name, method.default, math.nan)
+        if draw is not self.plan.whole:
+            samples = method.compact({space: values[draw.rows] for space, values in samples.items()})
+        labels = self.plan.y_train[self.plan.near][draw.rows].to(self.device)
+        return best_setting(method, name, samples, labels, draw.splits, self.plan.classes)
+
+    def _first(self, found: list[Chosen]) -> Chosen:
+        """The best pooling of a draw; the source's default where nothing could be validated."""
+        if math.isnan(found[0].score):
+            return next((c for c in found if c.pooling == self.source.default), found[0])
+        return max(found, key=lambda chosen: chosen.score)
+
+    def _finally(
+        self, ranked: Mapping[Key, list[Chosen]], near: dict[str, Tensor]
+    ) -> tuple[dict[Key, Chosen], Rows, dict[str, Tensor]]:
+        """The best pooling by probe, after another look at the best few with more samples; these and their features."""
+        plan = self.plan
+        rows, splits = (plan.fine, plan.fine_splits) if len(plan.fine) else (plan.near, plan.whole.splits)
+        again = {key: self._finalists(found) for key, found in ranked.items()}
+        names = dict.fromkeys(chosen.pooling for found in again.values() for chosen in found)
+        features = self._grown(near, plan.near, rows, names)
+        labels, best = plan.y_train[rows].to(self.device), {}
+        for key, finalists in again.items():
+            judged = []
+            for first in finalists:
+                values, method = features[first.pooling], self.about.methods[key[0]]
+                samples = self._spaces(key[0], first.pooling, values)(values)
+                judged.append(
+                    best_setting(method, first.pooling, samples, labels, splits, plan.classes, first)
+                )
+            best[key] = self._first(judged)
+        return best, rows, features
+
+    def _finalists(self, found: list[Chosen]) -> list[Chosen]:
+        """Where there are no more samples to judge by, the first alone."""
+        best = sorted(found, key=lambda chosen: -chosen.score)
+        if not len(self.plan.fine):
+            return best[:1]
+        widest = max(found, key=lambda chosen: self.source.poolings[chosen.pooling])
+        return list(dict.fromkeys([*best[:FINALISTS], widest]))
+
+    def _few(
+        self, few: Mapping[Key, Chosen], near: Mapping[str, Tensor], tested: Mapping[str, Tensor]
+    ) -> dict[Key, Outcome]:
+        draws = {(draw.labels, i): draw for draw, i in numbered(self.plan)}
+        y, classes, outcomes = self.plan.y_train[self.plan.near], self.plan.classes, {}
+        for kind, name in dict.fromkeys((key[0], chosen.pooling) for key, chosen in few.items()):
+            spaces = self._spaces(kind, name, near[name])
+            samples, queries = spaces(near[name]), spaces(tested[name])
+            for key, chosen in few.items():
+                if (key[0], chosen.pooling) == (kind, name):
+                    draw, method = draws[key[1:]], self.about.methods[kind]
+                    drawn = {space: values[draw.rows] for space, values in samples.items()}
+                    if draw.splits:
+                        own, labels = method.compact(drawn), y[draw.rows].to(self.device)
+                        chosen = best_setting(method, name, own, labels, draw.splits, classes, chosen)
+                    outcomes[key] = self._outcome(key, chosen, drawn, y[draw.rows], queries)
+        return outcomes
+
+    def _outcome(self, key: Key, chosen: Chosen, fit: Spaces, labels: Tensor, queries: Spaces) -> Outcome:
+        method, plan = self.about.methods[key[0]], self.plan
+        guess = method.predict(fit, labels.to(self.device), queries, plan.classes, chosen)
+        return Outcome(
+            accuracy(guess.cpu(), plan.y_test), replace(chosen, start=None), method.describe(chosen)
+        )
+
+    def _spaces(self, kind: str, name: str, features: Tensor) -> Callable[[Tensor], Spaces]:
+        bring = self.about.methods[kind].spaces(
+            features.to(self.device), self.blocks.get(name, ()), self.plan.seed
+        )
+        return lambda values: bring(values.to(self.device))
+
+    def _grown(
+        self, features: Mapping[str, Tensor], rows: Rows, wanted: Rows, names: Iterable[str]
+    ) -> dict[str, Tensor]:
+        """The named features of `wanted` rows, of which `features` holds those of `rows`."""
+        if len(rows) == len(wanted):
+            return {name: features[name] for name in names}
+        grown = {name: torch.empty(len(wanted), self.source.poolings[name]) for name in names}
+        where = torch.from_numpy(np.searchsorted(wanted, rows))
+        for name, values in grown.items():
+            values[where] = features[name]
+        self.reader.fill(self.about.train, np.setdiff1d(wanted, rows), grown, wanted)
+        return grown
+
+
+def _compact(features: Tensor) -> Tensor:
+    """At half the memory where the numbers allow it."""
+    half = features.half()
+    return half if bool(half.isfinite().all()) else features
