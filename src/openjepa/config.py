@@ -34,6 +34,19 @@ class Config(BaseModel):
         lists = {name for name, field in cls.model_fields.items() if _item(field.annotation) is not None}
         return {k: [v] if k in lists and isinstance(v, str | int | float) else v for k, v in data.items()}
 
+    @property
+    def of_batch(self) -> bool:
+        """Whether it computes something over the whole batch in training, which a part of the batch would change."""
+        return False
+
+    def within(self, path: str = "") -> "Iterator[tuple[str, Config]]":
+        """Every config in this one, by its dotted path."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, Config):
+                yield path + name, value
+                yield from value.within(f"{path}{name}.")
+
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
         """Validate plain data.

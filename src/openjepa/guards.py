@@ -47,6 +47,10 @@ class VICReg(Choice):
     covariance: float = Field(0.04, ge=0)
     """Weight of the covariance term (the paper's ratio: 25 to 1)."""
 
+    @property
+    def of_batch(self) -> bool:
+        return True
+
     def __call__(self, embeddings: list[Tensor], rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.autocast(embeddings[0].device.type, enabled=False):
             terms = [self._one(z.float()) for z in embeddings]
@@ -91,6 +95,10 @@ class SIGReg(Choice):
         if knots % 2 == 0:
             raise ValueError(f"must be odd, so that 0 is among the knots: use {knots + 1}")
         return knots
+
+    @property
+    def of_batch(self) -> bool:
+        return True
 
     def __call__(self, embeddings: list[Tensor], rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         width = embeddings[0].shape[1]

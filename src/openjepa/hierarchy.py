@@ -61,6 +61,11 @@ class Level2(Config):
     """Whether level 2 shapes level 1's states too; else it learns on top of them as they are (HWM)."""
 
     @property
+    def of_batch(self) -> bool:
+        """A running average of how far macro-actions lead is taken batch by batch."""
+        return True
+
+    @property
     def frames(self) -> int:
         """Of level 1, from a window's first state of level 2 to its last."""
         return self.span * self.steps + 1

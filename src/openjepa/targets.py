@@ -31,6 +31,10 @@ class TargetChoice(Choice):
     """`position`: first subtract the batch's mean at each position, so that what is the same in every sample
     (`power/constant` and `power/position` in the health metrics) cannot be "predicted"."""
 
+    @property
+    def of_batch(self) -> bool:
+        return self.norm == "batch" or self.centre == "position"
+
 
 class EMA(TargetChoice):
     """A moving average of the encoder, without gradients.

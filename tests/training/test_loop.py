@@ -69,17 +69,6 @@ def test_training_leaves_the_callers_random_state_alone() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize("recipe", small.RECIPES)
-def test_accumulation_equals_one_large_batch(recipe: str) -> None:
-    """Where no statistics of the batch enter the loss."""
-    steady = small.steady(recipe)
-    one, loss = small.first_gradients(recipe, steady)
-    for parts in (2, 4):
-        several, same = small.first_gradients(recipe, steady | {"train.accumulate": parts})
-        assert same == pytest.approx(loss, rel=1e-6)
-        small.assert_equal_gradients(several, one)
-
-
 def test_the_target_stands_still_at_the_last_step() -> None:
     config = small.config(target__half_life=1.0)
     target = build(config).config.target

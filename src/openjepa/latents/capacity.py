@@ -30,6 +30,10 @@ class KL(Choice):
     """Nats that cost nothing, so that z is not given up before the predictor has a use for it (free bits, Kingma et
     al., arXiv:1606.04934; theirs of each group of dimensions, ours of the mean over the batch)."""
 
+    @property
+    def of_batch(self) -> bool:
+        return self.free > 0
+
     def build(self, width: int) -> "Limit":
         return Gaussian(self, width)
 
@@ -52,6 +56,10 @@ class Sparse(Choice):
     kept: int = Field(1024, ge=1, le=1_000_000)
     """How many inferred values are kept to draw from."""
 
+    @property
+    def of_batch(self) -> bool:
+        return True
+
     def build(self, width: int) -> "Limit":
         return SparseCode(self, width)
 
@@ -67,6 +75,10 @@ class Codebook(Choice):
     """Per batch, of the average that counts use."""
     dead: float = Field(0.1, ge=0, lt=1)
     """A code used less than this share of 1 / codes moves to a vector of the batch; so do all, at the first."""
+
+    @property
+    def of_batch(self) -> bool:
+        return True
 
     def build(self, width: int) -> "Limit":
         return Codes(self, width)

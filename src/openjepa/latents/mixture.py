@@ -38,6 +38,10 @@ class Mixture(Choice):
     """Weight of what keeps heads in use: the divergence from equal shares of the batch's mean soft assignment. The
     paper's counts hard assignments, which no gradient reaches; 0 is among the values it tries."""
 
+    @property
+    def of_batch(self) -> bool:
+        return self.balance > 0
+
     def build(self, shape: tuple[int, ...]) -> "MixtureLatent":
         """For states of this shape."""
         return MixtureLatent(self, shape)

@@ -24,7 +24,8 @@ class Training(Config):
     batch_size: int = Field(256, ge=2, le=1_000_000)
     """Samples per optimiser step, over all processes."""
     accumulate: int = Field(1, ge=1, le=100_000)
-    """Micro-batches per optimiser step."""
+    """Micro-batches per optimiser step, which gives what the whole batch would; refused where something is computed
+    over the whole batch: guards, batch norm, some targets and latent variables."""
     lr: float = Field(1e-3, gt=0)
     """Peak of AdamW's learning rate."""
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -144,7 +145,7 @@ class Recipe(Config):
         require_room(
             together * math.prod(samples.shape),
             f"{together} {samples.noun} of shape {list(samples.shape)} together",
-            "choose smaller sizes of the signal, or smaller micro-batches by train.accumulate",
+            "choose smaller sizes of the signal or a smaller train.batch_size",
         )
 
 

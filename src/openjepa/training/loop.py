@@ -18,7 +18,7 @@ from openjepa.training.data import Batches
 from openjepa.training.distributed import barrier, mean_over_processes, process_group
 from openjepa.training.optim import adamw
 from openjepa.training.run import Run
-from openjepa.training.step import NotFinite, Stepper
+from openjepa.training.step import NotFinite, Stepper, require_whole_batches
 from openjepa.training.stopping import Requests, Stopped, stop_requests
 
 MOST_ROLLBACKS = 3
@@ -111,6 +111,8 @@ class Trainer:
     def run_to_end(self, resume: bool) -> JEPA:
         """The loop."""
         state, training = self.state, self.training
+        if not resume:
+            require_whole_batches(state.model, training)
         if self.progress:
             self.progress.started(training.steps)
         if resume:

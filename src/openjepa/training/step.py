@@ -5,8 +5,10 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from openjepa.errors import UserError
 from openjepa.jepa import JEPA
 from openjepa.nets.transformer import Block
 from openjepa.recipes.base import Training
@@ -19,6 +21,30 @@ from openjepa.training.precision import computing
 
 class NotFinite(Exception):
     """The loss is NaN or infinite; nothing was changed."""
+
+
+def require_whole_batches(model: JEPA, training: Training) -> None:
+    """Micro-batches must give what the whole batch would.
+
+    Raises:
+        UserError: they are asked for, and something is computed over the whole batch.
+    """
+    if training.accumulate == 1:
+        return
+    found = [
+        f"{path} {getattr(part, 'kind', '')}".strip() for path, part in model.config.within() if part.of_batch
+    ]
+    norms = {
+        name.split(".")[0]
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.training
+    }
+    found += [f"batch norm in the {name}" for name in sorted(norms - {"target"})]
+    if found:
+        raise UserError(
+            f"train.accumulate {training.accumulate} would change what is computed over the whole batch "
+            f"({', '.join(found)}): use train.accumulate 1, with more processes or a smaller train.batch_size"
+        )
 
 
 class Stepper:
