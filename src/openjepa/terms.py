@@ -20,7 +20,7 @@ class Terms(Config):
     inverse_hidden: int = Field(256, ge=1, le=65_536)
     """Width of its hidden layers."""
     inverse_layers: int = Field(2, ge=0, le=64)
-    """Hidden layers (EB-JEPA and PLDM: 2). With none what the agent moves must lie in the states linearly, and a
+    """Hidden layers (EB-JEPA: 2, PLDM: 1). With none what the agent moves must lie in the states linearly, and a
     predictor has little to do but where something is in the way."""
     motion: float = Field(0.0, ge=0)
     """Of a hinge at 1 on the standard deviation over time of each feature in each window, from the second frame on

@@ -117,6 +117,7 @@ def test_hugging_faces_models_give_their_patch_tokens(tmp_path: Path) -> None:
     torch.testing.assert_close(net(view(frames)), expected)
     known = FrozenNet(source=f"hub:{tmp_path}").known()
     assert known.scale(3) == {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+    assert known.model_copy(update={"statistics": "half"}).scale(3) == {"mean": (0.5,), "std": (0.5,)}
     again = frame_encoder(known.model_copy(update={"pretrained": False}), (3, 16, 16))
     again.load_state_dict(net.state_dict())  # from the saved config alone, without the source
     torch.testing.assert_close(again(view(frames)), expected)

@@ -89,10 +89,14 @@ def test_the_papers_weights() -> None:
     assert (eb.hiding.frames, eb.hiding.rollout, eb.train.batch_size) == (17, 8, 384)
     assert lewm.guard.weight / (1 - lewm.guard.weight) == pytest.approx(0.09)
     assert math.isclose(lewm.train.lr, 5e-5)
+    assert lewm.train.clip == pytest.approx(1 / 1.09)  # of a loss that is theirs over 1.09
+    assert (lewm.guard.knots, lewm.encoder.positions) == (33, "learned")
+    assert pldm.train.lr == pytest.approx(1.75e-4)  # 7e-4 * batch / 256
+    assert (pldm.encoder.channels, pldm.terms.inverse_layers, eb.terms.inverse_layers) == ((16, 32, 32), 1, 2)
 
 
 def test_the_papers_sizes() -> None:
-    """LeWM has 18.0 M parameters (measured on the released code; ours lacks its class token and position table)."""
+    """LeWM has 18.0 M parameters (measured on the released code; ours lacks its class token)."""
     counts = {
         (recipe, preset): sum(p.numel() for p in build(configure(recipe, preset)).parameters()) / 1e6
         for recipe, preset in (("lewm", "push-t"), ("pldm", "eb-jepa"))

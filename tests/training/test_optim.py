@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from openjepa.recipes import build
+from openjepa.recipes import build, configure
 from openjepa.recipes.base import Training
 from openjepa.training.optim import adamw, learning_rate, set_rates, weight_decay
 
@@ -82,6 +82,20 @@ def test_only_matrices_decay_and_nothing_is_left_out(recipe: str) -> None:
     assert all("bias" not in name and "norm" not in name and "mask_token" not in name for name in decayed)
     assert not any("position_table" in name for name in decayed)
     assert not any(name.startswith("target.") for name in decayed | others)
+
+
+def test_i_jepas_mask_token_decays_as_in_the_released_code() -> None:
+    model = build(small.config("i-jepa", train__decay_mask_tokens=True, encoder__hide="replace"))
+    names = {id(p): name for name, p in model.named_parameters()}
+    decayed = {names[id(p)] for p in adamw(model, model.config.train).param_groups[0]["params"]}
+    assert {name for name in decayed if "mask_token" in name} == {
+        "predictor.mask_token",
+        "encoder.mask_token",
+    }
+    assert (
+        configure("i-jepa", "vit-l16").train.decay_mask_tokens
+        and not configure("lejepa").train.decay_mask_tokens
+    )
 
 
 def test_decay_acts_on_its_group_alone() -> None:

@@ -36,6 +36,8 @@ class FrozenNet(Choice):
     """Frames are resized to this side, pixels; none: to that of the pictures it was trained on."""
     norm: Literal["none", "layer"] = "none"
     """`layer`: each token to mean 0 and variance 1 over its features, without parameters; predictions end in it too."""
+    statistics: Literal["source", "half"] = "source"
+    """Mean and spread by which pixels are normalised: those that it was trained with, or 0.5 and 0.5 (DINO-WM)."""
     pretrained: bool = True
     """Whether its weights are the source's, or random."""
     architecture: dict[str, Any] = Field(default_factory=dict)
@@ -55,7 +57,9 @@ class FrozenNet(Choice):
         return self.model_copy(update={"architecture": encoders.architecture(self.source)})
 
     def scale(self, channels: int) -> dict[str, tuple[float, ...]]:
-        """Mean and spread of the pixels that it was trained on, for frames of so many channels; empty: not known."""
+        """Mean and spread of the pixels, for frames of so many channels (see `statistics`); empty: not known."""
+        if self.statistics == "half":
+            return {"mean": (0.5,), "std": (0.5,)}
         of = self.architecture.get("signal", self.architecture)
         found = {name: tuple(of[name]) for name in ("mean", "std") if name in of}
         return {k: v if len(v) in (1, channels) else (sum(v) / len(v),) for k, v in found.items()}

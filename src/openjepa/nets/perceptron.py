@@ -92,7 +92,7 @@ class Inverse(nn.Module):
     """What happened between two states of `size` numbers: `[..., *L]` twice gives `[..., out]`.
 
     Args:
-        hidden, layers: width and number of hidden layers (EB-JEPA and PLDM: two).
+        hidden, layers: width and number of hidden layers (EB-JEPA: two, PLDM: one).
     """
 
     def __init__(self, shape: tuple[int, ...], hidden: int, layers: int, out: int) -> None:

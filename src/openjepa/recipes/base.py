@@ -40,6 +40,8 @@ class Training(Config):
     """At the last step, as a share of `lr`."""
     weight_decay: float = Field(0.05, ge=0)
     """Not on biases, norms and other 1-D parameters."""
+    decay_mask_tokens: bool = False
+    """Whether mask tokens are decayed as well (I-JEPA's released code)."""
     final_weight_decay: float | None = Field(None, ge=0)
     """Reached by a cosine; `None` keeps it constant."""
     beta2: float = Field(0.999, gt=0, lt=1)

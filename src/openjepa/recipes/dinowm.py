@@ -13,7 +13,8 @@ condition  actions and the robot's own state     guard    none: nothing that is 
 The encoder is any image recipe's run, or one of the Hub's (`encoder.source`, see `nets.frozen`); it is saved with the
 model. Action and the robot's own state stand beside the features of every patch, and the state is predicted with them;
 which of the recorded variables are the robot's own is said with `condition.variables`. `tiny` sees pictures alone: in
-our Two Rooms the recorded state is the answer.
+our Two Rooms the recorded state is the answer. Pixels are normalised by 0.5 and 0.5, as in the released code, though
+DINOv2 was trained with ImageNet's statistics (`--encoder.statistics source`).
 
 Departures: the robot's own state stands there as z-scores (theirs: as a trained embedding of 10 numbers, itself a
 target, for which a constant would do); goals are compared by their patches (theirs: with the own state of the goal as
@@ -66,7 +67,9 @@ class DINOWM(WorldRecipe):
     signal: FrameSignal = FrameSignal(size=224, block=5, state_dim=4)
     hiding: Future = Future(frames=4)
     condition: Condition = Proprioception()
-    encoder: FrameNet = FrozenNet(source="hub:facebook/dinov2-small", size=196, architecture=DINOV2_S)
+    encoder: FrameNet = FrozenNet(
+        source="hub:facebook/dinov2-small", size=196, statistics="half", architecture=DINOV2_S
+    )
     head: Head = NoHead()
     predictor: WorldPredictor = Concatenated()
     target: Target = Shared(stop_gradient=True)
@@ -87,7 +90,13 @@ class DINOWM(WorldRecipe):
         "tiny": {
             "signal": {"size": 64, "block": 5},
             "condition": {"kind": "actions"},
-            "encoder": {"kind": "frozen", "source": "", "size": None, "architecture": SMALL},
+            "encoder": {
+                "kind": "frozen",
+                "source": "",
+                "size": None,
+                "statistics": "source",
+                "architecture": SMALL,
+            },
             "predictor": {
                 "kind": "concatenated",
                 "depth": 3,

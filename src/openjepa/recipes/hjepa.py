@@ -15,7 +15,8 @@ condition  actions; macro-actions             terms    level 1: PLDM's; level 2:
 `tiny`, goals at least two turns away: 89.7 % [87.0, 91.9] at two levels, 70.2 % [66.4, 73.7] flat (three seeds, 200
 episodes of each: `python -m benchmarks.acting maze --episodes 200`).
 
-Defaults are HWM's weights for Diverse Maze, with the length and rate of PLDM's training on Two-Rooms: spans of 10,
+Defaults are HWM's weights for Diverse Maze, with the length and rate of PLDM's training on Two-Rooms (7e-4 for a batch
+of 256), and its encoder and inverse model: spans of 10,
 six of them in a window, macro-actions of 8 numbers from an MLP, level 2 on level 1's own states, which it does not
 change.
 
@@ -63,15 +64,15 @@ class HJEPA(WorldRecipe):
     preset: str = "diverse-maze"
     hiding: Future = Future(frames=15, forced=False, rollout=14)
     condition: Condition = Actions()
-    encoder: FrameNet = Conv(channels=(32, 64, 64), width=512)
+    encoder: FrameNet = Conv(width=512)
     head: Head = NoHead()
     predictor: WorldPredictor = GRU()
     target: Target = Shared()
     energy: Energy = L2()
     guard: Guard = VICReg(std=29.4, covariance=17.9 / 511)
     guard_over: Over = "first"
-    terms: Terms = Terms(inverse=4.81, inverse_hidden=512, motion=2.92)
-    train: Training = Training(steps=31_200, batch_size=128, lr=7e-4, weight_decay=1e-6)
+    terms: Terms = Terms(inverse=4.81, inverse_hidden=512, inverse_layers=1, motion=2.92)
+    train: Training = Training(steps=31_200, batch_size=128, lr=7e-4 * 128 / 256, weight_decay=1e-6)
     level2: Level2 = Level2(
         lift=Same(),
         predictor=MLP(hidden=(512, 512), residual=True),

@@ -12,7 +12,7 @@ condition  actions                               guard    SIGReg, of each time s
 
 States and predictions each end in a projector of their own with batch norm: a transformer's last layer norm stands in
 the way of a Gaussian. The released code minimises `energy + 0.09 SIGReg` (the paper: 0.1); ours is that over 1.09, so
-that `guard.weight` is 0.09 / 1.09, and `train.clip` 1 / 1.09 of theirs.
+that `guard.weight` is 0.09 / 1.09, and `train.clip` 1 / 1.09 (theirs: 1).
 
 Departures: our transformer has no class token, the projector sees the mean over patch tokens; windows with a missing
 action are left out (theirs: the action becomes 0); whole episodes are held out (theirs: windows); biases and norms are
@@ -51,14 +51,14 @@ class LeWM(WorldRecipe):
     preset: str = "push-t"
     signal: FrameSignal = FrameSignal(size=224, block=5)
     hiding: Future = Future(frames=4)
-    encoder: FrameNet = PatchViT(width=192, depth=12, heads=3, patch=14)
+    encoder: FrameNet = PatchViT(width=192, depth=12, heads=3, patch=14, positions="learned")
     head: Head = Projector(hidden=2048, layers=1, width=192)
     predictor: WorldPredictor = Conditioned()
     target: Target = Shared()
     energy: Energy = L2()
     guard: Guard = SIGReg(weight=0.09 / 1.09)
     train: Training = Training(
-        steps=280_000, batch_size=128, lr=5e-5, warmup=0.01, weight_decay=1e-3, clip=1.0
+        steps=280_000, batch_size=128, lr=5e-5, warmup=0.01, weight_decay=1e-3, clip=1 / 1.09
     )
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -82,6 +82,7 @@ class LeWM(WorldRecipe):
                 "batch_size": 128,
                 "lr": 2e-3,
                 "warmup": 0.1,
+                "clip": 1.0,
                 "precision": "fp32",
             },
         },

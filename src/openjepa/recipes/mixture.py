@@ -48,7 +48,7 @@ class MixtureRecipe(WorldRecipe):
     preset: str = "eight"
     hiding: Future = Future(frames=4)
     condition: Condition = Latents(latent=Mixture())
-    encoder: FrameNet = PatchViT(width=192, depth=12, heads=3, patch=8)
+    encoder: FrameNet = PatchViT(width=192, depth=12, heads=3, patch=8, positions="learned")
     head: Head = Projector(hidden=2048, layers=1, width=192)
     predictor: WorldPredictor = MLP(hidden=(1024, 1024))
     target: Target = EMA(half_life=173)

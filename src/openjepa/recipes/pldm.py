@@ -14,7 +14,7 @@ condition  actions                            terms    temporal similarity, inve
 `loss = energy + std hinge + covariance + similarity + inverse + motion`, each by its weight. The paper's code takes
 variance and covariance of the first state over the batch, EB-JEPA of all states of all windows (`guard_over`). Both
 divide the covariance by D (D - 1), our VICReg by D, so `guard.covariance` is their weight over D - 1: with another
-`encoder.width`, rescale it.
+`encoder.width`, rescale it. PLDM's code multiplies its learning rate, 7e-4, by a 256th of the batch.
 
 Departures: actions are z-scored; biases and norms are not decayed; gradients are clipped by their norm as a whole
 (EB-JEPA: encoder and predictor each); AdamW in the place of PLDM's Adam. Frames are of 64 px in colour (theirs: 65 px,
@@ -46,7 +46,7 @@ EB_JEPA: dict[str, Any] = {
     "encoder": {"kind": "conv", "channels": [16, 32, 32], "width": 512},
     "guard": {"kind": "vicreg", "std": 16.0, "covariance": 8 / 511},
     "guard_over": "window",
-    "terms": {"similarity": 12.0, "inverse": 1.0, "inverse_hidden": 256, "motion": 0.0},
+    "terms": {"similarity": 12.0, "inverse": 1.0, "inverse_hidden": 256, "inverse_layers": 2, "motion": 0.0},
     "train": {"steps": 3_125, "batch_size": 384, "lr": 1e-3, "weight_decay": 1e-5, "clip": 2.0},
 }
 TINY: dict[str, Any] = {
@@ -56,7 +56,7 @@ TINY: dict[str, Any] = {
     "predictor": {"kind": "mlp", "hidden": [256, 256, 256, 256], "residual": True, "steer": "film"},
     "guard": {"kind": "vicreg", "std": 8.0, "covariance": 0.5},
     "guard_over": "window",
-    "terms": {"similarity": 2.0, "inverse": 10.0, "inverse_hidden": 256, "motion": 0.0},
+    "terms": {"similarity": 2.0, "inverse": 10.0, "inverse_hidden": 256, "inverse_layers": 2, "motion": 0.0},
     "train": {**EB_JEPA["train"], "batch_size": 128, "lr": 2e-3, "precision": "fp32", "steps": 4_500},
 }
 """Preset `tiny`; LeWM's has its signal and encoder."""
@@ -88,15 +88,15 @@ class PLDM(WorldRecipe):
     recipe: Literal["pldm"] = "pldm"
     preset: str = "two-rooms"
     hiding: Future = Future(frames=16, forced=False, rollout=15)
-    encoder: FrameNet = Conv(channels=(32, 64, 64), width=512)
+    encoder: FrameNet = Conv(width=512)
     head: Head = NoHead()
     predictor: WorldPredictor = GRU()
     target: Target = Shared()
     energy: Energy = L2()
     guard: Guard = VICReg(std=3.98, covariance=6.92 / 511)
     guard_over: Over = "first"
-    terms: Terms = Terms(similarity=0.742, inverse=1.07, inverse_hidden=512, motion=0.245)
-    train: Training = Training(steps=31_200, batch_size=64, lr=7e-4, weight_decay=1e-6)
+    terms: Terms = Terms(similarity=0.742, inverse=1.07, inverse_hidden=512, inverse_layers=1, motion=0.245)
+    train: Training = Training(steps=31_200, batch_size=64, lr=7e-4 * 64 / 256, weight_decay=1e-6)
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "two-rooms": {},

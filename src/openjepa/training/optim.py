@@ -7,20 +7,31 @@ from torch import nn
 
 from openjepa.recipes.base import Training
 
-UNDECAYED = ("mask_token", "position_table", "pos_embed", "cls_token", "reg_token")
+UNDECAYED = ("position_table", "pos_embed", "cls_token", "reg_token")
 """Tables and tokens that are learned as such, whatever their shape."""
+MASK_TOKEN = "mask_token"
 
 
 def adamw(model: nn.Module, training: Training) -> torch.optim.AdamW:
-    """Fused AdamW; weight decay on matrices and kernels, not on biases, norms, other 1-D parameters and tokens."""
+    """Fused AdamW; weight decay on matrices and kernels, not on biases, norms, other 1-D parameters and tokens.
+
+    `decay_mask_tokens` adds mask tokens to what is decayed.
+    """
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    decayed = [p for name, p in trained if p.ndim > 1 and not name.endswith(UNDECAYED)]
-    others = [p for name, p in trained if p.ndim <= 1 or name.endswith(UNDECAYED)]
+    decays = {name: _decays(name, p, training) for name, p in trained}
+    decayed = [p for name, p in trained if decays[name]]
+    others = [p for name, p in trained if not decays[name]]
     groups = [{"params": decayed, "decays": True}, {"params": others, "decays": False}]
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(
         groups, lr=training.lr, betas=(0.9, training.beta2), weight_decay=0.0, fused=True
     )
+
+
+def _decays(name: str, parameter: nn.Parameter, training: Training) -> bool:
+    if name.endswith(MASK_TOKEN):
+        return training.decay_mask_tokens
+    return parameter.ndim > 1 and not name.endswith(UNDECAYED)
 
 
 def set_rates(optimiser: torch.optim.Optimizer, training: Training, step: int, scale: float = 1.0) -> float:

@@ -15,7 +15,14 @@ def rugged(actions: Tensor) -> Tensor:
 
 
 def naive(
-    seed: int, problem: int, samples: int, elites: int, iterations: int, steps: int, sigma: float
+    seed: int,
+    problem: int,
+    samples: int,
+    elites: int,
+    iterations: int,
+    steps: int,
+    sigma: float,
+    kept: tuple[float, float] = (0.0, 0.0),
 ) -> Tensor:
     """The recipe for one problem, one candidate at a time, in double precision: the last mean, `[H, 2]`."""
     (generator,) = streams(seed, [problem])
@@ -26,8 +33,9 @@ def naive(
         costs = [float(sum(x**2 + 0.5 * torch.cos(9 * x + 1) for x in c.flatten())) for c in candidates]
         best = sorted(range(samples), key=costs.__getitem__)[:elites]
         chosen = [candidates[i] for i in best]
-        mean = sum(chosen, torch.zeros_like(mean)) / elites
-        std = (sum(((c - mean) ** 2 for c in chosen), torch.zeros_like(mean)) / (elites - 1)).sqrt()
+        middle = sum(chosen, torch.zeros_like(mean)) / elites
+        spread = (sum(((c - middle) ** 2 for c in chosen), torch.zeros_like(mean)) / (elites - 1)).sqrt()
+        mean, std = kept[0] * mean + (1 - kept[0]) * middle, kept[1] * std + (1 - kept[1]) * spread
     return mean
 
 
@@ -37,6 +45,14 @@ def test_cem_equals_a_naive_implementation_of_the_recipe() -> None:
     for problem in range(3):
         expected = naive(11, problem, samples=40, elites=7, iterations=5, steps=3, sigma=0.6)
         torch.testing.assert_close(plan.actions[problem].double(), expected, atol=1e-5, rtol=0)
+
+
+def test_mean_and_spread_may_be_kept_by_shares_of_their_own() -> None:
+    """As in V-JEPA 2-AC's released notebook, where each number is clipped on its own, too."""
+    sizes = {"samples": 40, "elites": 10, "iterations": 4, "sigma": 1.0}
+    plan = CEM(horizon=2, momentum=0.15, momentum_std=0.75, **sizes).plan(rugged, box(), streams(3, 1))
+    expected = naive(3, 0, steps=2, kept=(0.15, 0.75), **sizes)
+    torch.testing.assert_close(plan.actions[0].double(), expected, atol=1e-5, rtol=0)
 
 
 def test_the_first_candidate_is_the_mean() -> None:

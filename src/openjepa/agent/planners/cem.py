@@ -25,7 +25,9 @@ class Refit(PlannerChoice):
     floor: float = Field(0.0, ge=0)
     """Smallest standard deviation, in the same unit."""
     momentum: float = Field(0.0, ge=0, lt=1)
-    """Share of the old mean and standard deviation that a refit keeps (V-JEPA 2-AC's notebook: 0.15)."""
+    """Share of the old mean that a refit keeps (V-JEPA 2-AC's notebook: 0.15)."""
+    momentum_std: float | None = Field(None, ge=0, lt=1)
+    """The same of the standard deviation (there 0.75); none: as of the mean."""
     answer: Literal["mean", "best"] = "mean"
     """The last mean, or the best candidate of all iterations."""
 
@@ -49,7 +51,8 @@ class Refit(PlannerChoice):
             search.note(elites[:, 0], costs[:, 0], costs.mean(1))
             mean = torch.lerp(elites.mean(1), mean, self.momentum)
             spread = elites.std(1) if self.elites > 1 else torch.zeros_like(mean)
-            std = torch.lerp(spread, std, self.momentum).maximum(self.floor * space.scale)
+            slow = self.momentum if self.momentum_std is None else self.momentum_std
+            std = torch.lerp(spread, std, slow).maximum(self.floor * space.scale)
             kept = self._keep(elites)
         return problem.answer(search, mean if self.answer == "mean" else None, self._keep(elites))
 
