@@ -4,7 +4,8 @@
     OPENJEPA_TEST_DATA=... python -m benchmarks.learning cifar10 --recipes i-jepa --jobs 2
 
 Every seed is trained, through the public API, in a process of its own; what has finished is not trained again when the
-same command is repeated. Scores of the final models are on the whole data set, with intervals over the seeds; the
+same command is repeated. Scores of the final models are on the whole data set, beside classical features, with all
+labels, 1 %, 10 and 1 examples of each class, with intervals over the seeds (of few labels: over the seeds' means); the
 curve probes checkpoints on a subset, after training, outside the measured minutes. A run under `--runs` that was cut
 off, or had other options, is replaced.
 """
@@ -52,6 +53,11 @@ class Job:
     """Random encoders beside every training seed: on Fashion-MNIST their scores scatter more than trained ones'."""
 
     @property
+    def path(self) -> Path:
+        """The run's directory."""
+        return self.out / f"{self.recipe}-{self.preset}-seed{self.seed}"
+
+    @property
     def key(self) -> dict[str, Any]:
         """What a finished result must agree with to be used again."""
         told = {name: str(value) for name, value in asdict(self).items() if name != "out"}
@@ -80,20 +86,48 @@ class Clock:
     def finished(self) -> None: ...
 
 
-def run(job: Job) -> dict[str, Any]:
-    """Train and probe one seed; the result, which also lies in the run's directory."""
-    path = job.out / f"{job.recipe}-{job.preset}-seed{job.seed}"
-    if (done := reusable(path / RESULT, job)) is not None:
-        return done
+@dataclass(frozen=True)
+class Probing:
+    """What is asked of the final models."""
+
+    classical: str
+    few_label: tuple[float, ...]
+    per_class: tuple[int, ...]
+    draws: int
+
+    @property
+    def key(self) -> dict[str, str]:
+        """What a finished result must agree with to be used again."""
+        return {name: str(value) for name, value in asdict(self).items()}
+
+
+def run(job: Job) -> None:
+    """Train one seed, unless that is done."""
     import torch
 
     torch.set_num_threads(job.threads)
-    trained = reusable(path / CLOCK, job) or train(path, job)
-    tell(f"{path.name}: {trained['minutes']:.1f} min, {trained['core_minutes']:.1f} core-minutes; probing")
-    result = {name: value for name, value in trained.items() if name != "elapsed"}
-    result |= probes(path, job, trained["elapsed"])
-    record.write_json(path / RESULT, result)
-    return result
+    trained = reusable(job.path / CLOCK, job) or train(job.path, job)
+    tell(f"{job.path.name}: {trained['minutes']:.1f} min, {trained['core_minutes']:.1f} core-minutes")
+
+
+def probe_all(jobs: Sequence[Job], probing: Probing) -> list[dict[str, Any]]:
+    """Each seed's result, which also lies in its run's directory. What stands beside the models is made once."""
+    import torch
+
+    torch.set_num_threads(jobs[0].threads)
+    beside: dict[Any, Any] = {}
+    results = []
+    for job in jobs:
+        done = reusable(job.path / RESULT, job)
+        if done is None or done.get("probing") != probing.key:
+            trained = reusable(job.path / CLOCK, job)
+            assert trained is not None, f"{job.path} has been trained and its times are gone"
+            tell(f"{job.path.name}: probing")
+            done = {name: value for name, value in trained.items() if name != "elapsed"}
+            done |= {"probing": probing.key, **probes(job.path, job, trained, probing, beside)}
+            record.write_json(job.path / RESULT, done)
+        results.append(done)
+    return results
 
 
 def reusable(path: Path, job: Job) -> dict[str, Any] | None:
@@ -124,8 +158,10 @@ def train(path: Path, job: Job) -> dict[str, Any]:
     return trained
 
 
-def probes(path: Path, job: Job, elapsed: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """The verdict, the config, the final model's table, and the curve."""
+def probes(
+    path: Path, job: Job, trained: dict[str, Any], probing: Probing, beside: dict[Any, Any]
+) -> dict[str, Any]:
+    """The verdict, the config, the final model's table, and the curve; `beside`: comparisons by image size."""
     from openjepa.evals import probe
     from openjepa.evals.runs import untrained
     from openjepa.signals.images import open_images
@@ -133,26 +169,66 @@ def probes(path: Path, job: Job, elapsed: Sequence[tuple[float, float]]) -> dict
 
     opened = Run.open(path)
     signal = opened.config.signal
-    train, test = (
-        open_images(opened.config.data, split=split, size=signal.size, channels=signal.channels)
-        for split in ("train", "test")
-    )
+    seen = opened.config.data, signal.size, signal.channels
+    if seen not in beside:
+        train, test = (
+            open_images(opened.config.data, split=split, size=signal.size, channels=signal.channels)
+            for split in ("train", "test")
+        )
+        beside[seen] = compared(train, test, signal, probing)
+    comparison, (train, test) = beside[seen], (beside[seen].about.train, beside[seen].about.test)
     random_init = partial(untrained, opened.config)
     seeds = range(job.initialisations * job.seed, job.initialisations * (job.seed + 1))
-    table = probe(load(path), train, test, kinds=KINDS, random_init=random_init, seeds=seeds)
+    table = comparison.table(
+        load(path), random_init=random_init, seeds=seeds, minutes=trained["core_minutes"], name=path.name
+    )
     few = [some(images, job.subset) for images in (train, test)]
     curve = []
     for step, model in checkpoints(opened):
-        seconds, cpu_seconds = elapsed[step]
-        part = probe(model, *few, kinds=KINDS)
+        seconds, cpu_seconds = trained["elapsed"][step]
+        part = probe(model, *few, kinds=KINDS, classical="none")
         scores = {kind: part.score("model", kind).mean for kind in KINDS}
         curve.append({"step": step, "minutes": seconds / 60, "core_minutes": cpu_seconds / 60, **scores})
+    steps, cpu_seconds = len(trained["elapsed"]) - 1, trained["elapsed"][-1][1]
     return {
         "verdict": asdict(opened.verdict()),
         "config": opened.config.model_dump(mode="json") | {"data": Path(job.data).name},
         "table": table.to_dict(),
         "curve": curve,
+        "images_per_second": steps * opened.config.train.batch_size / cpu_seconds if cpu_seconds else None,
     }
+
+
+def compared(train: Any, test: Any, signal: Any, probing: Probing) -> Any:
+    """What models stand beside on these sets; a share that is too small for the set is left out and told."""
+    from openjepa.evals import Comparison
+
+    classes = len(set(train.labels.tolist()))
+    shares = [share for share in probing.few_label if round(share * len(train)) >= 2 * classes]
+    for share in set(probing.few_label) - set(shares):
+        tell(f"no score with {share:.3g} of the labels: fewer than two for each of {classes} classes")
+    return Comparison(
+        train,
+        test,
+        kinds=KINDS,
+        classical=signal.classical(probing.classical),
+        few_label=shares,
+        per_class=probing.per_class,
+        draws=probing.draws,
+        progress=Steps(),
+    )
+
+
+class Steps:
+    """Tells each new part of a long probing once."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what != self.last:
+            self.last = what
+            tell(what)
 
 
 def some(images: Any, count: int) -> Any:
@@ -196,52 +272,31 @@ def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def as_markdown(dataset: str, recipes: dict[str, Any]) -> str:
-    """Scores, whether the intervals lie apart, and the curves."""
-    lines = [
-        f"### {dataset}, frozen features, accuracy in % [95 % interval]",
-        "",
-        "| recipe | features | linear | 10-NN | seeds | minutes | core-minutes | verdict |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """Scores, how they stand to one another, and the curves."""
+    from openjepa.evals import ProbeTable
+    from openjepa.report.scores import scores
+
+    lines, said = [f"### {dataset}, frozen features, accuracy in % [95 % interval]", ""], []
     for name, summary in recipes.items():
-        scores = {(s["row"], s["kind"]): s for s in summary["table"]["scores"]}
-        for row in dict.fromkeys(row for row, _ in scores):
-            cells = [_cell(scores[row, kind]) for kind in KINDS]
-            lines.append("| " + " | ".join([name, row, *cells, *_facts(row, summary["runs"])]) + " |")
-    lines += ["", "Score against time (means over seeds; a subset, so comparable only with one another):", ""]
+        table, runs = ProbeTable.from_dict(summary["table"]), summary["runs"]
+        words = ", ".join(dict.fromkeys(run["verdict"]["word"] for run in runs))
+        speeds = [run["images_per_second"] for run in runs if run.get("images_per_second")]
+        speed = f", {sum(speeds) / len(speeds):,.0f} images a CPU second" if speeds else ""
+        minutes = max(run["minutes"] for run in runs)
+        lines += [
+            f"{name}, {len(runs)} seeds, {minutes:.1f} minutes of training{speed}, verdict: {words}",
+            "",
+        ]
+        lines += [table.markdown(), "", *table.notes, *([""] if table.notes else [])]
+        shown = scores(summary["table"])
+        said.append(f"- {name}: {shown.sentence if shown else ''}")
+    lines += ["Score against time (means over seeds; a subset, so comparable only with one another):", ""]
     lines += ["| recipe | step | minutes | core-minutes | linear | 10-NN |", "|---|---|---|---|---|---|"]
     for name, summary in recipes.items():
         for p in summary["curve"]:
             numbers = f"{p['step']:.0f} | {p['minutes']:.1f} | {p['core_minutes']:.1f} | "
             lines.append(f"| {name} | {numbers}{100 * p['linear']:.1f} | {100 * p['knn']:.1f} |")
-    return "\n".join([*lines, "", *(_bar(name, summary) for name, summary in recipes.items()), ""])
-
-
-def _cell(score: dict[str, Any]) -> str:
-    return f"{100 * score['mean']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
-
-
-def _facts(row: str, runs: Sequence[dict[str, Any]]) -> list[str]:
-    if row != "model":
-        return [""] * 4
-    minutes, cores = ([run[key] for run in runs] for key in ("minutes", "core_minutes"))
-    words = ", ".join(dict.fromkeys(run["verdict"]["word"] for run in runs))
-    return [str(len(runs)), f"{max(minutes):.1f}", f"{max(cores):.1f}", words]
-
-
-def _bar(name: str, summary: dict[str, Any]) -> str:
-    """A sentence: over which baselines the interval lies."""
-    scores = {(s["row"], s["kind"]): s for s in summary["table"]["scores"]}
-    said = []
-    for (row, kind), score in scores.items():
-        if row != "model":
-            said.append(f"{kind} {_over(scores['model', kind], score)} {row}")
-    said.append(f"knn {_over(scores['model', 'knn'], scores['raw pixels', 'linear'])} linear on raw pixels")
-    return f"- {name}: {', '.join(said)} (95 % intervals)."
-
-
-def _over(score: dict[str, Any], baseline: dict[str, Any]) -> str:
-    return "above" if score["low"] > baseline["high"] else "NOT above"
+    return "\n".join([*lines, "", *said, ""])
 
 
 def tell(text: str) -> None:
@@ -278,6 +333,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--subset", type=int, default=5000, help="images that the curve's probes fit and test on"
     )
     parser.add_argument("--initialisations", type=int, default=3, help="random encoders beside every seed")
+    parser.add_argument("--classical", default="all", help="features beside the models': all, quick or none")
+    parser.add_argument("--few-label", nargs="*", type=float, default=[0.01], help="shares of the labels")
+    parser.add_argument("--per-class", nargs="*", type=int, default=[10, 1], help="examples of each class")
+    parser.add_argument("--draws", type=int, default=5, help="of few labels")
     parser.add_argument("--runs", type=Path, default=Path("runs/learning"), help="where runs are kept")
     parser.add_argument("--results", type=Path, default=record.RESULTS)
     parser.add_argument(
@@ -310,12 +369,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(args.jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
         try:
-            results = list(pool.map(run, jobs))
+            list(pool.map(run, jobs))
+            probing = Probing(args.classical, tuple(args.few_label), tuple(args.per_class), args.draws)
+            results = pool.submit(probe_all, jobs, probing).result()
         except UserError as error:
             raise SystemExit(str(error)) from None
     recipes = summarise(results)
     text = as_markdown(args.dataset, recipes)
-    told = ("seeds", "threads", "jobs", "subset", "initialisations", "note")
+    told = (
+        "seeds",
+        "threads",
+        "jobs",
+        "subset",
+        "initialisations",
+        "classical",
+        "few_label",
+        "per_class",
+        "draws",
+        "note",
+    )
     setting = {key: getattr(args, key) for key in told}
     name = "-".join(["learning", args.dataset, *(args.recipes if args.recipes != RECIPES else [])])
     path = record.write(name, {**setting, "recipes": recipes}, args.results)

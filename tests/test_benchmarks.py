@@ -103,16 +103,24 @@ def test_an_unknown_part_is_refused() -> None:
 def test_learning_trains_probes_and_is_not_repeated(tmp_path: Path) -> None:
     data, out = folder_of_images(tmp_path / "data"), tmp_path / "results"
     command = ("learning", "fashion-mnist", "--recipes", "i-jepa", "--seeds", 0, "--data", data)
-    command += ("--runs", tmp_path / "runs", "--results", out, "--subset", 30, "--set", *LEARNING)
+    command += ("--runs", tmp_path / "runs", "--results", out, "--subset", 30, "--classical", "quick")
+    command += ("--set", *LEARNING)
     done = run(*command)
     assert done.returncode == 0, done.stderr
+    assert "no score with 0.01 of the labels" in done.stderr
     found = read(out, "learning-fashion-mnist-i-jepa")["recipes"]["i-jepa"]
-    assert {score["row"] for score in found["table"]["scores"]} == {"model", "random init", "raw pixels"}
+    scores = found["table"]["scores"]
+    assert list(dict.fromkeys(score["row"] for score in scores)) == [
+        *("raw pixels", "HOG", "random init", "model", "model + best classical")
+    ]
+    assert {score["per_class"] for score in scores} == {0, 10, 1}
+    assert found["table"]["costs"]["model"]["minutes"] > 0 and found["runs"][0]["images_per_second"] > 0
     steps = [point["step"] for point in found["curve"]]
     assert steps[0] == 0 and steps[-1] == 4 and steps == sorted(steps)
     minutes = [point["core_minutes"] for point in found["curve"]]
     assert minutes[0] == 0 and minutes == sorted(minutes) and minutes[-1] > 0
-    assert "| i-jepa | model |" in (out / "learning-fashion-mnist-i-jepa.md").read_text()
+    text = (out / "learning-fashion-mnist-i-jepa.md").read_text()
+    assert "| model + best classical |" in text and "linear, 10 per class" in text
     clock = tmp_path / "runs" / "fashion-mnist" / "i-jepa-tiny-seed0" / "clock.json"
     before = clock.stat().st_mtime_ns
     assert run(*command).returncode == 0
