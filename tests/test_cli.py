@@ -334,7 +334,7 @@ def test_one_class_cannot_be_probed(refused, trained, tmp_path):
     for split in ("train", "test"):
         (tmp_path / "one" / split / "only").mkdir(parents=True)
         for i in range(3):
-            Image.new("L", (16, 16), i).save(tmp_path / "one" / split / "only" / f"{i}.png")
+            Image.new("L", (16, 16), 90 * i).save(tmp_path / "one" / split / "only" / f"{i}.png")
     sentence = refused("probe", trained, "--data", tmp_path / "one")
     assert "one label, only" in sentence and "needs two classes" in sentence
 

@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _warnings_in_sentences() -> Generator[None]:
     """Our own warnings as one line each on standard error; others as Python shows them."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", OpenJEPAWarning)
+        warnings.simplefilter("once", OpenJEPAWarning)
         shown = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
@@ -493,17 +493,15 @@ def _result_file(args: argparse.Namespace, name: str) -> str | None:
 def _embed(args: argparse.Namespace) -> None:
     from openjepa.evals import embed_to_file
     from openjepa.recipes.images import require_images
-    from openjepa.signals.images import open_images
     from openjepa.training import load
     from openjepa.waiting import Waiting
 
     model = load(args.run_dir)
-    require_images(args.run_dir, model.config)
-    signal = model.config.signal
-    data = args.data or model.config.data
-    images = open_images(data, split=args.split, size=signal.size, channels=signal.channels)
+    config = require_images(args.run_dir, model.config)
+    images = config.images(args.data or config.data, args.split)
     with Waiting() as waiting:
         embed_to_file(model, images, args.output, name=args.run_dir, progress=waiting)
+    images.tell()
     _show(args, {"features": args.output, "images": len(images), "skipped": len(images.skipped)})
 
 

@@ -11,14 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 
 from openjepa.errors import UserError
 from openjepa.recipes import configure
 from openjepa.recipes.images import ImageRecipe, require_images
 from openjepa.samples import LEAST_HELD_OUT, hold_out
 from openjepa.signals.images import ImageSet
-from openjepa.signals.images.image_set import Held
+from openjepa.signals.images.arrays import open_arrays
 from openjepa.training import fit
 from openjepa.training.progress import Console
 
@@ -35,14 +34,14 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     Args:
         recipe: a recipe's name, as `openjepa recipes` lists them.
-        preset: its sizes. The image size, the patch where the preset's does not suit, the normalisation and a batch
-            no larger than the data are set from `X`; `options` go on top.
+        preset: its sizes. The image size, the patch where the preset's does not suit, the range of values, the
+            normalisation and a batch no larger than the data are set from `X`; `options` go on top.
         steps: optimiser steps; `None` for the preset's.
         options: dotted overrides, e.g. `{"guard": "sigreg", "train.lr": 1e-3}`.
         seed: of initialisation, order, masks.
         image_shape: (H, W) or (H, W, C) of the images in rows of a flat `X`. By default a row whose length is a
-            square number is a square grey image; any other is padded with its zero to the next square (4x4 at
-            least) and not augmented, since its neighbours mean nothing.
+            square number is a square grey image; any other is padded with the smallest of all numbers to the next
+            square (4x4 at least) and not augmented, since its neighbours mean nothing.
         verbose: whether to show progress on standard error.
 
     Attributes:
@@ -74,8 +73,8 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Train on `X`.
 
         Args:
-            X: `[N, H, W]`, `[N, H, W, C]` or flat `[N, F]`; uint8 in 0..255, or real numbers, which are scaled by
-                the smallest and the largest in `X`. At least two samples; fewer than 16 are repeated.
+            X: `[N, H, W]`, `[N, H, W, C]`, `[N, C, H, W]` or flat `[N, F]` of any whole numbers or floats, read as
+                `open_images` reads an array. At least two samples; fewer than 16 are repeated.
             y: ignored.
 
         Raises:
@@ -83,14 +82,13 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         X = validate_data(self, X, allow_nd=True, ensure_min_samples=2)
         self._shape_in = X.shape[1:]
-        self._range = None if X.dtype == np.uint8 else (float(X.min()), float(X.max()))
-        images = self._images(X)
-        if len(images) < LEAST_SAMPLES:
-            images = images[torch.arange(LEAST_SAMPLES) % len(images)]
-        data = ImageSet("X", Held(images))
-        self.config_ = self._config(images, most=len(hold_out(data)[0]))
+        self._filler = X.min()
+        data = self._images(X)
+        if len(data) < LEAST_SAMPLES:
+            data = data.subset(torch.arange(LEAST_SAMPLES) % len(data))
+        self.config_ = self._config(data)
         self.model_ = fit(self.config_, data, progress=Console() if self.verbose else None).cpu()
-        self._n_features_out = len(self.model_.embed(images[:1])[0])
+        self._n_features_out = len(self.model_.embed(data.read([0]))[0])
         return self
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:
@@ -105,7 +103,9 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             raise UserError(
                 f"samples of shape {X.shape[1:]}, fitted on {self._shape_in}: give the same shape"
             )
-        return torch.cat([self.model_.embed(part) for part in self._images(X).split(256)]).numpy()
+        images = self._images(X)
+        parts = torch.arange(len(images)).split(256)
+        return torch.cat([self.model_.embed(images.read(part)) for part in parts]).numpy()
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -114,54 +114,45 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         tags.transformer_tags.preserves_dtype = []  # always float32
         return tags
 
-    def _images(self, X: NDArray) -> Tensor:
-        """`[N, C, H, W]`: uint8 as it is, other numbers scaled as in `fit`."""
-        height, width, channels = self._image_shape()
-        if self._range is not None:
-            low, high = self._range
-            X = ((X - low) / (high - low if high > low else 1.0)).astype(np.float32)
-        X = X.reshape(len(X), -1)
-        X = np.pad(X, ((0, 0), (0, height * width * channels - X.shape[1])))
-        return torch.from_numpy(
-            np.ascontiguousarray(X.reshape(-1, height, width, channels).transpose(0, 3, 1, 2))
-        )
-
-    def _image_shape(self) -> tuple[int, int, int]:
-        given = self._shape_in
-        if len(given) > 3:
-            raise UserError(f"samples of shape {given}: give [N, H, W], [N, H, W, C] or flat [N, F]")
-        if len(given) > 1:
-            return given[0], given[1], given[2] if len(given) == 3 else 1
-        if self.image_shape is None:
-            side = max(LEAST_SIDE, math.ceil(math.sqrt(given[0])))
-            return side, side, 1
-        if len(self.image_shape) not in (2, 3) or math.prod(self.image_shape) != given[0]:
+    def _images(self, X: NDArray) -> ImageSet:
+        shape = self._shape_in
+        if len(shape) > 3:
             raise UserError(
-                f"image_shape={self.image_shape} does not describe rows of {given[0]} numbers: "
-                f"give (H, W) or (H, W, C) with a product of {given[0]}"
+                f"samples of shape {shape}: give [N, H, W], [N, H, W, C], [N, C, H, W] or flat [N, F]"
             )
-        return (
-            self.image_shape[0],
-            self.image_shape[1],
-            self.image_shape[2] if len(self.image_shape) == 3 else 1,
-        )
+        if len(shape) == 1:
+            shape = self._folded()
+            missing = math.prod(shape) - X.shape[1]
+            X = np.pad(X, ((0, 0), (0, missing)), constant_values=self._filler)
+        wanted = (self.options or {}).get("signal.channels")
+        channels = None if wanted is None else int(str(wanted))
+        return open_arrays(X.reshape(-1, *shape), None, None, channels, "X")
 
-    def _config(self, images: Tensor, most: int) -> ImageRecipe:
-        """The recipe with what follows from the data (batches of `most` at most), and the caller's options on top."""
+    def _folded(self) -> tuple[int, ...]:
+        """(H, W) or (H, W, C) of flat rows."""
+        length = self._shape_in[0]
+        if self.image_shape is None:
+            side = max(LEAST_SIDE, math.ceil(math.sqrt(length)))
+            return side, side
+        if len(self.image_shape) not in (2, 3) or math.prod(self.image_shape) != length:
+            raise UserError(
+                f"image_shape={self.image_shape} does not describe rows of {length} numbers: "
+                f"give (H, W) or (H, W, C) with a product of {length}"
+            )
+        return self.image_shape
+
+    def _config(self, images: ImageSet) -> ImageRecipe:
+        """The recipe with what follows from the data, and the caller's options on top."""
         options = {key: _text(value) for key, value in (self.options or {}).items()}
         preset = require_images("JEPATransformer", configure(self.recipe, self.preset))
-        side = min(images.shape[2:])
+        side = min(images.shape[1:])
         patch = int(options.get("signal.patch", _patch(side, preset.signal.patch)))
         size = max(patch, side // patch * patch)
-        pixels = images[:: max(1, len(images) // 2000)].transpose(0, 1).flatten(1).float()
-        pixels = pixels / 255 if images.dtype == torch.uint8 else pixels
         derived: dict[str, object] = {
             "signal.size": size,
             "signal.patch": patch,
-            "signal.channels": images.shape[1],
-            "signal.mean": [round(v, 4) for v in pixels.mean(1).tolist()],
-            "signal.std": [round(v, 4) for v in pixels.std(1).clamp_min(0.01).tolist()],
-            "train.batch_size": min(preset.train.batch_size, most),
+            "signal.channels": images.shape[0],
+            "train.batch_size": min(preset.train.batch_size, len(hold_out(images)[0])),
             "train.seed": self.seed,
         }
         if self.steps is not None:
@@ -172,10 +163,10 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if preset.hiding.kind == "blocks" and self._is_padded():
             derived |= {"hiding.augment.scale": [1.0, 1.0], "hiding.augment.ratio": [1.0, 1.0]}
         changes = {key: _text(value) for key, value in derived.items()} | options
-        return require_images("JEPATransformer", configure(self.recipe, self.preset, changes))
+        return require_images("JEPATransformer", configure(self.recipe, self.preset, changes)).adapt(images)
 
     def _is_padded(self) -> bool:
-        return len(self._shape_in) == 1 and math.prod(self._image_shape()) != self._shape_in[0]
+        return len(self._shape_in) == 1 and math.prod(self._folded()) != self._shape_in[0]
 
 
 def _patch(side: int, preferred: int) -> int:

@@ -90,6 +90,7 @@ class Signal(Protocol):
     def features(self) -> int: ...
     @property
     def grid(self) -> tuple[int, int]: ...
+    def tensor(self, batch: Any) -> Tensor: ...
     def tokenize(self, batch: Tensor) -> Tokens: ...
 
 
@@ -117,8 +118,8 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
 class JEPA(nn.Module):
     """Six choices wired together; see `openjepa.recipes` for the papers' rows of the table.
 
-    A batch is `[B, C, H, W]`, uint8 in 0..255 or float in 0..1, as tensor or array; a kind of model may take another
-    (`WorldJEPA`: windows of episodes). Everything is a function of the batch and of `Rng`.
+    A batch is `[B, C, H, W]`, tensor or array, in the units of the training images (of bytes: or floats in 0..1); a
+    kind of model may take another (`WorldJEPA`: windows of episodes). Everything is a function of the batch and `Rng`.
     """
 
     def __init__(self, config: Any, parts: Parts) -> None:
@@ -206,7 +207,7 @@ class JEPA(nn.Module):
 
     def layers(self, batch: Any, count: int) -> list[Tensor]:
         """The last `count` layers' outputs, `[B, N, D]` each, last layer last; in eval mode, without gradients."""
-        batch = torch.as_tensor(batch).to(next(self.parameters()).device)
+        batch = self.signal.tensor(batch).to(next(self.parameters()).device)
         with evaluating(self), torch.no_grad():
             return self.evaluated.layers(View(self.signal.tokenize(batch)), count)  # ty: ignore[not-callable]
 

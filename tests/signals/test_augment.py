@@ -16,7 +16,6 @@ from openjepa.signals.images.augment import (
     gaussian_blur,
     recolour,
     resized_crop,
-    to_float,
 )
 
 STRONG = Augment.lejepa(scale=(0.05, 0.9))
@@ -33,11 +32,6 @@ def crops(rows: list[list[float]]) -> torch.Tensor:
 
 
 NO_FLIP = torch.tensor([False])
-
-
-def test_to_float_maps_bytes_to_the_unit_interval():
-    assert torch.equal(to_float(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0, 0.2, 1]))
-    assert to_float(torch.tensor([0.3])) == torch.tensor([0.3])
 
 
 def test_the_whole_image_at_its_own_size_is_unchanged():

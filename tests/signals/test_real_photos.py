@@ -9,7 +9,8 @@ import torch
 
 from openjepa.rng import Rng
 from openjepa.signals.images import image_set, open_images, shards
-from openjepa.signals.images.augment import Augment, to_float
+from openjepa.signals.images.augment import Augment
+from openjepa.signals.images.values import scale
 
 FOLDER = Path(os.environ.get("OPENJEPA_TEST_DATA", "/nonexistent")) / "cifar10"
 pytestmark = [
@@ -26,7 +27,7 @@ def photos() -> image_set.ImageSet:
 def test_the_test_split_is_complete(photos: image_set.ImageSet):
     assert len(photos) == 10000 and photos.shape == (3, 32, 32) and photos.in_memory and photos.skipped == []
     assert np.bincount(photos.labels).tolist() == [1000] * 10 and photos.splits == ("train", "test")
-    pixels = to_float(photos.read(range(10000)))
+    pixels = scale(photos.read(range(10000)), None)
     assert torch.allclose(pixels.mean((0, 2, 3)), torch.tensor([0.491, 0.482, 0.447]), atol=0.01)
     assert torch.allclose(pixels.std((0, 2, 3)), torch.tensor([0.245, 0.243, 0.261]), atol=0.01)
 
@@ -45,7 +46,7 @@ def test_unpacked_and_decoded_lazily_it_is_the_same(
 
 def test_views_still_show_the_photo(photos: image_set.ImageSet):
     """An augmented photo is nearer to its own original than to others, in mean colour, far above chance (1 in 200)."""
-    originals = to_float(photos.read(range(200)))
+    originals = scale(photos.read(range(200)), None)
     views = Augment(flip=0.5)(originals, Rng(0, 0))
     coarse = [torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1) for x in (views, originals)]
     nearest = torch.cdist(*coarse).argmin(1)

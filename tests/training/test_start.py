@@ -65,10 +65,21 @@ def test_channels_that_were_asked_for_win(tmp_path: Path) -> None:
     assert again.config == model.config
 
 
-def test_constant_images_have_a_std() -> None:
-    model = train("i-jepa", data=np.full((30, 16, 16, 3), 7, np.uint8), options=quick())
+def test_a_constant_channel_has_a_std() -> None:
+    pixels = np.repeat(small.pixels(30), 3, -1)
+    pixels[..., 1] = 7
+    model = train("i-jepa", data=pixels, options=quick())
     assert min(model.config.signal.std) > 0
     assert all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+def test_constant_images_are_refused_or_named() -> None:
+    with pytest.raises(UserError, match="every value of every image is 7, so there is nothing to learn"):
+        train("i-jepa", data=np.full((30, 16, 16, 3), 7, np.uint8), options=quick())
+    pixels = small.pixels(30).copy()
+    pixels[[3, 8]] = 9
+    with pytest.warns(OpenJEPAWarning, match=r"2 images hold one value all over and teach nothing \(3, 8\)"):
+        train("i-jepa", data=pixels, options=quick())
 
 
 def test_options_of_any_type() -> None:
@@ -131,7 +142,8 @@ def test_files_found_broken_on_the_way_are_listed_at_the_end(
     folder = folder_of(tmp_path / "photos", channels=1)
     good = (folder / "05.png").read_bytes()
     (folder / "05.png").write_bytes(good[: len(good) - 40])
-    train("i-jepa", data=folder, out=tmp_path / "run", options=quick(train__workers=0, train__steps=8))
+    with pytest.warns(OpenJEPAWarning, match=r"photos: 1 file is left out beside \d+ images: 05\.png"):
+        train("i-jepa", data=folder, out=tmp_path / "run", options=quick(train__workers=0, train__steps=8))
     assert [name for name, _ in Run.open(tmp_path / "run").about["data"]["skipped"]] == ["05.png"]
 
 

@@ -12,7 +12,7 @@ from openjepa.hub import store
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
 from openjepa.recipes.images import ImageRecipe, require_images
-from openjepa.signals.images import ImageSet, open_images
+from openjepa.signals.images import ImageSet
 from openjepa.training import load
 
 PROBE = "probe.json"
@@ -91,7 +91,7 @@ def _check_alike(runs: Sequence[str | Path], configs: Sequence[ImageRecipe]) -> 
 
 
 def _open(data: str, split: str, config: ImageRecipe) -> ImageSet:
-    return open_images(data, split=split, size=config.signal.size, channels=config.signal.channels)
+    return config.images(data, split).labelled()
 
 
 def _open_whole(data: str, config: ImageRecipe) -> ImageSet:

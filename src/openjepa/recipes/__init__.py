@@ -73,7 +73,7 @@ def configure(
         if preset is not None:
             data = _merge(data, names[preset] | {"preset": preset})
         data = _merge(data, base or {})
-    return cls.parse(override(cls, data, changes or {}))
+    return cls.parse(cls.by_hand(override(cls, data, changes or {}), base or {}, changes or {}))
 
 
 def build(config: Recipe, seed: int | None = None) -> JEPA:

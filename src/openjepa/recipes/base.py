@@ -89,6 +89,13 @@ class Recipe(Config):
     data: str
     train: Training = Training()
 
+    @classmethod
+    def by_hand(
+        cls, plain: dict[str, Any], base: Mapping[str, Any], changes: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Plain config data, in which what neither a saved config nor an option has set is left to the data."""
+        return plain
+
     @abstractmethod
     def open(self, data: Any, adapt: bool) -> Samples:
         """The samples that `data` names or holds; with `adapt` as they are, else converted to what the config says.

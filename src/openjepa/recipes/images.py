@@ -1,5 +1,6 @@
 """Recipes for images: their six choices, and how their data are opened and fitted."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from openjepa.config import Choice
 from openjepa.energies import Energy
-from openjepa.errors import UserError
+from openjepa.errors import UserError, warn
 from openjepa.guards import Guard
 from openjepa.health import Monitor
 from openjepa.health.tasks import task_steps
@@ -22,14 +23,21 @@ from openjepa.nets.timm import Timm
 from openjepa.nets.transformer import ViT
 from openjepa.recipes.base import Recipe
 from openjepa.rng import Rng
-from openjepa.samples import hold_out
 from openjepa.signals.images import ImageSet, open_images
 from openjepa.signals.images.signal import ImageSignal
 from openjepa.signals.images.tasks import image_tasks
 from openjepa.targets import Target
 
-MEASURED = 2000
-"""Images from which a channel's mean and std are measured."""
+MEASURABLE = ("range", "mean", "std")
+"""What of the signal follows from the training images."""
+NEAR = 0.02
+"""A mean or std that is nearer than this, in stds, to the one that was measured is kept as it is."""
+LEAST_STD = 1e-5
+"""Of a channel that says something, in units of the range; one with less is left as it is."""
+OUTLYING = 0.02
+"""The part of the range that nearly all values keep to where a few seem to be outliers."""
+OTHER_UNITS = 0.1
+"""Images whose spread is so small a part of the training images' are probably in other units."""
 
 Encoder = Annotated[ViT | ConvNet | Timm, Field(discriminator="kind")]
 
@@ -64,28 +72,57 @@ class ImageRecipe(Recipe):
     energy: Energy
     guard: Guard
 
+    @classmethod
+    def by_hand(
+        cls, plain: dict[str, Any], base: Mapping[str, Any], changes: Mapping[str, str]
+    ) -> dict[str, Any]:
+        signal, saved = plain.get("signal"), base.get("signal", {})
+        if not isinstance(signal, Mapping) or not isinstance(saved, Mapping):
+            return plain  # for `parse` to refuse
+        signal, found = dict(signal), saved.get("measure") or ()
+        given = {name for name in MEASURABLE if name in saved and name not in found}
+        given |= {name for name in MEASURABLE if f"signal.{name}" in changes}
+        if "signal.measure" not in changes:
+            signal["measure"] = [name for name in MEASURABLE if name not in given]
+        for name in ("mean", "std"):  # until they are measured
+            values = signal.get(name)
+            if name in signal.get("measure", ()) and isinstance(values, list | tuple):
+                fits = len(values) in (1, signal.get("channels"))
+                signal[name] = values if fits else [sum(values) / len(values)]
+        return plain | {"signal": signal}
+
     def open(self, data: Any, adapt: bool) -> ImageSet:
         """Images at the config's size; in the config's channels unless `adapt`."""
         if isinstance(data, ImageSet):
             return data
         return open_images(data, size=self.signal.size, channels=None if adapt else self.signal.channels)
 
+    def images(self, data: Any, split: str = "train") -> ImageSet:
+        """Images as the trained model takes them; a warning where they seem to be in other units.
+
+        Raises:
+            UserError: data that cannot be read, or not be used.
+        """
+        found = open_images(data, split=split, size=self.signal.size, channels=self.signal.channels)
+        _check_units(found, self.signal)
+        return found
+
     def adapt(self, samples: ImageSet) -> Self:
-        """Where the channels change, the mean and std of each are measured on the images that are trained on."""
-        if samples.shape[0] == self.signal.channels:
+        """Channels are those of the images; range, mean and std, unless set by hand, are measured on them."""
+        signal = fitted(self.signal, samples)
+        if signal == self.signal:
             return self
-        mean, std = channel_statistics(samples)
-        signal = self.signal.model_dump() | {"channels": samples.shape[0], "mean": mean, "std": std}
-        return type(self).parse(self.model_dump(mode="json") | {"signal": signal})
+        return type(self).parse(self.model_dump(mode="json") | {"signal": signal.model_dump(mode="json")})
 
     def adapted(self, before: Any) -> str:
-        signal = self.signal
-        if signal == before.signal:
-            return ""
-        return (
-            f"the data have {signal.channels} channels, not {before.signal.channels}: "
-            f"normalising with their mean {list(signal.mean)} and std {list(signal.std)}"
-        )
+        signal, then, said = self.signal, before.signal, []
+        if signal.channels != then.channels:
+            said.append(f"the data have {signal.channels} channels, not {then.channels}")
+        if signal.range != then.range and signal.range is not None:
+            said.append(f"values from {signal.range[0]:g} to {signal.range[1]:g} become 0 to 1")
+        if said:
+            said.append(f"normalising with mean {_some(signal.mean)} and std {_some(signal.std)}")
+        return "; ".join(said)
 
     def monitor(self, held_out: Tensor) -> Monitor:
         tasks, train = image_tasks(self.signal.to_float(torch.as_tensor(held_out))), self.train
@@ -215,10 +252,68 @@ def require_images(who: str | Path, config: Recipe) -> "ImageRecipe":
     return config
 
 
-def channel_statistics(images: ImageSet) -> tuple[list[float], list[float]]:
-    """Mean and std of each channel, in 0..1, of up to 2,000 of the images that are trained on."""
-    rows, _ = hold_out(images)
-    some = rows[torch.linspace(0, len(rows) - 1, min(MEASURED, len(rows))).long()]
-    pixels = images.read(some).transpose(0, 1).flatten(1).double() / 255
-    mean, std = pixels.mean(1), pixels.std(1).clamp(min=0.01)
-    return [round(v, 4) for v in mean.tolist()], [round(v, 4) for v in std.tolist()]
+def fitted(signal: ImageSignal, images: ImageSet) -> ImageSignal:
+    """The signal with the images' channels and what `signal.measure` names, measured on them.
+
+    Raises:
+        UserError: images that are all one value, or numbers set by hand for another number of channels.
+    """
+    found, channels = images.statistics, images.shape[0]
+    changed: dict[str, Any] = {"channels": channels}
+    if signal.measure:
+        _check_values(images)
+    limits = found.limits if "range" in signal.measure else signal.range
+    changed["range"] = limits
+    bottom, top = limits or ((0.0, 255.0) if found.whole else (0.0, 1.0))
+    mean = [(value - bottom) / (top - bottom) for value in found.mean]
+    std = [value / (top - bottom) for value in found.std]
+    std = [value if value >= LEAST_STD else 1.0 for value in std]
+    known = {"mean": signal.mean, "std": signal.std}
+    for name, values in (("mean", mean), ("std", std)):
+        if name in signal.measure:
+            near = len(known[name]) == channels and all(
+                abs(a - b) < NEAR * s for a, b, s in zip(known[name], values, std, strict=True)
+            )
+            changed[name] = known[name] if near else [float(f"{value:.4g}") for value in values]
+        elif len(known[name]) not in (1, channels):
+            raise UserError(
+                f"signal.{name} has {len(known[name])} numbers, the images have {channels} channels: give one number "
+                f"or one for each channel, or have them measured with --signal.measure '[mean, std]'"
+            )
+    return ImageSignal.parse(signal.model_dump(mode="json") | changed)
+
+
+def _check_values(images: ImageSet) -> None:
+    found = images.statistics
+    if found.low == found.high:
+        raise UserError(
+            f"{images.name}: every value of every image is {found.low:g}, so there is nothing to learn"
+        )
+    if found.constant:
+        some = ", ".join(map(str, found.constant[:8])) + (", ..." if len(found.constant) > 8 else "")
+        warn(
+            f"{images.name}: {len(found.constant):,} images hold one value all over and teach nothing ({some})"
+        )
+    limits = found.limits
+    low, high = found.bulk
+    if limits is not None and high - low < OUTLYING * (limits[1] - limits[0]):
+        warn(
+            f"{images.name}: nearly all values lie in {low:g} to {high:g}, a few in {limits[0]:g} to {limits[1]:g}: if "
+            "these are outliers, set signal.range by hand"
+        )
+
+
+def _check_units(images: ImageSet, signal: ImageSignal) -> None:
+    """Warn where images have so little spread beside the training images' that their units must differ."""
+    found = images.statistics
+    bottom, top = signal.range or ((0.0, 255.0) if found.whole else (0.0, 1.0))
+    spread = max(found.std) / (top - bottom)
+    if 0 < spread < OTHER_UNITS * max(signal.std):
+        warn(
+            f"{images.name}: its values, {found.low:g} to {found.high:g}, have {max(signal.std) / spread:.0f} times "
+            f"less spread than the training images', on a scale of {bottom:g} to {top:g}: are they in other units?"
+        )
+
+
+def _some(values: Sequence[float]) -> str:
+    return str(list(values)) if len(values) <= 4 else f"of {len(values)} channels"

@@ -16,7 +16,7 @@ from openjepa.report.headline import headline
 from openjepa.report.looks import Progress
 from openjepa.report.record import Record, read_record
 from openjepa.report.scores import scores
-from openjepa.signals.images import ImageSet, open_images
+from openjepa.signals.images import ImageSet
 
 
 def write_report(
@@ -129,11 +129,8 @@ def _load(record: Record) -> JEPA:
 
 def _open(data: Any, model: JEPA) -> ImageSet:
     """The held-out part of the data where it has one, at the size that the model was trained on."""
-    signal = model.signal
-    images = open_images(data, size=signal.size, channels=signal.channels)
-    if {"test", "val"} & set(images.splits):
-        return open_images(data, split="test", size=signal.size, channels=signal.channels)
-    return images
+    images = model.config.images(data)
+    return model.config.images(data, "test") if {"test", "val"} & set(images.splits) else images
 
 
 def _found(get: Any, reasons: list[str]) -> Any:

@@ -178,11 +178,11 @@ def _continue(
     """Go on with a run; `wanted` is refused where the run has another config."""
     with _alone(run.path) as run.lock:
         config, samples = open_data(wanted or run.config, data, adapt)
+        run.check_data(samples)  # first: the config takes some of its numbers from them
         if wanted and _as_chosen(config, run.config) != run.config:
             raise UserError(
                 f"{run.path} was started with other options: give the same, or name another directory"
             )
-        run.check_data(samples)
         begun = run.checkpoints.newest() is not None  # else it was killed before its first checkpoint
         if not begun:
             run.restart()

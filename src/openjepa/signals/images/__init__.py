@@ -1,4 +1,4 @@
-"""Images: Fashion-MNIST, any folder of images, tar shards, arrays and torch data sets, as uint8 pixels of one size."""
+"""Images: Fashion-MNIST, any folder of images, tar shards, arrays and torch data sets, as pixels of one size."""
 
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ def open_images(
     Args:
         data: one of
             `None` or `"fashion-mnist"`: Fashion-MNIST, downloaded if need be;
-            a folder of images of any sizes and modes, labelled by its first-level sub-folders; `train`, `test` and
-            `val` sub-folders are splits;
+            a folder of images of any sizes and modes, labelled by its first-level sub-folders (images beside these have
+            no label, -1); `train`, `test` and `val` sub-folders are splits;
             a `.tar`, `.tar.gz` or `.tgz` shard of `key.jpg` and `key.cls`, a glob pattern, or a folder of shards,
             whose names begin with their split;
             a `.npy` or `.npz` file; an array or tensor of images, or a pair of these and labels;
@@ -34,15 +34,17 @@ def open_images(
         split: `train`, `test` or `val`. A set without splits is all `train`; `val` stands in for a missing `test`.
         size: height and width of the images: the short side is resized, then the centre is cropped. `None`: the
             size that all images share, else 224.
-        channels: 1 or 3; `None`: 1 if all images are grey, else 3.
+        channels: `None`: as many as the images have (1 if all are grey, 3 if some are). Grey becomes colour and colour
+            grey, no other number becomes another. Of an array whose shape does not tell (see `channel_axis`) it says
+            which axis the channels are on.
 
     Raises:
         UserError: nothing is there, nothing in it is readable, it lacks the split, or an argument is out of range.
     """
     if size is not None and size < 1:
         raise UserError(f"size={size}: the images' height and width must be at least 1 pixel")
-    if channels not in (None, 1, 3):
-        raise UserError(f"channels={channels}: use 1 (grey) or 3 (colour)")
+    if channels is not None and channels < 1:
+        raise UserError(f"channels={channels}: an image has at least 1")
     if data is None or (isinstance(data, str) and data == "fashion-mnist"):
         return open_fashion_mnist(split, size, channels)
     if isinstance(data, str | Path):

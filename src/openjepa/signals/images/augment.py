@@ -25,11 +25,6 @@ _TRIES = 10  # as in torchvision: crop shapes drawn per image until one fits
 _YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 
 
-def to_float(batch: Tensor) -> Tensor:
-    """uint8 0..255 to float 0..1; floats stay as they are."""
-    return batch.float() / 255 if batch.dtype == torch.uint8 else batch
-
-
 @dataclass(frozen=True)
 class Parameters:
     """What was done to each image of a batch, for a predictor that is told about it.

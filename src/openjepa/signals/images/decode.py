@@ -1,8 +1,8 @@
-"""From an encoded image of any mode and size to uint8 pixels."""
+"""From an encoded image of any mode and size to pixels: bytes, or float32 where an image has more than 8 bits."""
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+
+from openjepa.errors import UserError
+from openjepa.signals.images.values import Kind, to_tensor
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """What Pillow may open: none of its formats that start another program (EPS runs Ghostscript)."""
@@ -30,6 +33,9 @@ BROKEN = (
 )
 """What Pillow's readers are known to raise on damaged input."""
 
+PIXELS = 80_000_000
+"""The most that a picture may have: some seconds of decoding. Beyond a little more Pillow itself objects."""
+
 _UPRIGHT = {  # EXIF orientation -> what turns it upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,11 +49,22 @@ _UPRIGHT = {  # EXIF orientation -> what turns it upright
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image before it is decoded; height and width are those of the upright image."""
+    """What is known of an image before it is decoded; height and width are those of the upright image.
+
+    Attributes:
+        kind: how its values are kept.
+        cut: whether it has 16 bits a colour, of which Pillow reads 8.
+    """
 
     height: int
     width: int
-    grey: bool
+    channels: int
+    kind: Kind = "bytes"
+    cut: bool = False
+
+    @property
+    def grey(self) -> bool:
+        return self.channels == 1
 
 
 def inspect(file: Path | BinaryIO) -> Header:
@@ -57,19 +74,22 @@ def inspect(file: Path | BinaryIO) -> Header:
         One of `BROKEN`: not an image, or a damaged one. Some damage shows only in `decode`.
     """
     with Image.open(file, formats=FORMATS) as image:
-        width, height = image.size[::-1] if _orientation(image) >= 5 else image.size
-        header = Header(height, width, _is_grey(image))
+        _check_pixels(image)
+        header = header_of(image)
+        if _orientation(image) >= 5:
+            header = replace(header, height=image.width, width=image.height)
         image.verify()
     return header
 
 
 def decode(file: Path | BinaryIO, size: tuple[int, int], channels: int) -> Tensor:
-    """uint8 `[channels, *size]`: upright, transparency over white, short side resized, centre cropped.
+    """`[channels, *size]`: upright, transparency over white, short side resized, centre cropped.
 
     Raises:
         One of `BROKEN`: not an image, or a damaged one.
     """
     with Image.open(file, formats=FORMATS) as image:
+        _check_pixels(image)
         turn = _UPRIGHT.get(_orientation(image))
         image.draft(
             None, (max(size), max(size))
@@ -77,19 +97,33 @@ def decode(file: Path | BinaryIO, size: tuple[int, int], channels: int) -> Tenso
         return from_pil(image if turn is None else image.transpose(turn), size, channels)
 
 
+def _check_pixels(image: Image.Image) -> None:
+    if image.width * image.height > PIXELS:
+        raise ValueError(f"{image.width * image.height:,} pixels are too many: at most {PIXELS:,}")
+
+
 def from_pil(image: Image.Image, size: tuple[int, int], channels: int) -> Tensor:
-    """uint8 `[channels, *size]` of a Pillow image in any mode."""
-    pixels = np.array(_flatten(image, channels))
-    return fit(torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1), size)
+    """`[channels, *size]` of a Pillow image in any mode: uint8, or float32 where it has more than 8 bits."""
+    if _is_deep(image):
+        try:
+            pixels = to_tensor(np.asarray(image)[None])[0].float()
+        except UserError as error:
+            raise ValueError(str(error).replace("images 0 hold", "it holds").split(":")[0]) from None
+    else:
+        pixels = torch.from_numpy(np.array(_flatten(image, channels)))
+    pixels = pixels.view(*pixels.shape[:2], -1).permute(2, 0, 1)
+    return fit(recolour(pixels, channels), size)
 
 
 def header_of(image: Image.Image) -> Header:
     """The header of an image that is open already."""
-    return Header(image.height, image.width, _is_grey(image))
+    cut = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) and not _is_deep(image)
+    kind: Kind = "numbers" if _is_deep(image) else "bytes"
+    return Header(image.height, image.width, 1 if _is_grey(image) else 3, kind, cut)
 
 
 def fit(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut the largest centred rectangle of `size`'s shape out of uint8 `[..., C, H, W]` and resize it to `size`.
+    """Cut the largest centred rectangle of `size`'s shape out of `[..., C, H, W]` and resize it to `size`.
 
     Bilinear with antialiasing: Pillow's own filter, at a sixth of its cost.
     """
@@ -106,25 +140,31 @@ def fit(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def recolour(pixels: Tensor, channels: int) -> Tensor:
-    """uint8 `[..., C, H, W]` with C = 1 (grey), 2 (grey, alpha), 3 or 4 (colour, alpha) to 1 or 3 channels."""
-    if pixels.shape[-3] in (2, 4):
-        colour, alpha = pixels[..., :-1, :, :].float(), pixels[..., -1:, :, :].float() / 255
-        pixels = (colour * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
-    if pixels.shape[-3] == channels:
+    """`[..., C, H, W]` in another number of channels: grey as colour, colour as grey.
+
+    Raises:
+        ValueError: another change of channels, which nobody can mean.
+    """
+    given = pixels.shape[-3]
+    if given == channels:
         return pixels
-    if channels == 3:
+    if (given, channels) == (1, 3):
         return pixels.expand(*pixels.shape[:-3], 3, *pixels.shape[-2:])
-    luma = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-    return (pixels.float() * luma).sum(-3, keepdim=True).round().to(torch.uint8)
+    if (given, channels) == (3, 1):
+        luma = torch.tensor([0.299, 0.587, 0.114], device=pixels.device)[:, None, None]
+        grey = (pixels.float() * luma).sum(-3, keepdim=True)
+        return grey.round().to(torch.uint8) if pixels.dtype == torch.uint8 else grey
+    raise ValueError(f"{given} channels where {channels} are wanted")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether its pixels are more than bytes."""
+    return image.mode == "F" or image.mode.startswith("I")
 
 
 def _flatten(image: Image.Image, channels: int) -> Image.Image:
     """Mode L or RGB."""
-    if image.mode == "F":
-        raise ValueError("32-bit float pixels have no known range: save as 8 or 16 bits")
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
-    elif image.has_transparency_data:
+    if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("L" if channels == 1 else "RGB")
@@ -143,7 +183,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _is_grey(image: Image.Image) -> bool:
     if image.mode not in ("P", "PA"):
-        return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+        return image.mode in ("1", "L", "LA", "La") or _is_deep(image)
     if image.palette is None:
         return False
     rawmode, data = image.palette.getdata()

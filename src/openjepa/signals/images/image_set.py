@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,14 +13,19 @@ import torch
 from torch import Tensor
 
 from openjepa.contents import Contents, of_array
-from openjepa.errors import UserError
+from openjepa.errors import UserError, warn
+from openjepa.parallel import rank
 from openjepa.signals.images.decode import BROKEN, Header
+from openjepa.signals.images.statistics import Statistics, measure
+from openjepa.signals.images.values import Kept, stored, together
 
 IN_MEMORY_BYTES = 2**30
 """Sets whose decoded pixels need no more than this live in memory."""
 DEFAULT_SIZE = 224
 FINGERPRINTED = 64
 """Images whose pixels enter a set's fingerprint."""
+NAMED = 3
+"""Files that a sentence about left-out files names."""
 
 Indices = Sequence[int] | np.ndarray | Tensor
 T = TypeVar("T")
@@ -63,7 +68,7 @@ class Source(Protocol):
         ...
 
     def decode(self, row: int, size: tuple[int, int], channels: int) -> Tensor:
-        """uint8 `[channels, *size]`; raises one of `BROKEN`."""
+        """uint8 or float32 `[channels, *size]`; raises one of `BROKEN`."""
         ...
 
     def contents(self) -> Contents | None:
@@ -77,7 +82,7 @@ class ImageSet:
     Attributes:
         name: where they come from, for messages and reports.
         shape: `(C, H, W)` of what `read` returns.
-        labels: int64 `[N]`, or `None`.
+        labels: int64 `[N]`, -1 where an image has none; or `None` where none has.
         classes: the labels' names, or `None` where they have none.
         splits: what the source offers to `open_images(split=...)`.
         in_memory: whether `read` only copies; else it decodes files and is better called in worker processes.
@@ -99,6 +104,7 @@ class ImageSet:
         self.name, self.labels, self.classes, self.splits = name, labels, classes, splits
         self.shape, self.in_memory = pixels.shape, isinstance(pixels, Held)
         self._pixels, self._skipped = pixels, list(skipped)
+        self._told, self._statistics = len(self._skipped), None
         self._rows = torch.arange(len(pixels)) if rows is None else rows
 
     def __len__(self) -> int:
@@ -109,8 +115,32 @@ class ImageSet:
         """Files left out when the set was opened, and those that `read` has found damaged since, in any process."""
         return self._skipped + self._pixels.damaged()
 
+    def labelled(self) -> "ImageSet":
+        """The images that have a label, for what needs one; a warning counts the others."""
+        if self.labels is None or (self.labels >= 0).all():
+            return self
+        kept = np.flatnonzero(self.labels >= 0)
+        warn(
+            f"{self.name}: {len(self) - len(kept):,} of {len(self):,} images have no label and are left out here"
+        )
+        return self.subset(kept)
+
+    @property
+    def statistics(self) -> Statistics:
+        """What values its images hold, measured once; of a set that is decoded as it is read, on some of them."""
+        if self._statistics is None:
+            self._statistics = measure(self)
+        return self._statistics
+
+    def tell(self) -> None:
+        """Warn about files that `read` has found damaged since the set was opened or this was last called."""
+        skipped = self.skipped
+        if len(skipped) > self._told:
+            _warn_of(self.name, skipped[self._told :], len(self))
+            self._told = len(skipped)
+
     def read(self, indices: Indices) -> Tensor:
-        """uint8 `[B, C, H, W]`.
+        """`[B, C, H, W]`: bytes as uint8, other numbers, as they are in the data, as float32 (see `values`).
 
         An image that cannot be decoded is replaced by the next readable one with the same label, always the same
         one, and named in `skipped`.
@@ -139,14 +169,17 @@ class ImageSet:
     def describe(self) -> dict[str, Any]:
         """Name, number, shape, a SHA-256 over shape, labels and some pixels, one over all, and what was skipped."""
         some = np.unique(np.linspace(0, len(self) - 1, FINGERPRINTED).astype(np.int64))
+        self.tell()
         digest = hashlib.sha256(repr((len(self), self.shape)).encode())
         digest.update(self.read(some).numpy().tobytes())
         if self.labels is not None:
             digest.update(self.labels.astype("<i8").tobytes())
+        known = {} if self._statistics is None else {"values": self._statistics.describe()}
         return {
             "name": self.name,
             self.noun: len(self),
             "shape": list(self.shape),
+            **known,
             "fingerprint": digest.hexdigest(),
             "contents": self._contents,
             "skipped": [[skipped.name, skipped.reason] for skipped in self.skipped],
@@ -169,7 +202,7 @@ class ImageSet:
 
 
 class Held:
-    """All pixels in one uint8 tensor `[N, C, H, W]`."""
+    """All pixels in one tensor `[N, C, H, W]`, uint8 or float32."""
 
     def __init__(self, images: Tensor) -> None:
         self.images = images
@@ -188,8 +221,10 @@ class Held:
 class Decoded:
     """Pixels decoded when asked for. Which images failed is shared between processes."""
 
-    def __init__(self, source: Source, rows: Tensor, size: tuple[int, int], channels: int) -> None:
-        self.source, self.rows, self.size = source, rows, size
+    def __init__(
+        self, source: Source, rows: Tensor, size: tuple[int, int], channels: int, kind: Kept
+    ) -> None:
+        self.source, self.rows, self.size, self.kind = source, rows, size, kind
         self.shape = (channels, *size)
         self.failed = torch.zeros(len(rows), dtype=torch.bool).share_memory_()
 
@@ -197,14 +232,14 @@ class Decoded:
         return len(self.rows)
 
     def get(self, row: int) -> Tensor | None:
-        """uint8 `[C, H, W]`, or `None` for an image that cannot be decoded."""
+        """`[C, H, W]`, or `None` for an image that cannot be decoded."""
         if self.failed[row]:
             return None
         image = _attempt(lambda: self.source.decode(int(self.rows[row]), self.size, self.shape[0]))
         if isinstance(image, str):
             self.failed[row] = True
             return None
-        return image
+        return stored(image, self.kind)
 
     def contents(self) -> Contents | None:
         return self.source.contents()
@@ -236,18 +271,23 @@ def build(
     """
     headers = _attempt_all(source.inspect, source.surveyed, source.threaded)
     failed = {row: header for row, header in enumerate(headers) if isinstance(header, str)}
-    rows = [row for row in range(len(source)) if row not in failed]
-    known = [header for header in headers if isinstance(header, Header)]
+    known = {row: header for row, header in enumerate(headers) if isinstance(header, Header)}
+    kind, others = _kept(known)
+    failed |= others
+    known = {row: header for row, header in known.items() if row not in others}
     if not known:
         raise _nothing(
             name, len(source), [*skipped, *(Skipped(source.name(r), why) for r, why in failed.items())]
         )
-    hw, channels = settle(known, size, channels)
-    if fits_in_memory(len(rows), hw, channels):
-        images = torch.empty(len(rows), channels, *hw, dtype=torch.uint8)
+    hw, channels = settle(list(known.values()), size, channels)
+    rows = [row for row in range(len(source)) if row not in failed]
+    if fits_in_memory(len(rows), hw, channels, kind):
+        images = torch.empty(
+            len(rows), channels, *hw, dtype=torch.uint8 if kind == "bytes" else torch.float32
+        )
 
         def load(i: int) -> None:
-            images[i] = source.decode(rows[i], hw, channels)
+            images[i] = stored(source.decode(rows[i], hw, channels), kind)
 
         outcome = _attempt_all(load, len(rows), source.threaded)
         bad = {i: why for i, why in enumerate(outcome) if isinstance(why, str)}
@@ -256,19 +296,52 @@ def build(
         rows = [rows[i] for i in good]
         pixels = Held(images if not bad else images[torch.tensor(good, dtype=torch.long)])
     else:
-        pixels = Decoded(source, torch.tensor(rows), hw, channels)
+        pixels = Decoded(source, torch.tensor(rows), hw, channels, kind)
     missing = [*skipped, *(Skipped(source.name(row), why) for row, why in sorted(failed.items()))]
     if not rows:
         raise _nothing(name, len(source), missing)
+    _warn_of(name, missing, len(rows))
+    if cut := sum(header.cut for header in known.values()):
+        _warn(
+            f"{name}: {cut:,} images have 16 bits a colour, of which only the upper 8 are read: give arrays of them"
+        )
     labels = None if source.labels is None else source.labels[rows]
-    if labels is not None and (labels < 0).any():
-        labels = None  # a torch data set without `targets` that is too large to read through
+    if labels is not None and (labels < 0).all():
+        labels = None
     return ImageSet(name, pixels, labels=labels, classes=classes, splits=splits, skipped=missing)
 
 
-def fits_in_memory(count: int, size: tuple[int, int], channels: int) -> bool:
+def _kept(headers: Mapping[int, Header]) -> tuple[Kept, dict[int, str]]:
+    """How the set's values are kept, and which images do not fit in with the others, and why."""
+    of = {kind: [row for row, h in headers.items() if h.kind == kind] for kind in ("bytes", "numbers")}
+    if len(of["numbers"]) > len(of["bytes"]) > 0:
+        return "numbers", dict.fromkeys(
+            of["bytes"], "bytes, where most have more than 8 bits: give them one scale"
+        )
+    if len(of["bytes"]) >= len(of["numbers"]) > 0:
+        why = "it has more than 8 bits, where most have bytes: give them one scale"
+        return "bytes", dict.fromkeys(of["numbers"], why)
+    return together(header.kind for header in headers.values()), {}
+
+
+def _warn(sentence: str) -> None:
+    if rank() == 0:
+        warn(sentence)
+
+
+def _warn_of(name: str, skipped: Sequence[Skipped], used: int) -> None:
+    """One sentence about files that are left out; the first ones are named."""
+    if not skipped:
+        return
+    named = ", ".join(f"{one.name} ({one.reason})" for one in skipped[:NAMED])
+    more = f" and {len(skipped) - NAMED:,} more" if len(skipped) > NAMED else ""
+    files = "1 file is" if len(skipped) == 1 else f"{len(skipped):,} files are"
+    _warn(f"{name}: {files} left out beside {used:,} images: {named}{more}")
+
+
+def fits_in_memory(count: int, size: tuple[int, int], channels: int, kind: Kept) -> bool:
     """Whether that many decoded images are few enough to be held."""
-    return count * channels * size[0] * size[1] <= IN_MEMORY_BYTES
+    return count * channels * size[0] * size[1] * (1 if kind == "bytes" else 4) <= IN_MEMORY_BYTES
 
 
 def settle(headers: Sequence[Header], size: int | None, channels: int | None) -> tuple[tuple[int, int], int]:
@@ -278,7 +351,8 @@ def settle(headers: Sequence[Header], size: int | None, channels: int | None) ->
         hw = (size, size)
     else:
         hw = sizes.pop() if len(sizes) == 1 else (DEFAULT_SIZE, DEFAULT_SIZE)
-    return hw, channels or (1 if all(header.grey for header in headers) else 3)
+    given = {header.channels for header in headers}
+    return hw, channels or (given.pop() if len(given) == 1 else 3)
 
 
 def _attempt(action: Callable[[], T]) -> T | str:

@@ -7,17 +7,17 @@ import hashlib
 import io
 import os
 import re
-import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from openjepa.contents import Contents, of_files
 from openjepa.errors import UserError
+from openjepa.reach import inside, regular
 from openjepa.signals.images.cache import cache_dir
 from openjepa.signals.images.image_set import ImageSet, Skipped, build
 from openjepa.signals.images.sources import Encoded, Names
@@ -28,8 +28,22 @@ HELD_BYTES = 2**28
 """Gzipped shards with no more encoded bytes than this are read into memory; others are unpacked into the cache."""
 MEMBER_BYTES = 2**28
 """No single image file is larger than this."""
+UNPACKED_BYTES = 2**37
+"""The most that a gzipped shard may unpack to."""
+HEADER_BYTES = 2**20
+"""The most that a long name or other extra of a tar header may take."""
 
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+class _Member(tarfile.TarInfo):
+    """Refuses what no writer writes: sizes below zero, which lead back, and extras that fill the memory."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Any:
+        extra = self.type in (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+        if self.size < 0 or (extra and self.type != tarfile.GNUTYPE_SPARSE and self.size > HEADER_BYTES):
+            raise tarfile.ReadError(f"a header says {self.size:,} bytes")
+        return super()._proc_member(tar)  # ty: ignore[missing-attribute]
 
 
 class _TooLarge(Exception):
@@ -42,7 +56,7 @@ class ShardSource(Encoded):
     def __init__(self, places: Sequence[Path | bytes], index: "_Index") -> None:
         self.places, self.names = places, Names(index.names)
         self.at = np.array(index.at, dtype=np.int64).reshape(-1, 3)  # place, offset, length
-        self.labels = np.array(index.labels, dtype=np.int64) if index.labelled else None
+        self.labels = np.array(index.labels, dtype=np.int64)
         self.surveyed = len(self.names)
 
     def __len__(self) -> int:
@@ -70,39 +84,30 @@ class _Index:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.at: list[tuple[int, int, int]] = []
-        self.labels: list[int | None] = []
+        self.labels: list[int] = []
         self.skipped: list[Skipped] = []
-
-    @property
-    def labelled(self) -> bool:
-        return any(label is not None for label in self.labels)
 
     def add_shard(self, shard: str, images: dict[str, tuple[int, int, int]], labels: dict[str, int]) -> None:
         for name, at in images.items():
             self.names.append(f"{shard}/{name}")
             self.at.append(at)
-            self.labels.append(labels.get(os.path.splitext(name)[0]))
-
-    def drop_unlabelled(self) -> None:
-        """In a labelled set, leave out images without a label."""
-        if not self.labelled:
-            return
-        kept = [row for row, label in enumerate(self.labels) if label is not None]
-        missing = set(range(len(self.names))) - set(kept)
-        self.skipped += [
-            Skipped(self.names[row], "no label: no .cls file of that key") for row in sorted(missing)
-        ]
-        self.names, self.at = [self.names[row] for row in kept], [self.at[row] for row in kept]
-        self.labels = [self.labels[row] for row in kept]
+            self.labels.append(labels.get(os.path.splitext(name)[0], -1))
 
 
 def find_shards(data: Path) -> list[Path]:
     """The shards that a path means: itself, those in a folder, or those that a glob pattern matches; else none."""
     if data.is_dir():
-        return sorted(path for path in data.iterdir() if path.name.endswith(SUFFIXES) and path.is_file())
-    if data.is_file():
-        return [data] if data.name.endswith(SUFFIXES) else []
-    return sorted(Path(path) for path in glob.glob(str(data)) if path.endswith(SUFFIXES))
+        names = [path.name for path in data.iterdir() if path.name.endswith(SUFFIXES) and not path.is_dir()]
+        return [_inside(data, name) for name in sorted(names)]
+    if data.name.endswith(SUFFIXES) and data.exists():
+        return [regular(data)]
+    found = [] if data.exists() else glob.glob(str(data))
+    return [regular(path) for path in sorted(found) if path.endswith(SUFFIXES)]
+
+
+def _inside(folder: Path, name: str) -> Path:
+    inside(folder, name)
+    return folder / name
 
 
 def open_shards(
@@ -132,8 +137,8 @@ def _read(shards: Sequence[Path]) -> tuple[ShardSource, list[Skipped]]:
         labels: dict[str, int] = {}
         packed = _is_gzip(path)
         try:
-            with tarfile.open(path, "r|gz") if packed else tarfile.open(path, "r:") as tar:
-                for member in _files(tar, index.skipped, path.name):
+            with _open(path, packed) as tar:
+                for member in _files(tar, index.skipped, path.name, packed):
                     stem, suffix = os.path.splitext(member.name)
                     if suffix.lower() == ".cls":
                         labels[stem] = _label(tar, member, path)
@@ -146,18 +151,28 @@ def _read(shards: Sequence[Path]) -> tuple[ShardSource, list[Skipped]]:
                             raise _TooLarge
                     else:
                         images[member.name] = (number, member.offset_data, member.size)
-        except (EOFError, OSError, zlib.error, tarfile.ReadError) as error:
+        except (EOFError, OSError, ValueError, OverflowError, zlib.error, tarfile.TarError) as error:
+            if isinstance(error, UserError):
+                raise
             index.skipped.append(
                 Skipped(path.name, f"truncated or damaged after {len(images)} images ({error})")
             )
         index.add_shard(path.name, images, labels)
-    index.drop_unlabelled()
     return ShardSource([bytes(buffer), *shards], index), index.skipped
 
 
-def _files(tar: tarfile.TarFile, skipped: list[Skipped], shard: str) -> Iterator[tarfile.TarInfo]:
+_TOO_MUCH = f"unpacks to more than {UNPACKED_BYTES:,} bytes: unpack it yourself and give the .tar file"
+
+
+def _files(
+    tar: tarfile.TarFile, skipped: list[Skipped], shard: str, packed: bool
+) -> Iterator[tarfile.TarInfo]:
     """Ordinary visible files. Names only ever serve as keys: nothing is written where a tar file says."""
+    total = 0
     for member in tar:
+        total += member.size
+        if packed and total > UNPACKED_BYTES:
+            raise UserError(f"{shard} {_TOO_MUCH}")
         tar.members = []  # ty: ignore[missing-attribute]  # tarfile would keep every header in memory
         if member.isdir() or os.path.basename(member.name).startswith("."):
             continue
@@ -178,6 +193,12 @@ def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     if len(data) != member.size:
         raise EOFError(f"{member.name} is cut off")
     return data
+
+
+def _open(path: Path, packed: bool) -> tarfile.TarFile:
+    return (
+        tarfile.open(path, "r|gz", tarinfo=_Member) if packed else tarfile.open(path, "r:", tarinfo=_Member)
+    )
 
 
 def _label(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> int:
@@ -209,8 +230,14 @@ def _unpacked(path: Path) -> Path:
             EOFError, zlib.error, gzip.BadGzipFile
         )  # the reader reports a truncated tar
         with gzip.open(path) as packed, partial.open("wb") as plain, cut_short:
-            shutil.copyfileobj(packed, plain, 2**20)
+            while part := packed.read(2**20):
+                if plain.tell() > UNPACKED_BYTES:
+                    raise OverflowError
+                plain.write(part)
         os.replace(partial, target)
+    except OverflowError:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path} {_TOO_MUCH}") from None
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()

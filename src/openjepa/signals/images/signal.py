@@ -9,7 +9,7 @@ from torch import Tensor
 from openjepa.config import Choice, Positive
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens
-from openjepa.signals.images.augment import to_float
+from openjepa.signals.images.values import scale, to_tensor
 
 CIFAR10 = {"mean": [0.491, 0.482, 0.447], "std": [0.245, 0.243, 0.261]}
 """Of its training pixels in 0..1, per channel."""
@@ -26,9 +26,13 @@ class ImageSignal(Choice):
     channels: int = Field(3, ge=1, le=4096)
     patch: int = Field(16, ge=1, le=4096)
     """Side of a patch in pixels."""
+    range: tuple[float, float] | None = None
+    """The values that become 0 and 1; none: bytes 0..255, or fractions 0..1."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    """Per channel, of pixels in 0..1; one number serves all channels."""
+    """Per channel, of values scaled to 0..1; one number serves all channels."""
     std: tuple[Positive, ...] = (0.229, 0.224, 0.225)
+    measure: tuple[Literal["range", "mean", "std"], ...] = ()
+    """What is measured on the training images; what is set by hand is not."""
 
     @model_validator(mode="after")
     def _fits(self) -> "ImageSignal":
@@ -46,6 +50,8 @@ class ImageSignal(Choice):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.channels):
                 raise ValueError(f"{name} has {len(values)} numbers for {self.channels} channels")
+        if self.range is not None and self.range[0] >= self.range[1]:
+            raise ValueError(f"range {list(self.range)} must be two numbers in ascending order")
         return self
 
     @property
@@ -64,11 +70,15 @@ class ImageSignal(Choice):
 
         return classical(level)
 
+    def tensor(self, batch: Any) -> Tensor:
+        """An array of any numbers as a tensor. Raises UserError for what are no numbers."""
+        return batch if isinstance(batch, Tensor) else to_tensor(batch)
+
     def to_float(self, batch: Tensor) -> Tensor:
-        """`[B, C, H, W]`, uint8 in 0..255 or float in 0..1, as float in 0..1.
+        """`[B, C, H, W]` in the units of the training images, as float32 in about 0..1.
 
         Raises:
-            UserError: wrong shape, or an image smaller than a patch.
+            UserError: wrong shape, an image smaller than a patch, or values that the model cannot mean (see `scale`).
         """
         if batch.dim() != 4 or batch.shape[1] != self.channels:
             raise UserError(
@@ -80,7 +90,7 @@ class ImageSignal(Choice):
                 f"images of {batch.shape[2]}x{batch.shape[3]} px are smaller than a patch of {self.patch} px: "
                 f"use a smaller signal.patch"
             )
-        return to_float(batch).float()
+        return scale(batch, self.range)
 
     def tokenize(self, batch: Tensor) -> Tokens:
         """Normalise and cut into patches; what is left over at the right and the bottom is cropped, centred."""

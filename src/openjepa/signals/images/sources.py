@@ -1,6 +1,7 @@
 """Images from folders and torch data sets."""
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,10 +12,12 @@ from torch import Tensor
 
 from openjepa.contents import Contents, of_files
 from openjepa.errors import UserError
-from openjepa.signals.images.arrays import to_pixels
+from openjepa.reach import inside
+from openjepa.signals.images.arrays import channel_axis
 from openjepa.signals.images.decode import Header, decode, fit, from_pil, header_of, inspect, recolour
 from openjepa.signals.images.image_set import ImageSet, Skipped, build
 from openjepa.signals.images.splits import SPLITS, pick_split
+from openjepa.signals.images.values import kind_of, to_tensor
 
 _PEEK = 64  # items of a torch data set that are looked at before it is read
 
@@ -78,7 +81,7 @@ def open_folder(root: Path, split: str, size: int | None, channels: int | None) 
     """Images anywhere below a folder, labelled by its first-level sub-folders.
 
     `train`, `test` and `val` sub-folders are splits. In a labelled folder, files beside the class folders have no
-    label and are skipped; a folder without sub-folders is not labelled.
+    label (-1); a folder without sub-folders is not labelled.
     """
     parts = {s: root / alias for s, aliases in SPLITS.items() for alias in aliases if (root / alias).is_dir()}
     if "train" not in parts and not set(_subfolders(root)) <= {path.name for path in parts.values()}:
@@ -86,15 +89,14 @@ def open_folder(root: Path, split: str, size: int | None, channels: int | None) 
     splits = tuple(parts) or ("train",)
     folder = parts.get(pick_split(str(root), splits, split), root)
     classes = sorted({name for part in parts.values() or [root] for name in _subfolders(part)})
-    names, skipped = sorted(_walk(folder)), []
+    skipped: list[Skipped] = []
+    names = sorted(_walk(folder, skipped))
     labels = None
     if any("/" in name for name in names):
-        skipped = [
-            Skipped(name, "no label: it lies beside the class folders") for name in names if "/" not in name
-        ]
-        names = [name for name in names if "/" in name]
         number = {name: i for i, name in enumerate(classes)}
-        labels = np.array([number[name.split("/", 1)[0]] for name in names], dtype=np.int64)
+        labels = np.array(
+            [number[name.split("/", 1)[0]] if "/" in name else -1 for name in names], dtype=np.int64
+        )
     source = FolderSource(folder, names, labels)
     return build(
         str(root),
@@ -114,16 +116,40 @@ def _subfolders(folder: Path) -> list[str]:
     ]
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """Visible files below a folder, by relative path with `/`; links are followed, circles are not."""
-    seen = set()
+def _walk(root: Path, skipped: list[Skipped]) -> Iterator[str]:
+    """Visible ordinary files below a folder, by relative path with `/`, sorted.
+
+    Links are followed, but not in circles and not out of the folder; what is left out is added to `skipped`.
+    """
+    seen, top = set(), os.path.realpath(root)
+
+    def allowed(name: str) -> bool:
+        try:
+            inside(root, name)
+        except UserError as error:
+            skipped.append(Skipped(name, str(error).removeprefix(f"{root / name} ").removeprefix("is ")))
+            return False
+        return True
+
+    def within(path: str) -> bool:
+        return os.path.commonpath([top, os.path.realpath(path)]) == top
+
     for folder, subfolders, files in os.walk(root, followlinks=True):
         seen.add(os.path.realpath(folder))
+        here = Path(folder).relative_to(root)
         subfolders[:] = [
             s for s in subfolders if s[0] != "." and os.path.realpath(f"{folder}/{s}") not in seen
         ]
-        inside = Path(folder).relative_to(root)
-        yield from ((inside / file).as_posix() for file in files if file[0] != ".")
+        plain = within(folder)
+        for file in files:
+            name = (here / file).as_posix()
+            if file[0] != "." and ((plain and _is_plain(f"{folder}/{file}")) or allowed(name)):
+                yield name
+
+
+def _is_plain(path: str) -> bool:
+    """Whether it is an ordinary file, and no link."""
+    return stat.S_ISREG(os.lstat(path).st_mode)
 
 
 class DatasetSource:
@@ -131,16 +157,16 @@ class DatasetSource:
 
     threaded = False  # the user's code may share a file handle
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset, self.surveyed = dataset, min(len(dataset), _PEEK)
+    def __init__(self, dataset: Any, channels: int | None) -> None:
+        self.dataset, self.channels, self.surveyed = dataset, channels, min(len(dataset), _PEEK)
         targets = getattr(dataset, "targets", None)
-        known = targets is not None and len(targets) == len(dataset)
-        self._labels = np.asarray(targets, dtype=np.int64) if known else np.full(len(dataset), -1, np.int64)
+        self._known = targets is not None and len(targets) == len(dataset)
+        self._labels = np.asarray(targets, np.int64) if self._known else np.full(len(dataset), -1, np.int64)
 
     @property
     def labels(self) -> np.ndarray | None:
-        """The set's `targets`, else the labels that came with the images once all are read; -1 marks unknown."""
-        return None if (self._labels < 0).all() else self._labels
+        """The set's `targets`, else the labels that came with the images, once all are known."""
+        return self._labels if self._known or (self._labels >= 0).all() else None
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -152,15 +178,13 @@ class DatasetSource:
         image = self._image(row)
         if isinstance(image, Image.Image):
             return header_of(image)
-        return Header(image.shape[1], image.shape[2], image.shape[0] <= 2)
+        return Header(image.shape[1], image.shape[2], image.shape[0], kind_of(image))
 
     def decode(self, row: int, size: tuple[int, int], channels: int) -> Tensor:
         image = self._image(row)
-        return (
-            from_pil(image, size, channels)
-            if isinstance(image, Image.Image)
-            else fit(recolour(image, channels), size)
-        )
+        if isinstance(image, Image.Image):
+            return from_pil(image, size, channels)
+        return fit(recolour(image, channels), size)
 
     def contents(self) -> None:
         """Nothing short of reading all items."""
@@ -174,11 +198,25 @@ class DatasetSource:
         if isinstance(item, Image.Image):
             return item
         if isinstance(item, Tensor | np.ndarray):
-            return to_pixels(item[None] if item.ndim == 3 else item[None, None])[0]
+            return self._tensor(item, row)
         raise UserError(
             f"item {row} of the data set holds a {type(item).__name__}: allowed are Pillow images, tensors [C, H, W], "
             "and (image, label) of these"
         )
+
+    def _tensor(self, item: Tensor | np.ndarray, row: int) -> Tensor:
+        """`[C, H, W]`; where the shape does not say which axis the channels are, as is usual."""
+        if item.ndim not in (2, 3) or 0 in item.shape:
+            raise UserError(
+                f"item {row} of the data set has shape {tuple(item.shape)}: give [H, W], [C, H, W] or [H, W, C]"
+            )
+        image = to_tensor(item[None], row)
+        if item.ndim == 2:
+            return image
+        first = isinstance(item, Tensor)
+        usual = item.shape[0] if first else item.shape[2]
+        axis = channel_axis(image.shape, self.channels or usual, "first" if first else "last")
+        return image.movedim(axis, 1)[0]
 
 
 def open_dataset(dataset: Any, size: int | None, channels: int | None) -> ImageSet:
@@ -186,6 +224,5 @@ def open_dataset(dataset: Any, size: int | None, channels: int | None) -> ImageS
     if len(dataset) == 0:
         raise UserError("the data set is empty")
     name = type(dataset).__name__
-    return build(
-        name, DatasetSource(dataset), size=size, channels=channels, classes=getattr(dataset, "classes", None)
-    )
+    source = DatasetSource(dataset, channels)
+    return build(name, source, size=size, channels=channels, classes=getattr(dataset, "classes", None))
