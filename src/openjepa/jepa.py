@@ -207,7 +207,8 @@ class JEPA(nn.Module):
 
     def layers(self, batch: Any, count: int) -> list[Tensor]:
         """The last `count` layers' outputs, `[B, N, D]` each, last layer last; in eval mode, without gradients."""
-        batch = self.signal.tensor(batch).to(next(self.parameters()).device)
+        batch = batch if isinstance(batch, Tensor) else self.signal.tensor(batch)
+        batch = batch.to(next(self.parameters()).device)
         with evaluating(self), torch.no_grad():
             return self.evaluated.layers(View(self.signal.tokenize(batch)), count)  # ty: ignore[not-callable]
 

@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import os
 import pickle
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from PIL import Image
 
 from openjepa.errors import OpenJEPAWarning, UserError
-from openjepa.signals.images import image_set, open_images, shards
+from openjepa.signals.images import arrays, image_set, open_images, shards
 
 
 def photo(value: int, size=(12, 10), mode: str = "RGB") -> Image.Image:
@@ -343,6 +345,111 @@ def test_pickles_are_never_loaded(tmp_path: Path):
         with pytest.raises(UserError, match="not a readable numpy file"):
             open_images(tmp_path / name)
     assert not (tmp_path / "executed").exists()
+
+
+def test_links_stay_inside_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    for folder, value in ((outside, 9), (inside, 1)):
+        (folder / "deep").mkdir(parents=True)
+        photo(value).save(folder / "deep" / "a.png")
+    (inside / "own.png").symlink_to("deep/a.png")
+    (inside / "far.png").symlink_to(outside / "deep" / "a.png")
+    (inside / "folder").symlink_to(outside)
+    (inside / "nowhere.png").symlink_to("gone.png")
+    (inside / "zero.png").symlink_to("/dev/zero")
+    os.mkfifo(inside / "pipe.png")
+    with pytest.warns(OpenJEPAWarning, match="5 files are left out beside 2 images"):
+        images = open_images(inside)
+    assert values(images) == [1, 1]
+    reasons = {one.name: one.reason for one in images.skipped}
+    assert set(reasons) == {"far.png", "folder/deep/a.png", "nowhere.png", "pipe.png", "zero.png"}
+    assert "leads out of" in reasons["far.png"] and "pipe" in reasons["pipe.png"]
+    monkeypatch.setenv("OPENJEPA_FOLLOW_LINKS", "1")
+    with pytest.warns(OpenJEPAWarning, match="3 files are left out beside 4 images"):
+        assert sorted(values(open_images(inside))) == [1, 1, 9, 9]
+    assert values(open_images(outside.parent / "outside")) == [9]
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.tar", "x.tar.gz"])
+def test_pipes_and_devices_are_not_read(tmp_path: Path, name: str):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=r"ordinary file|neither a folder"):
+        open_images(tmp_path / name)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"ordinary file|neither a folder"):
+        open_images(tmp_path / name)
+
+
+def header(name: str, size: int, kind: bytes = b"0") -> bytes:
+    """Of a tar member, of a size in base 256 where digits do not suffice."""
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = size.to_bytes(12, "big", signed=size < 0)
+    block[124] |= 0x80
+    if size < 0:
+        block[124] = 0xFF
+    block[148:156] = b"        "
+    block[148:156] = f"{sum(block):06o}\0 ".encode()
+    return bytes(block)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("size", "kind"),
+    [(2**88, b"0"), (2**62, b"0"), (-512, b"0"), (-(2**60), b"0"), (2**33, b"L"), (2**33, b"x")],
+)
+def test_a_shards_sizes_are_bounded(tmp_path: Path, packed: bool, size: int, kind: bytes):
+    good = write_tar(tmp_path / "good", samples(range(3))).read_bytes().rstrip(b"\0")
+    good += bytes(-len(good) % 512)
+    data = good + header("b.png", size, kind) + bytes(2048)
+    path = tmp_path / ("x.tar.gz" if packed else "x.tar")
+    path.write_bytes(gzip.compress(data) if packed else data)
+    with pytest.warns(
+        OpenJEPAWarning, match=r"left out beside 3 images: x\.tar.* \(truncated or damaged after 3 images"
+    ):
+        images = open_images(path)
+    assert values(images) == [0, 1, 2]
+
+
+def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path):
+    path = write_tar(tmp_path / "x.tar", samples(range(3)))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"001.cls") + 148] ^= 1  # its checksum
+    path.write_bytes(bytes(data))
+    with pytest.warns(OpenJEPAWarning, match="damaged after 2 images"):
+        assert values(open_images(path)) == [0, 1]
+
+
+def test_a_gzipped_shard_that_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shards, "UNPACKED_BYTES", 5000)
+    path = write_tar(
+        tmp_path / "x.tgz", samples(range(6)) | {f"{i}.txt": bytes(2000) for i in range(3)}, "w:gz"
+    )
+    with pytest.raises(UserError, match=r"unpacks to more than .* give the \.tar file"):
+        open_images(path)
+    monkeypatch.setattr(shards, "HELD_BYTES", 100)
+    monkeypatch.setenv("OPENJEPA_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match=r"unpacks to more than"):
+        open_images(path)
+    assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
+
+
+def test_arrays_in_npz_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros((40, 64, 64), np.uint8))
+    monkeypatch.setattr(arrays, "MEMBER_BYTES", 100_000)
+    with pytest.raises(UserError, match=r"x unpacks to 163,\d+ bytes, and at most 100,000 are read: save it"):
+        open_images(tmp_path / "x.npz")
+    claims = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        claims, {"descr": "|u1", "fortran_order": False, "shape": (90_000, 1, 1)}
+    )
+    with zipfile.ZipFile(tmp_path / "y.npz", "w") as archive:
+        archive.writestr("x.npy", claims.getvalue() + bytes(64))
+    with pytest.raises(UserError, match="x is cut off: 90,000 bytes are promised"):
+        open_images(tmp_path / "y.npz")
 
 
 class Items(torch.utils.data.Dataset):

@@ -31,8 +31,8 @@ def embed_to_file(
 ) -> tuple[int, int]:
     """Write `model.embed` of every image, in order, batch by batch.
 
-    `.npy`: float32 `[N, D]`. `.parquet`: a row per image with `index`, `label` (where there are labels) and the
-    list `embedding`. The file appears under its name only when it is complete.
+    `.npy`: float32 `[N, D]`. `.parquet`: a row per image with `index`, `label` (where there are labels; empty for an
+    image without) and the list `embedding`. The file appears under its name only when it is complete.
 
     Returns:
         (N, D)
@@ -96,7 +96,7 @@ def _write_parquet(
             rows = slice(start, start + len(values))
             flat = pa.array(np.ascontiguousarray(values, "<f4").ravel())
             arrays = [pa.array(np.arange(rows.start, rows.stop))]
-            arrays += [pa.array(labels[rows])] if labels is not None else []
+            arrays += [pa.array(labels[rows], mask=labels[rows] < 0)] if labels is not None else []
             arrays += [pa.FixedSizeListArray.from_arrays(flat, first.shape[1])]
             writer.write_table(pa.table(arrays, schema=schema))
             start = rows.stop

@@ -105,7 +105,7 @@ class Monitor:
                     f"power/{name}": value for name, value in asdict(metrics.target_power_split(grid)).items()
                 },
                 "sigreg/null": self._sigreg_over_null(pooled[:, 0]),
-                "input/std": self._input_std(batch),
+                "input/std": self._input_std(batch, model),
             }
 
     def _targets_everywhere(self, model: JEPA, views: Views, s_x: Sequence[Tensor]) -> Tensor:
@@ -150,8 +150,8 @@ class Monitor:
             "energy/permuted": float(model.compare(permuted, s_y)),
         }
 
-    def _input_std(self, batch: Any) -> float:
-        return mean_std(batch)
+    def _input_std(self, batch: Any, model: Any) -> float:
+        return mean_std(batch if batch.dtype == torch.uint8 else model.signal.to_float(batch))
 
     def _sigreg_over_null(self, context: Tensor) -> float:
         directions = torch.randn(context.shape[1], SLICES, generator=Rng(self.seed, 0).generator())

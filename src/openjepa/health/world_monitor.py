@@ -72,7 +72,7 @@ class WorldMonitor(Monitor):
             "permuted_actions": world.predict(s_x, swapped)[0],
         }
 
-    def _input_std(self, batch: Window) -> float:
+    def _input_std(self, batch: Window, model: Any) -> float:
         return mean_std(batch.frames[:, -1])
 
 

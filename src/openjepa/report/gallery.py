@@ -12,6 +12,7 @@ from torch import Tensor
 from openjepa.jepa import JEPA
 from openjepa.report import charts, looks, pixels
 from openjepa.signals.images import ImageSet
+from openjepa.signals.images.values import scale
 
 SHOWN, NEIGHBOURS, BATCH = 8, 6, 128
 SAMPLES = 1500
@@ -85,9 +86,9 @@ def look(model: JEPA, images: ImageSet, samples: int | None, progress: looks.Pro
         found.masked = looks.masked(model, batch, shown)
     else:
         found.views = looks.viewed(model, batch, shown)
-    found.inputs = [_picture(batch[i]) for i in shown]
+    found.inputs = [_picture(model, batch[i]) for i in shown]
     found.patches, found.patches_hold = looks.patch_colours(model, batch, shown)
-    found.neighbours = _neighbours(features, images, rows, shown, labels, names)
+    found.neighbours = _neighbours(model, features, images, rows, shown, labels, names)
     found.agreement = _agreement(found.neighbours, labels, shown)
     found.map = _map(features, labels, images.classes)
     return found
@@ -105,8 +106,8 @@ def pick(labels: NDArray | None, total: int, count: int) -> list[int]:
     return sorted(chosen.tolist(), key=lambda i: labels[i])
 
 
-def _picture(image: Tensor) -> str:
-    return pixels.data_uri(pixels.to_rgb(image.cpu().numpy()))
+def _picture(model: JEPA, image: Tensor) -> str:
+    return pixels.data_uri(pixels.to_rgb(scale(image, model.signal.range).cpu().numpy()))
 
 
 def _names(images: ImageSet, labels: NDArray | None) -> list[str]:
@@ -117,6 +118,7 @@ def _names(images: ImageSet, labels: NDArray | None) -> list[str]:
 
 
 def _neighbours(
+    model: JEPA,
     features: Tensor,
     images: ImageSet,
     rows: NDArray,
@@ -127,7 +129,7 @@ def _neighbours(
     found, cosines = looks.nearest(features, queries, min(NEIGHBOURS, len(features) - 1))
     result = []
     for query, near, similar in zip(queries, found.tolist(), cosines.tolist(), strict=True):
-        pictures = [_picture(image) for image in images.read(rows[[query, *near]])]
+        pictures = [_picture(model, image) for image in images.read(rows[[query, *near]])]
         others = [
             Neighbour(picture, names[i], cosine, None if labels is None else bool(labels[i] == labels[query]))
             for picture, i, cosine in zip(pictures[1:], near, similar, strict=True)

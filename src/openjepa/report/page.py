@@ -127,10 +127,17 @@ def _load(record: Record) -> JEPA:
     return load(record.path)
 
 
+LABELLED = 16
+"""Images with a label below which a set that has others too is shown without labels."""
+
+
 def _open(data: Any, model: JEPA) -> ImageSet:
     """The held-out part of the data where it has one, at the size that the model was trained on."""
     images = model.config.images(data)
-    return model.config.images(data, "test") if {"test", "val"} & set(images.splits) else images
+    images = model.config.images(data, "test") if {"test", "val"} & set(images.splits) else images
+    if images.labels is not None and (images.labels >= 0).sum() < LABELLED:
+        images.labels = None  # too few to name the others by
+    return images.labelled()
 
 
 def _found(get: Any, reasons: list[str]) -> Any:

@@ -79,6 +79,7 @@ def data(record: Record, images: ImageSet | None) -> dict[str, Any]:
         "count": trained.get(noun(record)),
         "episodes": trained.get("episodes"),
         "shape": _shape(trained["shape"]) if "shape" in trained else "",
+        "values": _values(trained.get("values")),
         "shown": shown,
         "skipped": skipped,
     }
@@ -93,6 +94,15 @@ def of_images(record: Record) -> bool:
 def noun(record: Record) -> str:
     """What the run's samples are called."""
     return "images" if of_images(record) else "windows"
+
+
+def _values(found: Any) -> str:
+    """`values 62 to 961 in 900 levels`; empty where they were not measured."""
+    if not isinstance(found, Mapping) or not (is_number(found.get("low")) and is_number(found.get("high"))):
+        return ""
+    levels = found.get("levels")
+    counted = f"{levels:,}" if is_number(levels) else str(levels)
+    return f"values {found['low']:g} to {found['high']:g} in {counted} levels"
 
 
 def _shape(shape: Sequence[int]) -> str:

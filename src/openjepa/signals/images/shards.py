@@ -11,7 +11,8 @@ import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from tarfile import ReadError
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -37,13 +38,26 @@ _IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
 class _Member(tarfile.TarInfo):
-    """Refuses what no writer writes: sizes below zero, which lead back, and extras that fill the memory."""
+    """Refuses what no writer writes: sizes beyond all bounds, names that fill the memory, headers that are none.
+
+    tarfile by itself takes a damaged header for the end of the archive.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except _BAD_HEADERS as error:
+            raise ReadError(str(error)) from None
 
     def _proc_member(self, tar: tarfile.TarFile) -> Any:
-        extra = self.type in (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-        if self.size < 0 or (extra and self.type != tarfile.GNUTYPE_SPARSE and self.size > HEADER_BYTES):
-            raise tarfile.ReadError(f"a header says {self.size:,} bytes")
+        if not 0 <= self.size <= (HEADER_BYTES if self.type in _EXTRAS else UNPACKED_BYTES):
+            raise ReadError(f"a header says {self.size:,} bytes")
         return super()._proc_member(tar)  # ty: ignore[missing-attribute]
+
+
+_BAD_HEADERS: Any = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # ty: ignore[missing-attribute]
+_EXTRAS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
 
 
 class _TooLarge(Exception):
@@ -231,7 +245,7 @@ def _unpacked(path: Path) -> Path:
         )  # the reader reports a truncated tar
         with gzip.open(path) as packed, partial.open("wb") as plain, cut_short:
             while part := packed.read(2**20):
-                if plain.tell() > UNPACKED_BYTES:
+                if plain.tell() + len(part) > UNPACKED_BYTES:
                     raise OverflowError
                 plain.write(part)
         os.replace(partial, target)

@@ -160,13 +160,13 @@ class DatasetSource:
     def __init__(self, dataset: Any, channels: int | None) -> None:
         self.dataset, self.channels, self.surveyed = dataset, channels, min(len(dataset), _PEEK)
         targets = getattr(dataset, "targets", None)
-        self._known = targets is not None and len(targets) == len(dataset)
-        self._labels = np.asarray(targets, np.int64) if self._known else np.full(len(dataset), -1, np.int64)
+        self.known = targets is not None and len(targets) == len(dataset)
+        self._labels = np.asarray(targets, np.int64) if self.known else np.full(len(dataset), -1, np.int64)
 
     @property
     def labels(self) -> np.ndarray | None:
-        """The set's `targets`, else the labels that came with the images, once all are known."""
-        return self._labels if self._known or (self._labels >= 0).all() else None
+        """The set's `targets`, else the labels that came with the images that were read; -1 marks unknown."""
+        return None if (self._labels < 0).all() else self._labels
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -225,4 +225,7 @@ def open_dataset(dataset: Any, size: int | None, channels: int | None) -> ImageS
         raise UserError("the data set is empty")
     name = type(dataset).__name__
     source = DatasetSource(dataset, channels)
-    return build(name, source, size=size, channels=channels, classes=getattr(dataset, "classes", None))
+    found = build(name, source, size=size, channels=channels, classes=getattr(dataset, "classes", None))
+    if found.labels is not None and not source.known and (found.labels < 0).any():
+        found.labels = None  # too many to read through
+    return found
