@@ -116,3 +116,10 @@ def test_nan_embeddings_are_refused(tmp_path, digit_sets, encoder):
         encoder.embed = lambda batch: (1 / batch.float()).flatten(1)
         embed_to_file(encoder, digit_sets[1], tmp_path / "e.npy", name="mine")
     assert os.listdir(tmp_path) == []
+
+
+def test_an_image_without_a_label_has_none_in_the_table(tmp_path, digits, make_images, encoder):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    labels = np.array([3, -1, 5])
+    embed_to_file(encoder, make_images(digits[0][:3], labels), tmp_path / "e.parquet")
+    assert parquet.read_table(tmp_path / "e.parquet")["label"].to_pylist() == [3, None, 5]

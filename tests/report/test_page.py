@@ -183,3 +183,10 @@ def test_an_unwritable_place_is_named_and_leaves_nothing(ijepa_run, images):
     with pytest.raises(UserError, match=r"report\.html cannot be written"):
         write_report(ijepa_run, images)
     assert not list(ijepa_run.glob(".report*"))
+
+
+def test_range_and_levels_are_named(ijepa_run, images):
+    about = json.loads((ijepa_run / "run.json").read_text())
+    about["data"]["values"] = {"low": 62, "high": 961, "levels": 900}
+    (ijepa_run / "run.json").write_text(json.dumps(about))
+    assert "values 62 to 961 in 900 levels" in page(ijepa_run, images=images)
