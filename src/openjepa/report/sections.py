@@ -79,7 +79,7 @@ def data(record: Record, images: ImageSet | None) -> dict[str, Any]:
         "count": trained.get(noun(record)),
         "episodes": trained.get("episodes"),
         "shape": _shape(trained["shape"]) if "shape" in trained else "",
-        "values": _values(trained.get("values")),
+        "pixels": _values(trained.get("values")),
         "shown": shown,
         "skipped": skipped,
     }
