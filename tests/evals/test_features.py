@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from openjepa.errors import UserError
-from openjepa.evals.features import Encoded, read
+from openjepa.evals.features import Encoded, Held, Joined, read
 from openjepa.evals.pooling import MAX_DIMS, Projection, offered
 from openjepa.evals.probes import Logistic, accuracy
 from openjepa.evals.spaces import Standard
@@ -149,3 +149,13 @@ def test_nan_features_name_the_model_and_the_sample(digit_sets, encoder):
     first = next(i for i in range(1, 20) if float(train.read([i]).sum()) == batch_sum)
     with pytest.raises(UserError, match=f"run 3 gives NaN or infinite features for sample {first}"):
         read(Encoded(encoder, train, name="run 3"), train, np.arange(1, 20), ["mean"])
+
+
+def test_joined_features_are_those_of_the_rows_asked_for_also_where_one_set_fits_and_tests(digit_sets):
+    train = digit_sets[0]
+    values = torch.arange(10.0)[:, None]
+    some, all_ = Held(np.array([2, 5]), values[[2, 5]].half()), Held(np.arange(10), values)
+    joined = Joined("both", train, {"a + b": (some, all_)}, {"a + b": (all_, all_)})
+    assert joined.poolings == {"a + b": 2} and joined.blocks == {"a + b": (1, 1)}
+    assert read(joined, train, np.array([2, 5]), ["a + b"])["a + b"].tolist() == [[2, 2], [5, 5]]
+    assert read(joined, train, np.arange(3), ["a + b"])["a + b"].tolist() == [[0, 0], [1, 1], [2, 2]]

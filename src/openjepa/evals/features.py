@@ -143,8 +143,12 @@ class Held:
     values: Tensor
     """`[len(rows), d]`"""
 
+    def has(self, rows: Rows) -> bool:
+        """Whether all of them are held."""
+        return bool(np.isin(rows, self.rows).all())
+
     def take(self, rows: Rows) -> Tensor:
-        """`[len(rows), d]`, float32."""
+        """`[len(rows), d]`, float32; of rows that are held."""
         return self.values[torch.from_numpy(np.searchsorted(self.rows, rows))].float()
 
 
@@ -172,9 +176,16 @@ class Joined:
 
     def stream(self, images: Images, rows: Rows, names: Sequence[str]) -> Features:
         """Batches of float32 features `[b, a + b]` by name."""
-        held = self.fitted if images is self.train else self.tested
         for part in _parts(rows, 4096):
-            yield part, {name: torch.cat([kind.take(part) for kind in held[name]], 1) for name in names}
+            yield part, {name: self._beside(images, part, name) for name in names}
+
+    def _beside(self, images: Images, rows: Rows, name: str) -> Tensor:
+        kinds = self.fitted[name] if images is self.train else self.tested[name]
+        if not all(
+            kind.has(rows) for kind in kinds
+        ):  # one set to fit and to test on: some of it is held as tested
+            kinds = self.tested[name]
+        return torch.cat([kind.take(rows) for kind in kinds], 1)
 
 
 class Reader:
