@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openjepa.errors import UserError
+from openjepa.evals.runs import PROBE
 from openjepa.evals.table import JOINED, RANDOM, ProbeTable, Score, column, title
 
 PROBES = {"linear": "Linear probe", "knn": "Nearest neighbours", "attentive": "Attentive probe"}
@@ -39,9 +40,9 @@ def probe_table(probe: dict[str, Any]) -> ProbeTable:
     """Raises UserError where the data are no probe table."""
     try:
         return ProbeTable.from_dict(probe)
-    except (KeyError, TypeError) as error:
+    except ValueError as error:
         raise UserError(
-            f"probe.json is not what `openjepa probe` writes ({error!r}); run the probe again"
+            f"{PROBE} is not what `openjepa probe` writes ({error}); run the probe again"
         ) from None
 
 

@@ -138,7 +138,7 @@ class Checkpoints:
                 else "there is no earlier one"
             )
             raise UserError(f"checkpoint {error}; {kept}") from error
-        self._prune()
+        self.prune()
         return path
 
     def load(self, path: Path, state: State) -> None:
@@ -197,14 +197,15 @@ class Checkpoints:
             if step_of(later) > step_of(path):
                 remove(later)
 
-    def _prune(self) -> None:
+    def prune(self) -> None:
+        """Remove those that are not wanted, and what an interruption has left of one."""
         paths = self.all()
         wanted = {*paths[-self.keep :], self.newest_healthy() if self.keep_healthy else None}
         for path in paths:
             if path not in wanted:
                 with suppress(UserError):  # too many do no harm
                     remove(path)
-        for left in self.root.glob(".step-*"):  # by a save or a removal that was interrupted
+        for left in self.root.glob(".step-*"):
             shutil.rmtree(left, ignore_errors=True)
 
 
