@@ -10,8 +10,9 @@ import warnings
 from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from openjepa.errors import OpenJEPAWarning, UserError
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from openjepa.recipes import Recipe
 
 T = TypeVar("T")
+LONGEST = 1500
+"""Characters of a sentence."""
 
 TRAIN_HELP = """\
 Recipes whose signal is frames learn from episodes, the others from images (see `openjepa recipes`). Every choice swaps
@@ -65,18 +68,44 @@ Every number of the protocol is set by its dotted name:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exits with 2 and one sentence on a mistake that the user can mend, with 130 on Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(
+        sys.stdout, TextIOWrapper
+    ):  # a name that the terminal's encoding lacks is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         args = _parse(arguments)
         with _warnings_in_sentences():
             args.run(args)
     except UserError as error:
-        print(f"openjepa: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _refuse(str(error))
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(0) from None
+        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        _refuse("this takes more memory than there is: choose smaller batches, sizes or data")
     except KeyboardInterrupt as stop:  # a training says what it has saved, and which signal came
         print(f"openjepa: {str(stop) or 'interrupted'}", file=sys.stderr)
         raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
-    except BrokenPipeError:
-        raise SystemExit(0) from None
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"openjepa: {_on_a_line(sentence)}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def _on_a_line(sentence: str) -> str:
+    """Characters that can be seen, and not too many of them, whatever the names in it."""
+    seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence)
+    return seen if len(seen) <= LONGEST else f"{seen[: LONGEST // 2]} ... {seen[-LONGEST // 2 :]}"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Torch has a class for a GPU's memory alone."""
+    known = "can't allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or known
 
 
 @contextmanager
@@ -88,7 +117,7 @@ def _warnings_in_sentences() -> Generator[None]:
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, OpenJEPAWarning):
-                print(f"openjepa: {message}", file=sys.stderr)
+                print(f"openjepa: {_on_a_line(str(message))}", file=sys.stderr)
             else:
                 shown(message, category, *where, **more)
 
@@ -383,17 +412,20 @@ def _train_help(args: argparse.Namespace) -> None:
 
 
 def _collect(args: argparse.Namespace) -> None:
+    from openjepa.config import read_value
     from openjepa.plain import parse_value
     from openjepa.waiting import Waiting
     from openjepa.worlds import open_world
     from openjepa.worlds.collect import collect
+    from openjepa.worlds.registry import option_types
 
     difficulty = parse_value(args.difficulty)
     if not isinstance(difficulty, dict):
         raise UserError(
             f"--difficulty takes names with values, such as '{{name: value}}', not {difficulty!r}"
         )
-    options = {name: parse_value(value) for name, value in args.changes.items()}
+    types = option_types(args.world)
+    options = {name: read_value(name, text, types.get(name)) for name, text in args.changes.items()}
     world = open_world(args.world, size=args.size, **options)
     with Waiting() as waiting:
         found = collect(

@@ -87,7 +87,7 @@ def override(cls: type[Config], data: Mapping[str, Any], changes: Mapping[str, s
         if not isinstance(node, dict) or not _exists(cls, path, result):
             raise UserError(f"unknown option {_shown(path)}{_nearest(path, dotted_paths(cls, result))}")
         annotation = _annotation(cls, path, result)
-        value = _read(path, changes[path], annotation)
+        value = read_value(path, changes[path], annotation)
         kinds = [kind for member in models_in(annotation) if (kind := kind_of(member))]
         if kinds and isinstance(value, str):
             if value not in kinds:
@@ -100,14 +100,20 @@ def override(cls: type[Config], data: Mapping[str, Any], changes: Mapping[str, s
     return result
 
 
-def _read(path: str, text: str, annotation: Any) -> Any:
-    """An option's value: text stays as it is where the option's type is text, elsewhere it is YAML."""
+def read_value(path: str, text: str, annotation: Any) -> Any:
+    """An option's value: text stays as it is where the option's type is text, elsewhere it is YAML.
+
+    Raises:
+        UserError: a list or mapping that cannot be read.
+    """
     if _is_text(annotation):
         return text
     try:
         value = (parse_words if _is_text(_item(annotation)) else parse_value)(text)
     except UserError as error:
         raise UserError(f"{path}: {_shown(text)} cannot be read: {error}") from None
+    if _item(annotation) is not None and isinstance(value, str | int | float):
+        return [value]
     return None if value == "none" and type(None) in get_args(annotation) else value
 
 

@@ -102,6 +102,12 @@ def test_large_jpegs_are_decoded_small_and_still_right():
     assert np.abs(pixels[0].numpy() - expected).max() < 4
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (3, 1)])
+def test_fit_to_a_single_pixel(size):
+    pixels = torch.full((2, 3, 16, 16), 7, dtype=torch.uint8)
+    assert torch.equal(fit(pixels, size), torch.full((2, 3, *size), 7, dtype=torch.uint8))
+
+
 def test_fit_agrees_with_pillow():
     pixels = torch.randint(0, 256, (3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     theirs = Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize((16, 16), Image.Resampling.BILINEAR)

@@ -3,7 +3,6 @@
 Forking from a process that has imported but never computed saves the seconds of importing torch for each.
 """
 
-import importlib
 import os
 import random
 import signal
@@ -57,7 +56,6 @@ def run(recipe: str, out: Path, doom: Doom | None) -> int:
 
 def main(recipe: str, out: Path, seed: int) -> None:
     """`out/whole` is never interrupted, `out/killed` several times."""
-    importlib.import_module("torch._dynamo")  # which AdamW imports: once here instead of in every child
     chance = random.Random(seed)
     assert run(recipe, out / "whole", None) == 0
     for _ in range(KILLS):

@@ -44,9 +44,10 @@ def judged(
     recorded: Mapping[str, Any], history: Sequence[Reading], total_steps: int, config: Config
 ) -> Verdict:
     """A verdict as a run wrote it down; judged anew where that was in words that are no longer used."""
-    before = [reading for reading in history if reading["step"] <= recorded["step"]]
-    if recorded["word"] not in WORDS and before:
-        return judge(before, total_steps, config)
+    if recorded["word"] not in WORDS and history:
+        return judge(
+            [reading for reading in history if reading["step"] <= recorded["step"]], total_steps, config
+        )
     return Verdict(recorded["word"], recorded["reason"], recorded["advice"], recorded["step"])
 
 

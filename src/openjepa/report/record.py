@@ -1,15 +1,14 @@
 """What a run directory tells, read without trusting it to be complete."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from openjepa.errors import UserError
-from openjepa.evals.runs import PROBE
-from openjepa.hub.store import read_json
-from openjepa.training.metrics import Line, Metrics
-from openjepa.training.run import ABOUT, METRICS
+
+Line = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,19 +53,13 @@ def read_record(run_dir: str | Path) -> Record:
         raise UserError(
             f"{path} is not a run directory: it has no config.json; name a folder that `train` wrote"
         )
-    config = read_json(path / "config.json")
-    for name, value in config.items():
-        if name in ("train", "signal") and not isinstance(value, dict):
-            raise UserError(
-                f"{path / 'config.json'} has a {name} that cannot be: restore it or name another run"
-            )
-    about, probe = path / ABOUT, path / PROBE
+    about, probe, metrics = (path / name for name in ("run.json", "probe.json", "metrics.jsonl"))
     return Record(
         path,
-        config,
-        _about(read_json(about)) if about.is_file() else {},
-        _by_kind(Metrics(path / METRICS).lines()),
-        read_json(probe) if probe.is_file() else None,
+        _json(path / "config.json"),
+        _json(about) if about.is_file() else {},
+        _by_kind(_complete_lines(metrics)) if metrics.is_file() else {},
+        _json(probe) if probe.is_file() else None,
     )
 
 
@@ -75,16 +68,25 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _about(data: dict[str, Any]) -> dict[str, Any]:
-    """What can be shown of `run.json`: without parts of the data's description that are something else."""
-    found = data.get("data")
-    trained = dict(found) if isinstance(found, dict) else {}
-    skipped, shape = trained.get("skipped"), trained.get("shape")
-    pairs = skipped if isinstance(skipped, list) else []
-    trained["skipped"] = [pair for pair in pairs if isinstance(pair, list) and len(pair) == 2]
-    if not (isinstance(shape, list) and len(shape) == 3 and all(type(side) is int for side in shape)):
-        trained.pop("shape", None)
-    return {**data, "data": trained}
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}); restore it or name another run") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds a {type(data).__name__} where an object belongs; name another run")
+    return data
+
+
+def _complete_lines(path: Path) -> Iterable[Line]:
+    """A run that was killed, or still writes, may end in half a line; that line is left out."""
+    for text in path.read_text(errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and is_number(line.get("step")):
+            yield line
 
 
 def _by_kind(lines: Iterable[Line]) -> dict[str, list[Line]]:

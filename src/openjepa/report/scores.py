@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from openjepa.errors import UserError
-from openjepa.evals.runs import PROBE
 from openjepa.evals.table import JOINED, RANDOM, ProbeTable, Score, column, title
 
 PROBES = {"linear": "Linear probe", "knn": "Nearest neighbours", "attentive": "Attentive probe"}
@@ -40,9 +39,9 @@ def probe_table(probe: dict[str, Any]) -> ProbeTable:
     """Raises UserError where the data are no probe table."""
     try:
         return ProbeTable.from_dict(probe)
-    except ValueError as error:
+    except (KeyError, TypeError) as error:
         raise UserError(
-            f"{PROBE} is not what `openjepa probe` writes ({error}); run the probe again"
+            f"probe.json is not what `openjepa probe` writes ({error!r}); run the probe again"
         ) from None
 
 

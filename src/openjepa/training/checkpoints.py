@@ -138,7 +138,7 @@ class Checkpoints:
                 else "there is no earlier one"
             )
             raise UserError(f"checkpoint {error}; {kept}") from error
-        self.prune()
+        self._prune()
         return path
 
     def load(self, path: Path, state: State) -> None:
@@ -197,15 +197,14 @@ class Checkpoints:
             if step_of(later) > step_of(path):
                 remove(later)
 
-    def prune(self) -> None:
-        """Remove those that are not wanted, and what an interruption has left of one."""
+    def _prune(self) -> None:
         paths = self.all()
         wanted = {*paths[-self.keep :], self.newest_healthy() if self.keep_healthy else None}
         for path in paths:
             if path not in wanted:
                 with suppress(UserError):  # too many do no harm
                     remove(path)
-        for left in self.root.glob(".step-*"):
+        for left in self.root.glob(".step-*"):  # by a save or a removal that was interrupted
             shutil.rmtree(left, ignore_errors=True)
 
 

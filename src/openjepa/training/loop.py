@@ -206,9 +206,8 @@ class Trainer:
             raise UserError("only a run in a directory can be resumed: name it (out)")
         path, failures = self.run.checkpoints.load_newest(self.state)
         intact = self.restore()
-        if self.run.writes:
+        if failures and self.run.writes:
             self.run.checkpoints.drop_after(path)
-            self.run.checkpoints.prune()
         for failure in failures:
             self.event(f"{failure}; falling back to {path}")
         if not intact:

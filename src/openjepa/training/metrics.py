@@ -13,7 +13,7 @@ from openjepa.hub import store
 from openjepa.reach import parse_json
 
 Line = dict[str, Any]
-NUMBERS = {"train": {"loss"}}
+NUMBERS = {"train": ("loss",)}
 TEXTS = {"verdict": ("word", "reason", "advice"), "event": ("text",)}
 """What a line of a kind holds at least."""
 SOMETIMES = "task/"
@@ -125,18 +125,17 @@ def _is_sound(line: Any) -> bool:
     if type(step) is not int or not 0 <= step < 2**53:
         return False
     rest = {key: value for key, value in line.items() if key not in ("kind", "step")}
-    if kind in ("train", "health") and not all(map(_is_logged, rest.values())):
+    if kind == "health" and not all(map(_is_logged, rest.values())):
         return False
-    return NUMBERS.get(kind, set()) <= rest.keys() and all(
-        isinstance(rest.get(key), str) for key in TEXTS.get(kind, ())
+    numbers, texts = NUMBERS.get(kind, ()), TEXTS.get(kind, ())
+    return all(key in rest and _is_logged(rest[key]) for key in numbers) and all(
+        isinstance(rest.get(key), str) for key in texts
     )
 
 
 def _is_logged(value: Any) -> bool:
     """A number as `append` writes it."""
-    if type(value) is float:
-        return math.isfinite(value)
-    return value is None or (type(value) is int and abs(value) < 2**53)
+    return value is None or type(value) is float or (type(value) is int and abs(value) < 2**53)
 
 
 def _finite(value: Any) -> Any:

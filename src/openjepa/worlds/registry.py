@@ -54,9 +54,19 @@ def make(name: str, **options: Any) -> "World":
     """
     if name not in _WORLDS:
         raise unknown("world", name, names())
-    cls = _WORLDS[name]
-    hints = get_type_hints(cls)
-    return cls(**_fitting(name, {field.name: hints[field.name] for field in fields(cls)}, options))
+    return _WORLDS[name](**_fitting(name, option_types(name), options))
+
+
+def option_types(name: str) -> dict[str, Any]:
+    """The options of a world, or of Gymnasium's environments, with their types; none of an unknown world."""
+    if not name.startswith(THIRD_PARTY):
+        cls = _WORLDS.get(name)
+        hints = get_type_hints(cls) if cls else {}
+        return {field.name: hints[field.name] for field in (fields(cls) if cls else ())}
+    from openjepa.worlds.third_party import ThirdParty
+
+    hints = get_type_hints(ThirdParty.__init__)
+    return {option: hints[option] for option in signature(ThirdParty).parameters if option != "id"}
 
 
 def open_world(name: str, **options: Any) -> "World | ThirdParty":
@@ -100,9 +110,7 @@ def _open(name: str, options: Mapping[str, Any]) -> "World | ThirdParty":
         return make(name, **options)
     from openjepa.worlds.third_party import ThirdParty
 
-    hints = get_type_hints(ThirdParty.__init__)
-    hints = {option: hints[option] for option in signature(ThirdParty).parameters if option != "id"}
-    return ThirdParty(name.removeprefix(THIRD_PARTY), **_fitting(name, hints, options))
+    return ThirdParty(name.removeprefix(THIRD_PARTY), **_fitting(name, option_types(name), options))
 
 
 def _fitting(name: str, hints: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

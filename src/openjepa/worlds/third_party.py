@@ -22,6 +22,7 @@ from openjepa.worlds.episodes import Episode
 from openjepa.worlds.factors import unknown
 from openjepa.worlds.pixel_env import Acting, Measure, PixelEnv, gymnasium
 from openjepa.worlds.policies import Random, RandomWalk
+from openjepa.worlds.records import first_line
 from openjepa.worlds.registry import THIRD_PARTY
 from openjepa.worlds.state import State
 
@@ -114,7 +115,12 @@ class ThirdParty:
         first = self._running[0]
         self.actions = first.actions
         self.max_steps = max_steps or getattr(first.spec, "max_episode_steps", None) or 200
-        count = len(first.reset(seed=0)[1]["state"])
+        try:
+            count = len(first.reset(seed=0)[1]["state"])
+        except UserError:
+            raise
+        except Exception as error:  # whatever an environment of other people's raises
+            raise UserError(f"{self.name} cannot begin an episode: {first_line(error)}") from error
         self.variables = tuple(f"observation {i}" for i in range(count))
         if any(not 0 <= i < count for i in measured) or bool(measured) != (tolerance > 0):
             raise UserError(

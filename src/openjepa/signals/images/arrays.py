@@ -1,7 +1,10 @@
 """Images from numpy arrays and torch tensors, and from .npy and .npz files of them."""
 
+import lzma
+import struct
 import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -32,6 +35,7 @@ _LABELS = ("y", "labels", "targets", "arr_1")
 _DAMAGED = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, OverflowError, SyntaxError, MemoryError),
     *(NotImplementedError, RuntimeError, zipfile.BadZipFile, tokenize.TokenError),
+    *(zlib.error, lzma.LZMAError, struct.error),
 )
 """What numpy's and zipfile's readers are known to raise on damaged input."""
 

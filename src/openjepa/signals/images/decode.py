@@ -135,7 +135,10 @@ def fit(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     top, left = (height - rows) // 2, (width - columns) // 2
     cut = pixels[..., top : top + rows, left : left + columns]
     batch = cut.reshape(-1, *cut.shape[-3:])
+    if min(size) == 1:  # torch takes a row of uint8 pixels for another layout, and stops
+        batch = batch.float()
     out = F.interpolate(batch, size, mode="bilinear", antialias=True, align_corners=False)
+    out = out if out.dtype == torch.uint8 else out.round().to(torch.uint8)
     return out.reshape(*pixels.shape[:-2], *size)
 
 
