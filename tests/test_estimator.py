@@ -58,6 +58,19 @@ def test_bytes_and_the_same_numbers_as_floats_agree():
     assert np.allclose(as_bytes.transform(pixels), as_floats.transform(pixels / 255), atol=1e-3)
 
 
+def test_a_sample_means_the_same_alone() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 12, 12)).astype(float)
+    pixels[7] = pixels[7] > 128  # zeros and ones, which alone could be fractions
+    model = small().fit(pixels)
+    assert np.allclose(model.transform(pixels)[7:8], model.transform(pixels[7:8]), atol=1e-4)
+    channels_first = np.random.default_rng(0).random((40, 3, 12, 12))
+    same = small().fit(channels_first).transform(channels_first)
+    assert np.array_equal(
+        same,
+        small().fit(channels_first.transpose(0, 2, 3, 1)).transform(channels_first.transpose(0, 2, 3, 1)),
+    )
+
+
 def test_other_vectors_are_padded_and_not_cropped():
     model = small().fit(np.random.default_rng(0).random((40, 20)))
     assert model.config_.signal.size == 5

@@ -82,8 +82,9 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         X = validate_data(self, X, allow_nd=True, ensure_min_samples=2)
         self._shape_in = X.shape[1:]
-        self._filler = X.min()
+        self._filler, self._bytes = X.min(), False
         data = self._images(X)
+        self._bytes = data.read([0]).dtype == torch.uint8
         if len(data) < LEAST_SAMPLES:
             data = data.subset(torch.arange(LEAST_SAMPLES) % len(data))
         self.config_ = self._config(data)
@@ -124,6 +125,8 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             shape = self._folded()
             missing = math.prod(shape) - X.shape[1]
             X = np.pad(X, ((0, 0), (0, missing)), constant_values=self._filler)
+        if self._bytes and X.dtype.kind == "f" and X.min() >= 0 and X.max() <= 255:
+            X = X.astype(np.uint8) if (np.round(X) == X).all() else X  # also where all are zeros and ones
         wanted = (self.options or {}).get("signal.channels")
         channels = None if wanted is None else int(str(wanted))
         return open_arrays(X.reshape(-1, *shape), None, None, channels, "X")

@@ -13,6 +13,7 @@ from openjepa.jepa import Tokens, View
 from openjepa.nets.frames import FrozenFrames, frame_encoder
 from openjepa.nets.frozen import FrozenNet
 from openjepa.recipes import build, configure
+from openjepa.signals.images.signal import ImageSignal
 
 SMALL = {
     "signal.size": "16",
@@ -144,3 +145,13 @@ def test_pickled_weights_are_never_opened(tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match="cannot be read"):
         encoder((3, 16, 16), source=str(tmp_path))
+
+
+@pytest.mark.filterwarnings("ignore::openjepa.OpenJEPAWarning")  # the frames' range is wider
+def test_a_source_of_another_range_scales_frames_to_its_own_units() -> None:
+    signal = ImageSignal(size=16, channels=1, patch=4, range=(10, 61), mean=(0.5,), std=(0.25,))
+    known = FrozenNet(source="x", architecture={"kind": "ours", "signal": signal.model_dump(mode="json")})
+    found = known.scale(3)
+    frames = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
+    theirs = (frames / 255 - found["mean"][0]) / found["std"][0]
+    assert torch.allclose(theirs, (signal.to_float(frames) - 0.5) / 0.25, atol=1e-4)

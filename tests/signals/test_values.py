@@ -13,6 +13,8 @@ import openjepa
 from openjepa import JEPATransformer
 from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.jepa import JEPA
+from openjepa.recipes import build, configure
+from openjepa.rng import Rng
 from openjepa.signals.images import image_set, open_images
 from openjepa.signals.images.arrays import channel_axis
 from openjepa.signals.images.values import scale, to_tensor
@@ -80,6 +82,22 @@ def test_microscopy_counts_keep_their_levels(kind: str, tmp_path: Path) -> None:
     assert model.signal.mean[0] == pytest.approx((data.mean() - 62) / 899, abs=0.02)
     read = model.signal.to_float(open_images(wide).read(range(24)))
     assert torch.allclose(read[:, 0], torch.from_numpy((data[..., 0] - 62) / 899).float(), atol=1e-6)
+
+
+@pytest.mark.parametrize("recipe", ["i-jepa", "lejepa"])
+def test_training_sees_what_embedding_sees(recipe: str) -> None:
+    whole = {"hiding.augment.scale": "[1, 1]", "hiding.augment.ratio": "[1, 1]"}
+    if recipe == "lejepa":
+        augment = "hiding.global_augment"
+        whole = {f"{augment}.scale": "[1, 1]", f"{augment}.ratio": "[1, 1]", f"{augment}.jitter": "0"}
+        whole |= {f"{augment}.{name}": "0" for name in ("flip", "grey", "blur", "solarize")}
+    sizes = {"signal.size": "8", "signal.patch": "2", "signal.range": "[62, 961]", "signal.mean": "[0.4]"}
+    model = build(configure(recipe, "tiny", sizes | {"signal.std": "[0.2]"} | whole))
+    batch = torch.from_numpy(counts()).permute(0, 3, 1, 2).float()
+    seen = model.views(batch, Rng(0, 0)).target[0].tokens.values
+    assert torch.allclose(seen, model.signal.tokenize(batch).values, atol=1e-4)
+    wanted = (batch.unfold(2, 2, 2).unfold(3, 2, 2).reshape(24, 16, 4) - 62) / 899
+    assert torch.allclose(seen, (wanted - 0.4) / 0.2, atol=1e-4)
 
 
 def test_a_run_names_range_and_levels(tmp_path: Path) -> None:

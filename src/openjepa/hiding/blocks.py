@@ -74,7 +74,7 @@ class BlockHiding:
         self._check()
 
     def __call__(self, batch: Tensor, rng: Rng) -> Views:
-        tokens = self.signal.tokenize(self.augment(self.signal.to_float(batch), rng))
+        tokens = self.signal.cut(self.augment(self.signal.to_float(batch), rng))
         keep, select = self.sample(len(batch), rng)
         return self.apply(tokens, keep.to(batch.device), select.to(batch.device))
 

@@ -53,7 +53,7 @@ class CropHiding:
         return Views(context=[*large, *small], target=large)
 
     def _view(self, images: Tensor, augment: Augment, rng: Rng) -> View:
-        tokens = self.signal.tokenize(augment(images, rng))
+        tokens = self.signal.cut(augment(images, rng))
         if self.config.drop == 0:
             return View(tokens)
         count = tokens.values.shape[1]

@@ -99,7 +99,7 @@ class PatchFrames(FrameEncoder):
         self.net, self.signal = net, signal
 
     def layers(self, view: View, count: int) -> list[Tensor]:
-        return self.net.layers(View(self.signal.tokenize(self.pixels(view))), count)  # ty: ignore[not-callable]
+        return self.net.layers(View(self.signal.cut(self.pixels(view))), count)  # ty: ignore[not-callable]
 
     def finish(self, tokens: Tensor) -> Tensor:
         norm = getattr(self.net, "norm", None)

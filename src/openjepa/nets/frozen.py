@@ -62,6 +62,10 @@ class FrozenNet(Choice):
             return {"mean": (0.5,), "std": (0.5,)}
         of = self.architecture.get("signal", self.architecture)
         found = {name: tuple(of[name]) for name in ("mean", "std") if name in of}
+        if limits := of.get("range"):  # frames are bytes, so they are taken for values of that range
+            low, width = limits[0] / 255, (limits[1] - limits[0]) / 255
+            found = {name: tuple(v * width for v in values) for name, values in found.items()}
+            found["mean"] = tuple(low + v for v in found["mean"])
         return {k: v if len(v) in (1, channels) else (sum(v) / len(v),) for k, v in found.items()}
 
     def build(self) -> "Backbone":
@@ -124,7 +128,7 @@ class Ours(Backbone):
         self.places = net.grid(self.places)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.net(View(self.signal.tokenize(pictures)))
+        return self.net(View(self.signal.cut(pictures)))
 
 
 class Transformers(Backbone):

@@ -80,6 +80,29 @@ class ImageSignal(Choice):
         Raises:
             UserError: wrong shape, an image smaller than a patch, or values that the model cannot mean (see `scale`).
         """
+        self._check(batch)
+        return scale(batch, self.range)
+
+    def tokenize(self, batch: Tensor) -> Tokens:
+        """Images in the units of the training images, scaled, normalised and cut into patches."""
+        return self.cut(self.to_float(batch))
+
+    def cut(self, images: Tensor) -> Tokens:
+        """Images that are scaled already (see `to_float`), normalised and cut into patches.
+
+        What is left over at the right and the bottom is cropped, centred.
+        """
+        self._check(images)
+        mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
+        images = (images - mean) / std
+        rows, columns = images.shape[2] // self.patch, images.shape[3] // self.patch
+        top, left = (images.shape[2] - rows * self.patch) // 2, (images.shape[3] - columns * self.patch) // 2
+        images = images[:, :, top : top + rows * self.patch, left : left + columns * self.patch]
+        patches = images.unflatten(2, (rows, self.patch)).unflatten(4, (columns, self.patch))
+        values = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        return Tokens(values, grid_positions(rows, columns, images.device), (rows, columns))
+
+    def _check(self, batch: Tensor) -> None:
         if batch.dim() != 4 or batch.shape[1] != self.channels:
             raise UserError(
                 f"a batch of shape {list(batch.shape)} is not [B, {self.channels}, H, W]: "
@@ -90,19 +113,6 @@ class ImageSignal(Choice):
                 f"images of {batch.shape[2]}x{batch.shape[3]} px are smaller than a patch of {self.patch} px: "
                 f"use a smaller signal.patch"
             )
-        return scale(batch, self.range)
-
-    def tokenize(self, batch: Tensor) -> Tokens:
-        """Normalise and cut into patches; what is left over at the right and the bottom is cropped, centred."""
-        images = self.to_float(batch)
-        mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
-        images = (images - mean) / std
-        rows, columns = images.shape[2] // self.patch, images.shape[3] // self.patch
-        top, left = (images.shape[2] - rows * self.patch) // 2, (images.shape[3] - columns * self.patch) // 2
-        images = images[:, :, top : top + rows * self.patch, left : left + columns * self.patch]
-        patches = images.unflatten(2, (rows, self.patch)).unflatten(4, (columns, self.patch))
-        values = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        return Tokens(values, grid_positions(rows, columns, images.device), (rows, columns))
 
     def fold(self, tokens: Tokens) -> Tensor:
         """The inverse: normalised images `[B, C, H, W]` from patches that fill a grid."""

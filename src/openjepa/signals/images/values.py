@@ -127,15 +127,15 @@ def scale(images: Any, limits: Limits | None) -> Tensor:
         UserError: neither bytes nor fractions, where there are no limits.
     """
     values = images if isinstance(images, Tensor) else to_tensor(images)
-    if values.dtype != torch.uint8 and (not values.is_floating_point() or values.dtype == torch.float64):
+    if values.dtype != torch.uint8 and not values.is_floating_point():
         values = to_tensor(values).to(values.device)
     if values.dtype == torch.uint8 and limits in (None, (0.0, 255.0)):
         return values.float() / 255
     if values.numel() == 0:
         return values.float()
-    low, high = (float(v) for v in values.aminmax())  # NaN passes: it is for the caller to name
+    low, high = (float(v) for v in values.detach().aminmax())  # NaN passes: it is for the caller to name
     if limits is None:
-        if high > 1 and kind_of(values) in ("bytes", "whole"):
+        if high > 1 and kind_of(values.detach()) in ("bytes", "whole"):
             return values.float() / 255
         if low < -SLACK or high > 1 + SLACK:
             raise UserError(
@@ -150,4 +150,5 @@ def scale(images: Any, limits: Limits | None) -> Tensor:
             f"images have values far outside {bottom:g} to {top:g}, the range of the images that the model was "
             "trained on: are they in the same units?"
         )
-    return (values.float() - bottom) / width
+    values = values if values.dtype == torch.float64 else values.float()
+    return ((values - bottom) / width).float()
