@@ -42,7 +42,7 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     changes |= dict(change.split("=", 1) for change in args.plan)
     result = evaluate(protocol_for([str(folder / "run")], changes=changes))
     clock.lap("plan")
-    rows = {row.method: [row.successes, len(row.outcomes), *row.interval] for row in result.rows}
+    rows = {row.method: [row.successes, len(row.played), *row.interval] for row in result.rows}
     print(f"{name}: {len(data)} episodes, {clock.seconds}, {run.verdict().word}")
     for method, (successes, count, low, high) in rows.items():
         print(f"  {method:<20} {successes}/{count}  95 %: {100 * low:.0f} to {100 * high:.0f} %")

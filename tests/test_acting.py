@@ -33,7 +33,7 @@ PLAN = {
     "planner.execute": "1",
 }
 
-BESIDE = ["random policy", "behaviour cloning", "expert", "oracle planner"]
+BESIDE = ["doing nothing", "random policy", "behaviour cloning", "expert", "oracle planner"]
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def test_success_is_written_beside_transmissions_and_played_once(
         assert rows[0]["schedule"] == "always" and rows[0]["share"] == 1 and rows[0]["sent"] == 7
         assert {row["schedule"] for row in rows} >= {"every 3 steps"}
         assert all(row["episodes"] == 6 and len(row["rates"]) == 2 for row in rows)
-    assert [row["method"] for row in found["baselines"]] == ["random policy", "expert"]
+    assert [row["method"] for row in found["baselines"]] == ["doing nothing", "random policy", "expert"]
     assert found["fewest"]["foresees"]["share"] <= 1
     text = remote.as_markdown(found)
     assert "| holds the last | every 3 steps | 42.9 | 3.0 |" in text and "| expert |" in text

@@ -157,9 +157,9 @@ def summary(row: Any) -> dict[str, Any]:
     found = {name: value for name, value in row.to_dict().items() if name != "outcomes"}
     means = {name: row.mean(name) for name in ("final", "danger", "predictions")}
     means["steps"] = row.mean("steps", successful=True) if row.successes else None
-    total = len(row.outcomes)
-    safe = share(sum(o.success and not o.danger for o in row.outcomes), total)
-    entered = share(sum(o.danger > 0 for o in row.outcomes), total)
+    total = len(row.played)
+    safe = share(sum(o.success and not o.danger for o in row.played), total)
+    entered = share(sum(o.danger > 0 for o in row.played), total)
     return {**found, "episodes": total, "errors": len(row.errors), **means, "safe": safe, "entered": entered}
 
 

@@ -462,25 +462,50 @@ def _probe(args: argparse.Namespace) -> None:
 
 def _plan(args: argparse.Namespace) -> None:
     from openjepa.evals import planning
-    from openjepa.evals.planning.film import films_beside
     from openjepa.waiting import Waiting
 
     with Waiting() as waiting, warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"openjepa: {message}", file=sys.stderr)  # ty: ignore[invalid-assignment]
         protocol = _protocol(args, planning.Protocol.read, planning.protocol_for)
         out = _result_file(args, "plan.json")
-        result = planning.evaluate(protocol, waiting, films=out and films_beside(out))
+        camera = planning.Camera() if out else None
+        result = planning.evaluate(protocol, waiting, camera=camera)
         found: dict[str, Any] = result.to_dict()
         tables: list[Any] = [result]
-        if args.surprise:
-            tables += (surprises := planning.surprises(protocol, progress=waiting))
-            found["surprise"] = [table.to_dict() for table in surprises]
-        if args.probes:
-            tables += (states := planning.states(protocol, args.probes, waiting))
-            found["state"] = [table.to_dict() for table in states]
-    if out:
-        planning.write(out, found)
-    print(json.dumps(found) if args.json else "\n\n".join(map(str, tables)))
+        trouble = _written(out, found)  # before all that may fail
+        if out and camera:
+            planning.keep(camera, result.row().outcomes, out)
+        try:
+            if args.surprise:
+                tables += (surprises := planning.surprises(protocol, progress=waiting))
+                found["surprise"] = [table.to_dict() for table in surprises]
+            if args.probes:
+                tables += (states := planning.states(protocol, args.probes, waiting))
+                found["state"] = [table.to_dict() for table in states]
+        except UserError as error:
+            trouble = trouble or error
+    if len(tables) > 1:
+        trouble = _written(out, found) or trouble
+    _shown(args, found, "\n\n".join(map(str, tables)), trouble)
+
+
+def _written(out: str | None, found: dict[str, Any]) -> UserError | None:
+    """A result goes to its file; what prevented that."""
+    from openjepa.evals import planning
+
+    try:
+        if out:
+            planning.write(out, found)
+    except UserError as error:
+        return error
+    return None
+
+
+def _shown(args: argparse.Namespace, found: dict[str, Any], text: str, trouble: UserError | None) -> None:
+    """A result is printed, whatever went wrong with what should be kept of it; that is said then."""
+    print(json.dumps(found) if args.json else text)
+    if trouble is not None:
+        raise trouble
 
 
 def _controls(args: argparse.Namespace) -> None:
@@ -501,9 +526,8 @@ def _remote(args: argparse.Namespace) -> None:
     with Waiting() as waiting:
         protocol = _protocol(args, planning.RemoteProtocol.read, planning.remote_protocol_for)
         result = planning.remote(protocol, waiting)
-    if out := _result_file(args, "remote.json"):
-        planning.write(out, result.to_dict())
-    print(json.dumps(result.to_dict()) if args.json else result)
+    found = result.to_dict()
+    _shown(args, found, str(result), _written(_result_file(args, "remote.json"), found))
 
 
 def _protocol(args: argparse.Namespace, read: Callable[..., T], protocol_for: Callable[..., T]) -> T:

@@ -96,7 +96,7 @@ def test_the_moments_of_the_memory_are_where_they_were(model, played) -> None:
 
 
 def test_both_ends_of_episodes_are_shown() -> None:
-    camera = Camera(None)  # ty: ignore[invalid-argument-type]
+    camera = Camera()
     camera._problems, camera._recalled = problems(WORLD, 0, range(8), {}, {}), lambda: None
     camera._film = lambda row, outcome: row  # ty: ignore[invalid-assignment]
 

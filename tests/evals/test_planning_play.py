@@ -1,13 +1,14 @@
 """Episodes in many worlds at once: what is counted, and what an error of one world does to the others."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from openjepa.errors import UserError
 from openjepa.evals.planning.play import Outcome, play, problems
-from openjepa.evals.planning.players import Chance, Expert, Simulating
+from openjepa.evals.planning.players import Chance, Expert, Simulating, Still
 from openjepa.evals.planning.protocol import Protocol, Trained
 from openjepa.evals.planning.result import PlanningResult, Row
 from openjepa.evals.table import wilson
@@ -106,6 +107,53 @@ def test_a_row_counts_by_run_and_by_distance() -> None:
     assert bins[0].low == 0 and bins[0].high == bins[1].low == 3.5 and bins[1].high == 7
     same = Row("planning", tuple(outcome(i, True, 5.0) for i in range(3)), 1, 0, 0)
     assert [(near.successes, near.episodes) for near in same.by_distance()] == [(3, 3)]
+
+
+def test_an_episode_that_begins_at_its_goal_is_counted_apart() -> None:
+    problem = given([0, 1, 2])
+    goal = problem.goal.put([1], problem.start.take([1]))
+    outcomes, _ = play(Still(), replace(problem, goal=goal), 5, seed=0)
+    assert [(o.at_goal, o.success, o.steps) for o in outcomes] == [
+        (False, False, 5),
+        (True, False, 0),
+        (False, False, 5),
+    ]
+    row = Row("planning", (*outcomes[:2], outcome(5, True, 9.0), outcome(6, True, 8.0)), 2, 0.1, 0.2)
+    assert (row.successes, len(row.played), row.at_goal) == (2, 3, 1)
+    assert row.rate == 2 / 3 and row.interval == wilson(2, 3) and row.rates == [0, 1]
+    assert sum(near.episodes for near in row.by_distance()) == 3 and row.mean("steps") == 25 / 3
+    data = row.to_dict()
+    assert (data["episodes"], data["at_goal"], data["success"]) == (3, 1, 2 / 3)
+    protocol = Protocol(models=(Trained(run="a"), Trained(run="b")), env="two-rooms", episodes=2)
+    text = str(PlanningResult(protocol, (row,)))
+    assert "3 episodes on two-rooms" in text and "1 more began at its goal" in text
+    alone = Row("planning", outcomes[1:2], 1, 0.0, 0.0)
+    assert (
+        alone.rate == 0
+        and alone.interval == (0, 1)
+        and "0 episodes on" in str(PlanningResult(protocol, (alone,)))
+    )
+
+
+def test_results_of_before_are_read_by_today_s_rule() -> None:
+    row = Row("planning", tuple(outcome(i, True, i) for i in range(3)), 1, 0.1, 0.2)
+    data = row.to_dict()
+    for one in data["outcomes"]:
+        del one["at_goal"]
+    assert Row.from_dict(data) == row
+    data["outcomes"][1] |= {"steps": 0}
+    assert [o.at_goal for o in Row.from_dict(data).outcomes] == [False, True, False]
+    assert Row.from_dict(data).successes == 2
+
+
+def test_doing_nothing_leaves_the_world_to_itself() -> None:
+    problem = given([0, 1])
+    outcomes, _ = play(Still(), problem, 5, seed=0)
+    assert all(o.distance == o.final and not o.success for o in outcomes)
+    with pytest.raises(UserError, match="leave nothing out of baselines"):
+        Protocol(
+            models=(Trained(run="a"),), env="maze", options={"headings": 4}, baselines=("nothing",)
+        ).world()
 
 
 def test_a_result_is_plain_data_and_text() -> None:

@@ -1,5 +1,6 @@
 """A protocol: from a run to a table, saved, and played again to the same outcomes."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import openjepa
 from openjepa import cli
 from openjepa.errors import UserError
 from openjepa.evals.planning import PlanningResult, Protocol, evaluate, fingerprint, protocol_for, surprises
+from openjepa.evals.planning.film import Camera, films_beside
 from openjepa.evals.planning.play import problems
 from openjepa.evals.planning.players import Cloned, Planned
 from openjepa.evals.planning.protocol import Trained, load_world_model
@@ -76,7 +78,8 @@ def test_it_is_saved_and_played_again_to_the_same_outcomes(
     parts = [evaluate(part) for part in protocol.parts()]
     assert PlanningResult.joined(protocol, parts).same_outcomes(result)
     methods = [row.method for row in result.rows]
-    assert methods == ["planning", "random policy", "behaviour cloning", "expert", "oracle planner"]
+    beside = ["doing nothing", "random policy", "behaviour cloning", "expert", "oracle planner"]
+    assert methods == ["planning", *beside]
     for row in result.rows:
         assert [outcome.number for outcome in row.outcomes] == [0, 1, 2, 3, 4, 5] and row.runs == 2
         assert [o.distance for o in row.outcomes] == [o.distance for o in result.rows[0].outcomes]
@@ -183,3 +186,43 @@ def test_blocks_of_actions_and_discrete_ones_are_played_and_judged(
     assert evaluate(protocol).same_outcomes(result)
     scores = surprises(protocol, clips=4)[0].scores
     assert len(scores) == 6 and all(0 <= score.auroc <= 1 for score in scores)
+
+
+def test_a_result_is_written_before_films_which_may_fail(
+    runs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "plan.json"
+    films_beside(out).write_bytes(b"of another result")
+
+    def develop(camera: Camera, outcomes: object) -> None:
+        assert out.is_file() and camera.steps
+        raise RuntimeError("no display")
+
+    monkeypatch.setattr(Camera, "develop", develop)
+    cli.main(["plan", runs[0], *WORDS, "--baselines", "[]", "--out", str(out), "--json"])
+    said = capsys.readouterr()
+    assert json.loads(said.out) == json.loads(out.read_text()) and not films_beside(out).exists()
+    assert said.err.endswith(
+        "openjepa: the episodes were not filmed (no display); the result is whole without\n"
+    )
+
+
+@pytest.mark.parametrize("command", [["--json"], ["--surprise"]])
+def test_a_result_that_cannot_be_kept_is_printed(
+    command: list[str],
+    runs: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(path: Path, data: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("openjepa.hub.store.write_json", full)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["plan", runs[0], *WORDS, "--baselines", "[]", "--out", str(tmp_path / "x.json"), *command])
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and "planning" in said.out
+    assert said.err.splitlines()[-1].endswith(
+        "x.json cannot be written (No space left on device): name another file"
+    )

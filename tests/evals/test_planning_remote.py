@@ -82,7 +82,7 @@ def test_it_is_played_again_to_the_same_outcomes(
     assert sum(always.lost) > 0
     drifted = rows["predict", "drift", 0].share, rows["hold", "drift", 0].share
     assert all(1 / 7 < share <= 1 for share in drifted)
-    assert [row.method for row in result.baselines] == ["random policy", "expert"]
+    assert [row.method for row in result.baselines] == ["doing nothing", "random policy", "expert"]
 
 
 def test_an_episode_is_the_same_alone_and_in_a_batch(run: str) -> None:

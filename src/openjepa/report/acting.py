@@ -8,6 +8,7 @@ from typing import Any
 from openjepa.errors import UserError
 from openjepa.evals.planning import PlanningResult
 from openjepa.evals.planning.result import Row as Played
+from openjepa.evals.planning.result import begun_at_goal
 from openjepa.reach import read_json
 from openjepa.report import scores
 from openjepa.report.charts import Chart, Line, short
@@ -62,7 +63,7 @@ def read_acting(run: Path) -> Acting | None:
 def _acting(result: PlanningResult, data: Mapping[str, Any]) -> Acting:
     protocol, first = result.protocol, result.rows[0]
     said = [
-        f"{len(first.outcomes)} episodes of {protocol.env}, seed {protocol.seed}",
+        f"{len(first.played)} episodes of {protocol.env}, seed {protocol.seed}",
         f"{protocol.planner.kind}, {protocol.planner.horizon} steps ahead",
     ]
     world = protocol.own_world()
@@ -122,7 +123,7 @@ def _sentence(rows: Sequence[Played]) -> str:
 
 def _notes(rows: Sequence[Played], batch: int) -> list[str]:
     mine = rows[0]
-    said = []
+    said = [begun_at_goal(mine).strip()] if mine.at_goal else []
     if mine.successes:
         said.append(f"Successes took {mine.mean('steps', successful=True):.0f} steps on average.")
     said.append(
@@ -139,14 +140,14 @@ def _notes(rows: Sequence[Played], batch: int) -> list[str]:
 
 def _by_distance(rows: Sequence[Played]) -> Figure | None:
     lines = []
-    for row in rows:
+    for row in rows if rows[0].played else ():
         near = row.by_distance()
         ends = list(zip(*(one.interval for one in near), strict=True))
         middles = [(one.low + one.high) / 2 for one in near]
         lines.append(
             Line(row.method, middles, [one.successes / one.episodes for one in near], (ends[0], ends[1]))
         )
-    if len(lines[0].steps) < 2:
+    if len(lines) == 0 or len(lines[0].steps) < 2:
         return None
     bins = rows[0].by_distance()
     title = "Success by distance"

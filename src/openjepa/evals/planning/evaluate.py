@@ -1,7 +1,6 @@
 """Playing a protocol: every model, and beside it what chance, imitation and the truth achieve on the same problems."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ from openjepa.evals.planning.clips import Violation
 from openjepa.evals.planning.cloning import clone, open_windows
 from openjepa.evals.planning.film import Camera
 from openjepa.evals.planning.play import Outcome, Player, play, problems
-from openjepa.evals.planning.players import Chance, Cloned, Expert, Planned, Simulating
+from openjepa.evals.planning.players import Chance, Cloned, Expert, Planned, Simulating, Still
 from openjepa.evals.planning.protocol import Evaluation, Protocol
 from openjepa.evals.planning.result import PlanningResult, Row
 from openjepa.evals.planning.state import StateTable, probe_state
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from openjepa.worlds.third_party import ThirdParty
 
 NAMES = {
+    "nothing": "doing nothing",
     "random": "random policy",
     "cloning": "behaviour cloning",
     "expert": "expert",
@@ -33,13 +33,13 @@ NAMES = {
 
 
 def evaluate(
-    protocol: Protocol, progress: Progress | None = None, *, films: str | Path | None = None
+    protocol: Protocol, progress: Progress | None = None, *, camera: Camera | None = None
 ) -> PlanningResult:
     """Play all episodes; a function of the protocol alone, but for the seconds.
 
     Args:
         progress: called as (what, done, total).
-        films: where to keep some of the first model's episodes to be looked at (see `film.Films`).
+        camera: is given the first model's player, to keep some of its episodes to be looked at (see `film.Films`).
 
     Raises:
         UserError: see `Protocol.world`, `Protocol.load` and `clone`; a planner for the other kind of actions.
@@ -52,13 +52,10 @@ def evaluate(
     planned = [Planned(model, protocol) for model in models]
     samples = _samples(models, protocol)  # mistakes show before anything is played
     table = _Table(protocol, world, progress)
-    camera = None if films is None else Camera(planned[0])
-    players: list[Player] = [*planned] if camera is None else [camera, *planned[1:]]
+    players: list[Player] = [*planned] if camera is None else [camera.of(planned[0]), *planned[1:]]
     rows = [table.row("planning", players)]
-    if camera is not None and films is not None:
-        camera.develop(rows[0].outcomes).save(films)
     for name in protocol.baselines:
-        others: Iterable[Player] = (_informed(name, protocol) for _ in models)
+        others: Iterable[Player] = (informed(name, protocol) for _ in models)
         if name == "cloning":
             others = (
                 Cloned(model, clone(model, windows, protocol.cloning, protocol.seed, progress))
@@ -111,11 +108,16 @@ def _samples(models: Sequence[WorldJEPA], protocol: Protocol) -> list[EpisodeWin
     return [opened[model.config.data] for model in models]
 
 
-def _informed(name: str, protocol: Protocol) -> Player:
+def informed(name: str, protocol: Evaluation) -> Player:
     """The baselines that no model enters."""
+    if name == "nothing":
+        return Still()
     if name == "random":
         return Chance(protocol.seed)
-    return Expert() if name == "expert" else Simulating(protocol.oracle, protocol.seed)
+    if name == "expert":
+        return Expert()
+    assert isinstance(protocol, Protocol)
+    return Simulating(protocol.oracle, protocol.seed)
 
 
 class _Table:

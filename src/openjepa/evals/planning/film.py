@@ -4,20 +4,23 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 
-from openjepa.errors import UserError
+from openjepa.errors import UserError, warn
 from openjepa.evals.planning.play import Outcome, Problems
 from openjepa.evals.planning.players import Planned
 from openjepa.evals.planning.recall import Remembered, packed, recall, unpacked
 from openjepa.hub import store
 from openjepa.worlds import State
 from openjepa.worlds.pictures import Pixels
+from openjepa.worlds.records import first_line
+from openjepa.worlds.store import whole
 
 FILMED = 4
 """Episodes that are kept, of the first group played."""
@@ -72,8 +75,9 @@ class Films:
             tensors |= {f"memory/{name}": part for name, part in parts.items()}
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            store.write_tensors(Path(path), {k: torch.as_tensor(v) for k, v in tensors.items()}, "films")
-        except OSError as error:
+            with whole(Path(path)) as partial:
+                store.write_tensors(partial, {k: torch.as_tensor(v) for k, v in tensors.items()}, "films")
+        except (OSError, SafetensorError) as error:
             raise UserError(f"{path} cannot be written ({store.reason(error)}): name another file") from error
 
     @classmethod
@@ -99,6 +103,23 @@ def films_beside(result: str | Path) -> Path:
     return Path(result).with_suffix(".films")
 
 
+def keep(camera: "Camera", outcomes: Sequence[Outcome], result: str | Path) -> None:
+    """Save what a camera saw beside a saved result, instead of older films.
+
+    Args:
+        outcomes: of the camera's row.
+
+    Warns:
+        OpenJEPAWarning: that cannot be; the result is whole without pictures.
+    """
+    path = films_beside(result)
+    try:
+        path.unlink(missing_ok=True)
+        camera.develop(outcomes).save(path)
+    except Exception as error:  # whatever it is
+        warn(f"the episodes were not filmed ({first_line(error)}); the result is whole without")
+
+
 @dataclass
 class _Step:
     """What was done and thought at one environment step; `rows` are the episodes that `plans`, `costs` are of."""
@@ -111,36 +132,46 @@ class _Step:
 
 @dataclass
 class Camera:
-    """A player that acts as the one it looks over the shoulder of, and keeps its first group of episodes.
+    """A player that acts as the one it looks over the shoulder of (see `of`), and keeps its first group of episodes.
 
     Attributes:
         steps: of the group.
         states: of the group's n worlds, at the start and after every step.
     """
 
-    player: Planned
+    player: Planned | None = None
     steps: list[_Step] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
     _groups: int = 0
     _memory: Remembered | None = None
     sees: bool = True
 
+    def of(self, player: Planned) -> Self:
+        """The same, looking over this one's shoulder."""
+        self.player = player
+        return self
+
     @property
     def predictions(self) -> int:
-        return self.player.predictions
+        return self._watched.predictions
+
+    @property
+    def _watched(self) -> Planned:
+        assert self.player is not None, "nobody has played before this camera"
+        return self.player
 
     def begin(self, problems: Problems) -> None:
         if self._groups == 1:
             self._memory = self._recalled()  # before the next group's episodes take its place
         self._groups += 1
-        self.player.begin(problems)
+        self._watched.begin(problems)
         if self._groups == 1:
             self._problems, self.states = problems, [problems.start]
 
     def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
-        actions = self.player.act(state, frames, active)
+        actions = self._watched.act(state, frames, active)
         if self._groups == 1:
-            agent = self.player.agent
+            agent = self._watched.agent
             plans = None if agent.planned is None else agent.planned.actions.cpu()
             costs = None if agent.judged is None else {k: v.cpu() for k, v in agent.judged.items()}
             self.steps.append(_Step(np.flatnonzero(active), actions.copy(), plans, costs))
@@ -158,11 +189,13 @@ class Camera:
             outcomes: of the player's row.
         """
         group = outcomes[: len(self._problems)]
-        by_success = [[i for i, one in enumerate(group) if one.success == wanted] for wanted in (True, False)]
-        arrived, missed = by_success
+        arrived, missed = (
+            [i for i, one in enumerate(group) if one.steps and one.success == wanted]
+            for wanted in (True, False)
+        )
         few = min(len(missed), max(count // 2, count - len(arrived)))
         chosen = sorted(arrived[: count - few] + missed[:few])
-        films = [self._film(row, group[row]) for row in chosen if group[row].steps]
+        films = [self._film(row, group[row]) for row in chosen]
         return Films(films, self._recalled() if self._memory is None else self._memory)
 
     def _film(self, row: int, outcome: Outcome) -> Film:
@@ -191,7 +224,7 @@ class Camera:
         written = [
             (t, row) for t, step in enumerate(self.steps) if step.costs is not None for row in step.rows
         ]
-        return recall(self.player.agent.memory, self._problems.world, self.states, written)
+        return recall(self._watched.agent.memory, self._problems.world, self.states, written)
 
 
 def _film(number: int, parts: dict[str, Any]) -> Film:

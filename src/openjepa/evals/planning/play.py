@@ -53,13 +53,14 @@ class Outcome:
 
     Attributes:
         number: of the episode.
-        success: whether the goal was reached, and kept for as long as was asked.
+        success: whether the goal was reached by acting, and kept for as long as was asked.
         steps: environment steps taken.
         distance: from start to goal, by the world's `distance`.
         final: from where it ended to the goal.
         danger: steps in a dangerous zone.
         predictions: one-step predictions of the world model (of the oracle: simulated steps) that were asked for.
         error: what the world raised; such an episode has failed.
+        at_goal: whether it began where it was to go, so that there was nothing to do: neither success nor failure.
         p50, p99: seconds that it took to find an action, for all episodes side by side, over the episode's steps.
     """
 
@@ -71,12 +72,20 @@ class Outcome:
     danger: int = 0
     predictions: int = 0
     error: str = ""
+    at_goal: bool = False
     p50: float = field(default=0.0, compare=False)
     p99: float = field(default=0.0, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Outcome":
+        """The inverse of `to_dict`; in older files an episode that began at its goal counts as a success."""
+        at_goal = data.get("at_goal", data["success"] and data["steps"] == 0)
+        changed: dict[str, Any] = {**data, "success": data["success"] and not at_goal, "at_goal": at_goal}
+        return cls(**changed)
 
 
 class Player(Protocol):
@@ -212,9 +221,12 @@ class Underway:
             taken = self.seconds[: self.steps[i]] or [0.0]
             p50, p99 = np.percentile(taken, [50, 99]).tolist()
             counts = [int(values[i]) for values in (self.steps, self.danger, self.predictions)]
-            success = bool(self.success[i]) and not self.errors[i]
+            done, error = bool(self.success[i]) and not self.errors[i], self.errors[i]
+            at_goal = done and counts[0] == 0
             ends = float(before[i]), float(after[i])
-            found.append(Outcome(number, success, counts[0], *ends, *counts[1:], self.errors[i], p50, p99))
+            found.append(
+                Outcome(number, done and not at_goal, counts[0], *ends, *counts[1:], error, at_goal, p50, p99)
+            )
         return found
 
     def _arrive(self, rows: NDArray, actions: NDArray) -> Arrived:

@@ -19,7 +19,7 @@ from openjepa.evals.planning.counted import Counted
 from openjepa.evals.planning.guides import guide
 from openjepa.evals.planning.play import Problems
 from openjepa.evals.planning.protocol import Protocol
-from openjepa.worlds import Oracle, Random, State, World
+from openjepa.worlds import Box, Oracle, Random, State, World
 from openjepa.worlds.oracle import Simulated
 
 RANDOM = 3
@@ -114,6 +114,20 @@ class Cloned:
             block = self._space.unfold(self._policy.act(latents[:, -1], self._goal)[:, None])
             self._queue = list(block.cpu().numpy().swapaxes(0, 1))
         return self._queue.pop(0)
+
+
+class Still:
+    """Does nothing: zeros, or what the bounds allow nearest to them. What it achieves, the world does by itself."""
+
+    sees = False
+    predictions = 0
+
+    def begin(self, problems: Problems) -> None:
+        self._space = problems.world.actions
+
+    def act(self, state: State, frames: NDArray[np.uint8] | None, active: NDArray) -> NDArray:
+        assert isinstance(self._space, Box)
+        return self._space.clip(np.zeros((len(state), self._space.size)))
 
 
 class Chance:

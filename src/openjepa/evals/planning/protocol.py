@@ -23,9 +23,10 @@ from openjepa.worlds.registry import THIRD_PARTY, make, named, open_saved
 if TYPE_CHECKING:
     from openjepa.worlds.third_party import ThirdParty
 
-Baseline = Literal["random", "cloning", "expert", "oracle"]
-"""What stands beside the plans: a random policy, goal-conditioned behaviour cloning, the world's own expert, and the
-oracle, a planner on the true simulator."""
+Baseline = Literal["nothing", "random", "cloning", "expert", "oracle"]
+"""What stands beside the plans: doing nothing, a random policy, goal-conditioned behaviour cloning, the world's own
+expert, and the oracle, a planner on the true simulator."""
+_CONTINUOUS = {"nothing": "doing nothing", "oracle": "the oracle"}
 MOST = 1_000_000
 """Episodes of a model, or steps of an episode."""
 
@@ -125,9 +126,10 @@ class Evaluation(Config):
                     f"{self.env}: there is no {name} of an environment that cannot be put into a state: leave it out "
                     "of baselines"
                 )
-            if name == "oracle" and isinstance(world.actions, int):
+            if name in ("nothing", "oracle") and isinstance(world.actions, int):
                 raise UserError(
-                    f"{self.env}: the oracle plans continuous actions, these are discrete: leave it out of baselines"
+                    f"{self.env}: {_CONTINUOUS[name]} needs continuous actions, these are discrete: "
+                    f"leave {name} out of baselines"
                 )
         return world
 
@@ -194,7 +196,7 @@ class Protocol(Evaluation):
     higher: Higher = Higher()
     candidates: int | None = Field(None, ge=1, le=MOST)
     """The most candidates that the model is given at a time; none: all."""
-    baselines: tuple[Baseline, ...] = ("random", "cloning", "expert", "oracle")
+    baselines: tuple[Baseline, ...] = ("nothing", "random", "cloning", "expert", "oracle")
     cloning: Cloning = Cloning()
     oracle: CEM = CEM(horizon=8, execute=4, samples=64, iterations=3, elites=8)
     """Of the planner on the true simulator; its steps are the environment's, its cost the true distance."""
@@ -206,7 +208,8 @@ def protocol_for(
     """The protocol for some runs: world, options and difficulty are those of the first run's episodes, unless others
     are named.
 
-    Where actions are discrete there is no oracle among the baselines, of a Gymnasium environment no expert either.
+    Where actions are discrete there is no oracle among the baselines and nobody who does nothing, of a Gymnasium
+    environment no expert either.
 
     Args:
         changes: dotted options on top, as on the command line: `{"planner": "mppi", "planner.horizon": "20"}`.
@@ -227,7 +230,7 @@ def for_runs(kind: type[E], runs: Sequence[str], env: str | None, changes: Mappi
     plain = kind.parse(_of_runs(runs, env)).model_dump(mode="json")
     world = open_saved(f"the data of {runs[0]}", plain["env"], plain["options"])
     missing = {"expert", "oracle"} if not isinstance(world, World) else set()
-    missing |= {"oracle"} if isinstance(world.actions, int) else set()
+    missing |= {"nothing", "oracle"} if isinstance(world.actions, int) else set()
     plain["baselines"] = [name for name in plain["baselines"] if name not in missing]
     return kind.parse(override(kind, plain, changes or {}))
 

@@ -14,6 +14,8 @@ from openjepa.worlds.pictures import Pixels
 
 REMEMBERED = 1_000
 """The most moments of the memory whose place is kept."""
+MOST = 2**31
+"""Bytes of pictures that are unpacked at most."""
 MOMENTS = 8
 """Of these as pictures, from the cheapest to the dearest."""
 
@@ -84,5 +86,10 @@ def packed(frames: Pixels) -> NDArray[np.uint8]:
 
 
 def unpacked(packed: NDArray[np.uint8]) -> Pixels:
+    """The inverse. Raises ValueError where it is none."""
     shape = np.frombuffer(packed[:16].tobytes(), np.int32)
-    return np.frombuffer(bytearray(zlib.decompress(packed[16:].tobytes())), np.uint8).reshape(shape)
+    size = int(np.prod(shape, dtype=np.float64))
+    if not 0 <= size <= MOST:
+        raise ValueError(f"pictures of shape {shape.tolist()}")
+    pixels = zlib.decompressobj().decompress(packed[16:].tobytes(), size + 1)
+    return np.frombuffer(bytearray(pixels), np.uint8).reshape(shape)

@@ -17,12 +17,11 @@ from openjepa.agent.channel import Between, Drift, Every, Schedule
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.planning.cloning import open_windows
-from openjepa.evals.planning.evaluate import NAMES, play_row
+from openjepa.evals.planning.evaluate import NAMES, informed, play_row
 from openjepa.evals.planning.linked import Actor, Controlled, teach
 from openjepa.evals.planning.play import Player
-from openjepa.evals.planning.players import Chance, Expert
 from openjepa.evals.planning.protocol import Evaluation, for_runs
-from openjepa.evals.planning.result import Row, aligned, percent
+from openjepa.evals.planning.result import Row, aligned, begun_at_goal, percent
 
 
 class RemoteProtocol(Evaluation):
@@ -39,7 +38,7 @@ class RemoteProtocol(Evaluation):
     loss: float = Field(0.0, ge=0, lt=1)
     """Probability that a transmission is lost."""
     actor: Actor = Actor()
-    baselines: tuple[Literal["random", "expert"], ...] = ("random", "expert")
+    baselines: tuple[Literal["nothing", "random", "expert"], ...] = ("nothing", "random", "expert")
 
     @property
     def ways(self) -> list[tuple[Between, Every | Drift]]:
@@ -136,7 +135,7 @@ class RemoteResult:
                 for row in data["rows"]
             ]
             baselines = tuple(Row.from_dict(row) for row in data["baselines"])
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, AttributeError):
             raise UserError(
                 "this is no result of an evaluation of remote control: it has no rows of transmissions"
             ) from None
@@ -172,13 +171,13 @@ class RemoteResult:
             table.append(
                 [row.method, *["–"] * 4, percent(row.rate, row.interval), f"{row.mean('steps'):.0f}"]
             )
-        protocol, count = self.protocol, len(self.sendings[0].sent)
+        protocol, first = self.protocol, self.sendings[0].row
         return "\n".join(
             [
                 *aligned(table),
                 "",
-                f"{count} episodes on {protocol.env}, seed {protocol.seed}; the goal is to be kept for {protocol.hold} "
-                f"steps; {100 * protocol.loss:g} % of transmissions are lost.",
+                f"{len(first.played)} episodes on {protocol.env}, seed {protocol.seed}; the goal is to be kept for "
+                f"{protocol.hold} steps; {100 * protocol.loss:g} % of transmissions are lost.{begun_at_goal(first)}",
                 "95 % intervals: Wilson over episodes. Sent: share of the model's steps; steps: mean over episodes.",
             ]
         )
@@ -222,6 +221,6 @@ def remote(protocol: RemoteProtocol, progress: Progress | None = None) -> Remote
         sendings.append(Sending(between, schedule, row, sent, lost, models[0].block))
     baselines = []
     for name in protocol.baselines:
-        others: Iterable[Player] = [Expert() if name == "expert" else Chance(protocol.seed) for _ in models]
+        others: Iterable[Player] = [informed(name, protocol) for _ in models]
         baselines.append(play_row(protocol, NAMES[name], others, progress))
     return RemoteResult(protocol, tuple(sendings), tuple(baselines))

@@ -34,7 +34,7 @@ class Near:
 
 @dataclass(frozen=True)
 class Row:
-    """One method's episodes.
+    """One method's episodes. Those that began at their goal are counted apart, and in no rate, interval or mean.
 
     Attributes:
         method: `planning` with a world model, or a baseline.
@@ -54,21 +54,31 @@ class Row:
         return sum(outcome.success for outcome in self.outcomes)
 
     @property
+    def played(self) -> tuple[Outcome, ...]:
+        """Those in which there was something to do."""
+        return tuple(outcome for outcome in self.outcomes if not outcome.at_goal)
+
+    @property
+    def at_goal(self) -> int:
+        """How many began at their goal."""
+        return len(self.outcomes) - len(self.played)
+
+    @property
     def rate(self) -> float:
-        """Share of the episodes that succeeded, 0..1."""
-        return self.successes / len(self.outcomes)
+        """Share of the episodes played that succeeded, 0..1."""
+        return _share(self.played)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval over all episodes."""
-        return wilson(self.successes, len(self.outcomes))
+        """Wilson's 95 % interval over the episodes played."""
+        return wilson(self.successes, len(self.played)) if self.played else (0.0, 1.0)
 
     @property
     def rates(self) -> list[float]:
         """Each run's."""
         size = len(self.outcomes) // self.runs
         parts = [self.outcomes[i * size : (i + 1) * size] for i in range(self.runs)]
-        return [sum(outcome.success for outcome in part) / size for part in parts]
+        return [_share([outcome for outcome in part if not outcome.at_goal]) for part in parts]
 
     @property
     def errors(self) -> list[str]:
@@ -77,8 +87,10 @@ class Row:
 
     def by_distance(self, bins: int = BINS) -> list[Near]:
         """Success against the distance of start and goal, in bins of equal size; fewer where distances repeat."""
-        away = np.array([outcome.distance for outcome in self.outcomes])
-        success = np.array([outcome.success for outcome in self.outcomes])
+        away = np.array([outcome.distance for outcome in self.played])
+        success = np.array([outcome.success for outcome in self.played])
+        if not len(away):
+            return []
         edges = np.unique(np.quantile(away, np.linspace(0, 1, bins + 1)))
         which = np.searchsorted(edges[1:-1], away, side="right")
         parts = [(which == i, low, high) for i, (low, high) in enumerate(_pairs(edges))]
@@ -89,8 +101,9 @@ class Row:
         ]
 
     def mean(self, what: str, successful: bool = False) -> float:
-        """Mean of an outcome's number over the episodes, or over those that succeeded; NaN where there is none."""
-        values = [getattr(o, what) for o in self.outcomes if o.success or not successful]
+        """Mean of an outcome's number over the episodes played, or over those that succeeded; NaN where there is
+        none."""
+        values = [getattr(o, what) for o in self.played if o.success or not successful]
         return math.fsum(values) / len(values) if values else math.nan
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,6 +114,8 @@ class Row:
             "success": self.rate,
             "low": low,
             "high": high,
+            "episodes": len(self.played),
+            "at_goal": self.at_goal,
             "runs": self.runs,
             "rates": self.rates,
             "by_distance": [
@@ -113,7 +128,7 @@ class Row:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Row":
         """The inverse of `to_dict`."""
-        outcomes = tuple(Outcome(**outcome) for outcome in data["outcomes"])
+        outcomes = tuple(map(Outcome.from_dict, data["outcomes"]))
         return cls(data["method"], outcomes, data["runs"], data["seconds"]["p50"], data["seconds"]["p99"])
 
     @classmethod
@@ -156,7 +171,7 @@ class PlanningResult:
         """The inverse of `to_dict`. Raises UserError when it is none."""
         try:
             rows = tuple(Row.from_dict(row) for row in data["rows"])
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, AttributeError):
             raise UserError(
                 "this is no result of a planning evaluation: it has no rows of outcomes"
             ) from None
@@ -175,8 +190,8 @@ class PlanningResult:
         first, protocol = self.rows[0], self.protocol
         lines += [
             "",
-            f"{len(first.outcomes)} episodes on {protocol.env}, seed {protocol.seed}; 95 % intervals: Wilson over "
-            "episodes.",
+            f"{len(first.played)} episodes on {protocol.env}, seed {protocol.seed}; 95 % intervals: Wilson over "
+            f"episodes.{begun_at_goal(first)}",
             "Steps: mean over successes; ends at: mean distance to the goal; predictions: one-step, an episode; "
             f"time: for up to {protocol.batch} episodes side by side.",
         ]
@@ -186,7 +201,8 @@ class PlanningResult:
             lines += [
                 f"By run: {rates} % (mean {100 * first.rate:.1f}, standard deviation {100 * spread:.1f})."
             ]
-        lines += ["", "Success in % by distance of start and goal:", *aligned(_by_distance(self.rows))]
+        if first.played:
+            lines += ["", "Success in % by distance of start and goal:", *aligned(_by_distance(self.rows))]
         for row in self.rows:
             if row.errors:
                 lines.append(f"{row.method}: {len(row.errors)} episodes ended in an error: {row.errors[0]}")
@@ -214,6 +230,22 @@ def _by_distance(rows: Sequence[Row]) -> list[list[str]]:
         for row in rows
     ]
     return [head, *body]
+
+
+def begun_at_goal(row: Row) -> str:
+    """A sentence on the episodes in which there was nothing to do, after a space; empty where there are none."""
+    if not row.at_goal:
+        return ""
+    said = (
+        "1 more began at its goal and counts"
+        if row.at_goal == 1
+        else f"{row.at_goal} more began at their goals and count"
+    )
+    return f" {said} as neither success nor failure."
+
+
+def _share(outcomes: Sequence[Outcome]) -> float:
+    return sum(outcome.success for outcome in outcomes) / max(len(outcomes), 1)
 
 
 def percent(rate: float, interval: tuple[float, float]) -> str:
