@@ -22,7 +22,7 @@ RECIPE = "pldm"
 HAZARDS = Data(
     "two-rooms", {"size": 32, "vary": ["wall", "door", "hazard"]}, "bold-walk", episodes=4000, steps=100
 )
-BASELINES = ["random", "cloning", "expert", "oracle"]
+BASELINES = ["nothing", "random", "cloning", "expert", "oracle"]
 QUICK: Mapping[str, Any] = {"planner__samples": 32, "planner__iterations": 3, "planner__elites": 8}
 """A fifth of point 1's candidates, for points that play many ways."""
 LEARNING = Learning()

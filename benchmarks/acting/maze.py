@@ -63,7 +63,7 @@ def measure(settings: Settings) -> dict[str, Any]:
             runs,
             **{
                 "difficulty": {"turns": TURNS},
-                "baselines": ["random", "cloning", "expert", "oracle"] if name == "flat" else [],
+                "baselines": ["nothing", "random", "cloning", "expert", "oracle"] if name == "flat" else [],
                 **options,
             },
         )

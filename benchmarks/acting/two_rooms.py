@@ -52,7 +52,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     for recipe in recipes:
         for planner in planners:
             cloning = ["cloning"] if planner == planners[0] else []
-            baselines = ["random", *cloning, "expert", "oracle"] if not runs else cloning
+            baselines = ["nothing", "random", *cloning, "expert", "oracle"] if not runs else cloning
             add(f"{recipe}, {planner}", recipe, planner, {}, {}, baselines)
     for name, (train, plan) in (ABLATIONS if settings.ablations else {}).items():
         add(f"{recipes[0]}, {planners[0]}, {name}", recipes[0], planners[0], train, plan, [])

@@ -16,10 +16,13 @@ import numpy as np
 
 from openjepa.errors import UserError
 from openjepa.lock import LOCK
+from openjepa.signals.images.decode import BROKEN
 from openjepa.worlds.actions import Box
 from openjepa.worlds.episodes import Episode
-from openjepa.worlds.minari import MAIN, METADATA, PARTS, describe, number_of
-from openjepa.worlds.truncated import import_h5py
+from openjepa.worlds.hdf5_writing import writing
+from openjepa.worlds.minari import MAIN, METADATA, PARTS, describe, number_of, part_files, read_metadata
+from openjepa.worlds.records import first_line
+from openjepa.worlds.truncated import import_h5py, open_hdf5
 
 CHUNK_BYTES = 2**18
 """Of frames that are compressed together: more packs better, less is faster to read windows from."""
@@ -49,15 +52,15 @@ class Store:
     ) -> None:
         self.folder, self._discrete = Path(folder).expanduser(), isinstance(actions, int)
         self._main, self._parts = self.folder / MAIN, self.folder / PARTS
-        self._h5py = import_h5py(self._main)
+        import_h5py(self._main)
         made = describe(frame, actions, variables, about or {})
         if (self.folder / METADATA).is_file():
             self._check(made)
-        elif self.folder.exists() and (not self.folder.is_dir() or set(os.listdir(self.folder)) - {LOCK}):
+        elif self.folder.exists() and not _unbegun(self.folder):
             raise UserError(f"{self.folder} exists and holds no collected episodes: name another folder")
         else:
             with self._writing():
-                self._main.parent.mkdir(parents=True)
+                self._main.parent.mkdir(parents=True, exist_ok=True)
                 self._save(made)
         self._count = self._counted()
 
@@ -73,9 +76,10 @@ class Store:
         """
         with self._writing():
             self._parts.mkdir(exist_ok=True)
-            with whole(self._parts / f"{len(self):08d}.hdf5") as path, self._h5py.File(path, "w") as part:
+            with whole(self._parts / f"{len(self):08d}.hdf5") as path, writing(path) as (part, check):
                 for number, episode in enumerate(episodes, len(self)):
                     self._write(part.create_group(f"episode_{number}"), number, episode)
+                    check()
         self._count += len(episodes)
 
     def finish(self) -> None:
@@ -84,34 +88,41 @@ class Store:
         Raises:
             UserError: as `add`.
         """
-        parts = sorted(self._parts.glob("*.hdf5"))
+        parts = part_files(self.folder)
         if not parts:
             return
         with self._writing():
             with whole(self._main) as path:
-                if self._main.exists():
+                extended = self._main.exists()
+                if extended:
                     shutil.copyfile(self._main, path)
-                with self._h5py.File(path, "a") as main:
+                with writing(path, "r+" if extended else "w") as (main, check):
                     for file in parts:
                         self._move(file, main)
+                        check()
                     totals = _totals(main, self._discrete)
             self._save({**self._saved(), **totals, "dataset_size": round(self._main.stat().st_size / 1e6, 1)})
             shutil.rmtree(self._parts)
 
     def _move(self, file: Path, main: Any) -> None:
-        with self._h5py.File(file, "r") as part:
+        with open_hdf5(file) as part:
             for name in sorted(part, key=number_of):
                 if name not in main:  # as it is after an interruption
                     part.copy(name, main)  # without unpacking
 
     def _counted(self) -> int:
-        if files := sorted(self._parts.glob("*.hdf5")):
-            with self._h5py.File(files[-1], "r") as part:
-                return 1 + max(map(number_of, part))
-        return int(self._saved()["total_episodes"])
+        if files := part_files(self.folder):
+            try:
+                with open_hdf5(files[-1]) as part:
+                    return 1 + max(map(number_of, part))
+            except BROKEN as error:
+                raise UserError(
+                    f"{files[-1]} is damaged ({first_line(error)}): remove it and give the same command again"
+                ) from None
+        return read_metadata(self.folder).total_episodes or 0
 
     def _saved(self) -> dict[str, Any]:
-        return json.loads((self.folder / METADATA).read_text())
+        return read_metadata(self.folder).model_dump(mode="json", exclude_unset=True)
 
     def _save(self, metadata: Mapping[str, Any]) -> None:
         with whole(self.folder / METADATA) as path:
@@ -120,7 +131,7 @@ class Store:
     def _check(self, made: Mapping[str, Any]) -> None:
         """Raises UserError where the folder was begun with other settings."""
         there = self._saved()
-        old, new = there.get("openjepa", {}), made["openjepa"]
+        old, new = there.get("openjepa") or {}, made["openjepa"]
         for key in [*new, *old]:
             if old.get(key) != new.get(key):
                 raise UserError(
@@ -157,6 +168,17 @@ class Store:
                 f"{self.folder} cannot be written ({error.strerror or error}); the episodes finished before are kept: "
                 "make room and give the same command again"
             ) from error
+
+
+def _unbegun(folder: Path) -> bool:
+    """Whether there is nothing in a folder but what a beginning leaves that was cut short."""
+    if not folder.is_dir():
+        return False
+    left = (Path(METADATA).parent.name, PARTS)
+    return all(
+        path.name in left if path.is_dir() else path.name == LOCK or path.name.endswith(".partial")
+        for path in folder.rglob("*")
+    )
 
 
 @contextmanager
