@@ -13,6 +13,7 @@ from openjepa.health.symptoms import suspect
 from openjepa.jepa import JEPA, Tokens, View, Views, evaluating, gather
 from openjepa.parallel import world_size
 from openjepa.rng import Rng
+from openjepa.signals.images.values import scale
 from openjepa.signals.tasks import Tasks
 
 SLICES = 256
@@ -151,7 +152,8 @@ class Monitor:
         }
 
     def _input_std(self, batch: Any, model: Any) -> float:
-        return mean_std(batch if batch.dtype == torch.uint8 else model.signal.to_float(batch))
+        limits = getattr(model.signal, "range", None)
+        return mean_std(batch if limits is None else scale(batch, limits))
 
     def _sigreg_over_null(self, context: Tensor) -> float:
         directions = torch.randn(context.shape[1], SLICES, generator=Rng(self.seed, 0).generator())
