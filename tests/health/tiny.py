@@ -20,6 +20,9 @@ class Pixels:
 
     grid = GRID
 
+    def to_float(self, batch: Tensor) -> Tensor:
+        return batch.float()
+
     def tokenize(self, batch: Tensor) -> Tokens:
         rows, columns = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in GRID), indexing="ij")
         positions = torch.stack([rows, columns], -1).reshape(1, -1, 2)

@@ -6,18 +6,41 @@ from dataclasses import dataclass
 
 from openjepa.health.trivial import Reading
 
+
+@dataclass(frozen=True)
+class Task:
+    """How a task is told and counted.
+
+    Attributes:
+        words: what its score says.
+        weight: in the score over all tasks.
+        ratio: whether its gain is the logarithm of a ratio, not a difference: chance lies near 0.
+    """
+
+    words: str
+    weight: float
+    ratio: bool = False
+
+    def gain(self, first: float, now: float) -> float:
+        """From step 0 to now."""
+        return math.log(max(now, 1e-9) / max(first, 1e-9)) if self.ratio else now - first
+
+    def error(self, first: float, now: float, of_difference: float) -> float:
+        """The gain's standard error."""
+        return of_difference / math.sqrt(max(now * first, 1e-18)) if self.ratio else of_difference
+
+
 TASKS = {
-    "view": ("another view of a sample is found", 1.0),
-    "turn": ("how a sample is turned is told", 1.0),
-    "coarse": ("its coarse form is decoded", 1.0),
+    "view": Task("another view of a sample is found", 1.0, ratio=True),
+    "turn": Task("how a sample is turned is told", 0.5),
+    "coarse": Task("its coarse form is decoded", 0.5),
 }
-"""Name, in words, and its weight in the score."""
 CLEARLY = 2.0
 """Standard errors beyond which a difference is one."""
-BETTER = 0.01
-WORSE = -0.01
-"""Of the score."""
-LOST = -0.01
+BETTER = 0.04
+"""Of the score, above which features are better ..."""
+WORSE = -0.02
+"""... and below which they are worse."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +57,19 @@ class Gain:
 
     @property
     def score(self) -> float:
-        """The weighted sum of what each task gained."""
-        return sum(TASKS[name][1] * (now - first) for name, (first, now, _) in self.parts.items())
+        """The weighted mean of what each task gained."""
+        gained = {name: TASKS[name].gain(first, now) for name, (first, now, _) in self.parts.items()}
+        return sum(TASKS[name].weight * value for name, value in gained.items()) / self._weights
 
     @property
     def error(self) -> float:
         """The score's standard error."""
-        return math.sqrt(sum((TASKS[name][1] * error) ** 2 for name, (_, _, error) in self.parts.items()))
+        errors = [TASKS[name].weight * TASKS[name].error(*part) for name, part in self.parts.items()]
+        return math.hypot(*errors) / self._weights
+
+    @property
+    def _weights(self) -> float:
+        return sum(TASKS[name].weight for name in self.parts)
 
     @property
     def better(self) -> bool:
@@ -51,44 +80,41 @@ class Gain:
         return not self.score >= min(WORSE, -CLEARLY * self.error)  # also where it cannot be computed
 
     @property
-    def lost(self) -> bool:
-        """Whether there is any evidence that something was lost."""
-        return not self.score >= LOST
-
-    @property
     def words(self) -> str:
         """`another view of a sample is found: 0.31 (at step 0: 0.17)`, by task."""
-        said = [
-            f"{TASKS[name][0]}: {now:.2f} (at step 0: {first:.2f})"
-            for name, (first, now, _) in self.parts.items()
-        ]
-        return ", ".join(said)
+        told = {TASKS[name].words: part for name, part in self.parts.items()}
+        return ", ".join(
+            f"{words}: {now:.2f} (at step 0: {first:.2f})" for words, (first, now, _) in told.items()
+        )
 
 
 def gain(history: Sequence[Reading]) -> Gain | None:
     """The latest measurement of tasks against step 0; `None` where there are not both."""
-    found = [reading for reading in history if any(f"task/{name}" in reading for name in TASKS)]
-    if len(found) < 2 or found[0]["step"] != 0:
-        return None
-    return _between(found[0], found[-1])
+    found = _asked(history)
+    return _between(found[0], found[-1]) if len(found) > 1 and found[0]["step"] == 0 else None
 
 
 def gain_at_best(history: Sequence[Reading]) -> Gain | None:
     """The best so far."""
-    found = [reading for reading in history if any(f"task/{name}" in reading for name in TASKS)]
-    gains = [_between(found[0], reading) for reading in found[1:]]
-    return max(gains, key=lambda one: one.score, default=None)
+    found = _asked(history)
+    return max((_between(found[0], one) for one in found[1:]), key=lambda one: one.score, default=None)
+
+
+def _asked(history: Sequence[Reading]) -> list[Reading]:
+    return [reading for reading in history if any(f"task/{name}" in reading for name in TASKS)]
 
 
 def _between(first: Reading, now: Reading) -> Gain:
     keys = {name: {f"task/{name}", f"task/{name}_error"} for name in TASKS}
-    names = [name for name in TASKS if keys[name] <= first.keys() & now.keys()]
     parts = {
-        name: (
-            first[f"task/{name}"],
-            now[f"task/{name}"],
-            math.hypot(first[f"task/{name}_error"], now[f"task/{name}_error"]),
-        )
-        for name in names
+        name: (first[f"task/{name}"], now[f"task/{name}"], _error(first, now, f"task/{name}"))
+        for name in TASKS
+        if keys[name] <= first.keys() & now.keys()
     }
     return Gain(int(now["step"]), parts)
+
+
+def _error(first: Reading, now: Reading, key: str) -> float:
+    """Of the difference: over the same samples where both were asked by one monitor."""
+    unpaired = math.hypot(first[f"{key}_error"], now[f"{key}_error"])
+    return now.get(f"{key}_change", unpaired)

@@ -10,6 +10,7 @@ from torch import Tensor
 from openjepa.guards import epps_pulley, sigreg_null
 from openjepa.health import metrics, tasks
 from openjepa.health.symptoms import suspect
+from openjepa.health.tasks import Answers
 from openjepa.jepa import JEPA, Tokens, View, Views, evaluating, gather
 from openjepa.parallel import world_size
 from openjepa.rng import Rng
@@ -58,6 +59,7 @@ class Monitor:
             )
         self.batch, self.seed, self.lidar_views = held_out_batch[:MOST], seed, lidar_views
         self.tasks, self.task_steps = tasks, task_steps
+        self._first: Answers | None = None
         self.delta, self.max_tokens = delta, max_tokens
 
     def measure(
@@ -81,13 +83,24 @@ class Monitor:
           when it is given another sample's context).
         - `sigreg/null`: SIGReg of the pooled context features over its expectation for N(0, 1).
         - `input/std`: mean std over held-out samples of the raw pixels, in units of their range.
-        - `task/...`: see `tasks.measure`; where they are due.
+        - `task/...`: see `tasks.scores`; where they are due.
         """
         reading = self._measure(model, step)
         due = self.task_steps is None or step in self.task_steps
-        if self.tasks and (due or suspect([*history, reading], {})):
-            reading |= tasks.measure(self.tasks, model.embed)
+        if self.tasks and step == 0:
+            self.begin(model)
+            reading |= tasks.scores(self._first or {}, None)
+        elif self.tasks and (due or suspect([*history, reading], {})):
+            reading |= tasks.scores(tasks.answers(self.tasks, model.embed), self._first)
         return reading
+
+    def begin(self, model: JEPA) -> None:
+        """Ask the model as it is before the first step, with which later answers are compared sample by sample.
+
+        `measure` does so at step 0; a run that continues must, with the weights that it began with.
+        """
+        if self.tasks and self._first is None:
+            self._first = tasks.answers(self.tasks, model.embed)
 
     def _measure(self, model: JEPA, step: int) -> dict[str, float]:
         with evaluating(model), torch.no_grad():

@@ -1,4 +1,4 @@
-"""Scores on tasks without labels, of features alone, each with its standard error over samples.
+"""Tasks without labels: how well features answer them, sample by sample, and what that says beside step 0.
 
 Everything is a fixed function of the features: no draw, no search. A sample's answers never come from a fit that it
 was part of.
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
+from openjepa.rng import Rng
 from openjepa.signals.tasks import Tasks
 
 RIDGE = 0.01
@@ -22,39 +23,52 @@ LEAST = 32
 
 COST = 0.03
 """Share of a training's work that the tasks may take, where it is long enough for `FEWEST` measurements ..."""
-A_STEP = 3
-"""... counted in passes of whole samples through the encoder: training on a sample is at least so many."""
-FEWEST = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+A_STEP = 1.8
+"""... counted in passes of whole samples through the encoder. What training on a sample costs was measured: 1.9 of them
+in I-JEPA's `tiny` presets, whose context is a part of the image, 3.5 to 5.6 in LeJEPA's."""
+FEWEST = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Shares of a run at which tasks are measured where it allows no more."""
 
 Features = Callable[[Any], Tensor]
 """`[b, D]` of a batch of b samples."""
-Score = tuple[float, float]
-"""A mean over samples and its standard error."""
+Answers = dict[str, Tensor]
+"""How well each sample was answered for, `[N]`, by task."""
 
 
-def measure(tasks: Tasks, features: Features) -> dict[str, float]:
-    """`task/NAME` and `task/NAME_error` of every question that the signal asks; none of fewer than 32 samples.
+def answers(tasks: Tasks, features: Features) -> Answers:
+    """To every question that the signal asks; none of fewer than 32 samples.
 
-    - `view`: mean reciprocal rank of the sample itself among all, by cosine, for another view of it; 1 at best.
-    - `turn`: share of transformations that a linear classifier tells.
-    - `coarse`: R² of a linear decoding.
+    - `view`: the reciprocal rank of the sample itself among all, by cosine, for another view of it; 1 at best.
+    - `turn`: the share of its transformations that a linear classifier tells.
+    - `coarse`: its part of R², of a linear decoding.
     """
     if len(tasks.samples) < LEAST:
         return {}
-    found: dict[str, Score] = {}
+    found: Answers = {}
     plain = _encode(tasks.samples, features)
     if tasks.view is not None:
-        found["view"] = retrieval(_encode(tasks.view, features), plain)
-    if tasks.turned:
-        found["turn"] = classification([plain, *(_encode(batch, features) for batch in tasks.turned)])
+        found["view"] = retrieval(_encode(tasks.samples, features, tasks.view), plain)
+    if tasks.turns:
+        turned = [
+            _encode(tasks.samples, features, lambda part, _, turn=turn: turn(part)) for turn in tasks.turns
+        ]
+        found["turn"] = classification([plain, *turned])
     if tasks.coarse is not None:
         found["coarse"] = decoding(plain, tasks.coarse)
-    return {
-        f"task/{name}{end}": value
-        for name, score in found.items()
-        for end, value in zip(("", "_error"), score, strict=True)
-    }
+    return found
+
+
+def scores(now: Answers, first: Answers | None) -> dict[str, float]:
+    """`task/NAME`, the mean over samples, its standard error, `task/NAME_error`, and that of its difference to `first`.
+
+    The last, `task/NAME_change`, is the smaller one: the same samples are asked.
+    """
+    found = {}
+    for name, values in now.items():
+        found |= {f"task/{name}": float(values.mean()), f"task/{name}_error": _error(values)}
+        if first is not None:
+            found[f"task/{name}_change"] = _error(values - first[name])
+    return found
 
 
 def task_steps(steps: int, every: int, batch_size: int, encoded: int) -> frozenset[int]:
@@ -73,42 +87,45 @@ def task_steps(steps: int, every: int, batch_size: int, encoded: int) -> frozens
     return frozenset(looks[round(share * (len(looks) - 1))] for share in shares)
 
 
-def retrieval(queries: Tensor, samples: Tensor) -> Score:
-    """Mean reciprocal rank of row i of `samples` `[N, D]` for row i of `queries`, by the cosine of centred features."""
+def retrieval(queries: Tensor, samples: Tensor) -> Tensor:
+    """Reciprocal rank of each of `samples` `[N, D]` for its row of `queries`, by cosine of centred features: `[N]`."""
     mean = (queries.mean(0) + samples.mean(0)) / 2
     likeness = normalize(queries.double() - mean) @ normalize(samples.double() - mean).T
     own = likeness.diagonal()[:, None]
     rank = 1 + (likeness > own).sum(1) + ((likeness == own).sum(1) - 1) / 2  # equal ones share their places
-    return _mean(torch.where(likeness.isfinite().all(1), 1 / rank, torch.nan))
+    return torch.where(likeness.isfinite().all(1), 1 / rank, torch.nan)
 
 
-def classification(ways: Sequence[Tensor]) -> Score:
-    """How often a ridge classifier, fitted on the other half of the samples, tells which of K `ways` `[N, D]` it is."""
+def classification(ways: Sequence[Tensor]) -> Tensor:
+    """How often it is told which of K `ways` `[N, D]` each sample is in, `[N]`: ridge, fitted on the other half."""
     features = torch.stack(list(ways), 1).double()  # [N, K, D]
-    label = torch.arange(len(ways), device=features.device).expand(len(features), -1)
+    label = torch.arange(len(ways)).expand(len(features), -1)
     wanted = one_hot(label, len(ways)).double()
-    right = torch.empty(label.shape, dtype=torch.float64, device=features.device)
+    right = torch.empty(label.shape, dtype=torch.float64)
     for fit, test in _halves(len(features)):
         guess = _ridge(features[fit].flatten(0, 1), wanted[fit].flatten(0, 1), features[test].flatten(0, 1))
         right[test] = (guess.argmax(1) == label[test].flatten()).double().view(-1, len(ways))
-    return _mean(torch.where(features.isfinite().all(2), right, torch.nan).mean(1))
+    return torch.where(features.isfinite().all(2), right, torch.nan).mean(1)
 
 
-def decoding(features: Tensor, wanted: Tensor) -> Score:
-    """R² of a ridge regression of `wanted` `[N, K]`, fitted on the other half of the samples; over all K together."""
-    features, wanted = features.double(), wanted.double().to(features.device)
-    wrong = torch.empty(len(features), dtype=torch.float64, device=features.device)
+def decoding(features: Tensor, wanted: Tensor) -> Tensor:
+    """What each sample adds to the R² of `wanted` `[N, K]`, `[N]`, by ridge regression fitted on the other half."""
+    features, wanted = features.double(), wanted.double()
+    wrong = torch.empty(len(features), dtype=torch.float64)
     for fit, test in _halves(len(features)):
         guess = _ridge(features[fit], wanted[fit], features[test])
         wrong[test] = (guess - wanted[test]).square().sum(1)
     variance = wanted.var(0, correction=0).sum()
-    return _mean(1 - wrong / variance) if variance > 0 else (0.0, 0.0)
+    return 1 - wrong / variance if variance > 0 else torch.zeros_like(wrong)
 
 
-def _encode(batch: Any, features: Features) -> Tensor:
-    return torch.cat(
-        [features(batch[start : start + CHUNK]) for start in range(0, len(batch), CHUNK)]
-    ).float()
+def _encode(batch: Any, features: Features, change: Callable[[Any, Rng], Any] | None = None) -> Tensor:
+    """`[B, D]` on the CPU, of the batch as `change` makes it, part by part."""
+    found = []
+    for start in range(0, len(batch), CHUNK):
+        part = batch[start : start + CHUNK]
+        found.append(features(change(part, Rng(0, start)) if change else part).float().cpu())
+    return torch.cat(found)
 
 
 def _halves(count: int) -> list[tuple[slice, slice]]:
@@ -126,13 +143,13 @@ def _ridge(x: Tensor, y: Tensor, test: Tensor) -> Tensor:
     x, test, centre = (x - mean) * scale, (test - mean) * scale, y.mean(0)
     penalty = RIDGE * len(x)
     if not x.isfinite().all():
-        return torch.full((len(test), y.shape[1]), torch.nan, dtype=x.dtype, device=x.device)
+        return torch.full((len(test), y.shape[1]), torch.nan, dtype=x.dtype)
     if x.shape[1] <= len(x):
-        gram = x.T @ x + penalty * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        gram = x.T @ x + penalty * torch.eye(x.shape[1], dtype=x.dtype)
         return test @ torch.linalg.solve(gram, x.T @ (y - centre)) + centre
-    gram = x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype, device=x.device)
+    gram = x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype)
     return test @ (x.T @ torch.linalg.solve(gram, y - centre)) + centre
 
 
-def _mean(values: Tensor) -> Score:
-    return float(values.mean()), float(values.std() / len(values) ** 0.5)
+def _error(values: Tensor) -> float:
+    return float(values.std() / len(values) ** 0.5)

@@ -58,7 +58,7 @@ def _lost(history: Sequence[Reading], config: Config) -> Finding | None:
     known = gain(history)
     if known is None:
         return suspect(history, config)
-    if not known.lost or (found := suspect(history, config)) is None:
+    if not known.worse or (found := suspect(history, config)) is None:
         return None
     word, reason, what = found
     return word, f"{reason}; {known.words}", what

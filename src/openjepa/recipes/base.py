@@ -72,6 +72,8 @@ class Measures(Protocol):
     def measure(
         self, model: Any, step: int, history: Sequence[Mapping[str, float]] = ()
     ) -> dict[str, float]: ...
+    def begin(self, model: Any) -> None:
+        """Look at the model as it is before the first step; `measure` does so at step 0."""
 
 
 class Recipe(Config):

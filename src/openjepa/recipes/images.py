@@ -125,7 +125,7 @@ class ImageRecipe(Recipe):
         return "; ".join(said)
 
     def monitor(self, held_out: Tensor) -> Monitor:
-        tasks, train = image_tasks(self.signal.to_float(torch.as_tensor(held_out))), self.train
+        tasks, train = image_tasks(torch.as_tensor(held_out)), self.train
         every = max(1, round(train.health_every * train.steps))
         return Monitor(
             held_out, tasks=tasks, task_steps=task_steps(train.steps, every, train.batch_size, tasks.encoded)

@@ -204,6 +204,7 @@ class Trainer:
         """Continue from the latest readable checkpoint."""
         if self.run is None:
             raise UserError("only a run in a directory can be resumed: name it (out)")
+        self.monitor.begin(self.state.model)  # still as it was built
         path, failures = self.run.checkpoints.load_newest(self.state)
         intact = self.restore()
         if failures and self.run.writes:

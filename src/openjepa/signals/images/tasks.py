@@ -1,5 +1,7 @@
 """What images ask of features without labels."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
@@ -14,13 +16,20 @@ COARSE = 4
 """Rows and columns of brightness to be decoded."""
 
 
-def image_tasks(images: Tensor, seed: int = 0) -> Tasks:
-    """Of float images `[B, C, H, W]` in 0..1, the same ones at every call."""
-    square = images.shape[-1] == images.shape[-2]
-    grey = images.mean(1, keepdim=True)
+def image_tasks(images: Tensor) -> Tasks:
+    """Of images `[B, C, H, W]` as their set gives them: bytes, or numbers in its own units, and so are the views."""
+    if images.dtype != torch.uint8:
+        images = images.float()
+    quarters = (1, 2, 3) if images.shape[-1] == images.shape[-2] else (2,)
+    coarse = [adaptive_avg_pool2d(part.float().mean(1, keepdim=True), COARSE) for part in images.split(64)]
     return Tasks(
         samples=images,
-        view=VIEW(images, Rng(seed, 0)),
-        turned=[torch.rot90(images, quarter, (2, 3)) for quarter in ((1, 2, 3) if square else (2,))],
-        coarse=adaptive_avg_pool2d(grey, COARSE).flatten(1),
+        view=_view,
+        turns=tuple(partial(torch.rot90, k=k, dims=(2, 3)) for k in quarters),
+        coarse=torch.cat(coarse).flatten(1),
     )
+
+
+def _view(part: Tensor, rng: Rng) -> Tensor:
+    seen = VIEW(part.float(), rng)
+    return seen if part.is_floating_point() else seen.round().to(part.dtype)
