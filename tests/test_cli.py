@@ -17,6 +17,7 @@ from PIL import Image
 
 from openjepa import cli
 from openjepa.config import dotted_paths
+from openjepa.errors import OpenJEPAWarning
 from openjepa.recipes import find, registered
 from openjepa.training import load
 
@@ -312,7 +313,9 @@ def test_nan_in_the_loss_names_step_and_checkpoint(refused, photos, tmp_path):
     sentence = refused(*arguments, "--json")
     assert sentence.startswith("step 1, images ") and "lower train.lr" in sentence
     assert f"the last good checkpoint is {run / 'checkpoints' / 'step-000000'}" in sentence
-    assert load(run).embed(torch.zeros(1, 1, 16, 16)).isfinite().all()
+    with pytest.warns(OpenJEPAWarning, match="has not ended: this is its model after 0 of 4 steps"):
+        model = load(run)
+    assert model.embed(torch.zeros(1, 1, 16, 16)).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -423,6 +426,13 @@ def test_a_model_directory_is_no_run(refused, trained, said, tmp_path):
 # What was interrupted
 
 
+def test_probing_a_run_that_was_killed_says_which_step_is_scored(run, capsys):
+    shutil.rmtree(run / "model")
+    shutil.rmtree(run / "checkpoints/step-000004")
+    cli.main(["probe", str(run), "--kinds", "knn", "--json"])
+    assert capsys.readouterr().err == f"openjepa: {run} has not ended: this is its model after 2 of 4 steps\n"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_what_ctrl_c_prints_continues(number, code, photos, tmp_path, monkeypatch, capsys, said):
     from openjepa.training.progress import Silent
@@ -453,8 +463,8 @@ def file(tmp_path) -> Path:
 
 def test_nowhere_to_write_a_run(refused, photos, file):
     arguments = ["train", "i-jepa", "--data", photos, *TINY, "--out"]
-    assert "name another --out" in refused(*arguments, file / "run")
-    assert "name another --out" in refused(*arguments, file)
+    assert "name another directory" in refused(*arguments, file / "run")
+    assert "name another directory" in refused(*arguments, file)
     assert file.read_text() == "mine"
 
 
