@@ -285,13 +285,25 @@ def test_unreadable_data(refused, tmp_path):
     assert "does not exist" in refused("train", "i-jepa", "--data", tmp_path / "nowhere")
 
 
-def test_damaged_files_are_counted_and_named(photos, tmp_path, said):
+def test_damaged_files_are_counted_and_named(photos, tmp_path, capsys):
     folder = Path(shutil.copytree(photos, tmp_path / "photos"))
+    shutil.copy(folder / "train" / "disc" / "1.png", folder / "train" / "stray.png")
     (folder / "train" / "disc" / "0.png").write_bytes(b"cut off")
     run = tmp_path / "run"
-    said("train", "i-jepa", "--data", folder, "--out", run, *TINY, "--json")
-    assert json.loads((run / "run.json").read_text())["data"]["skipped"] == [["disc/0.png", "not an image"]]
-    assert json.loads(said("embed", run, "-o", tmp_path / "x.npy", "--json"))["skipped"] == 1
+
+    def told(*arguments: object) -> tuple[str, str]:
+        capsys.readouterr()
+        cli.main([str(argument) for argument in arguments])
+        return capsys.readouterr()
+
+    left_out = "1 file is left out beside 40 images: disc/0.png (not an image)"
+    assert left_out in told("train", "i-jepa", "--data", folder, "--out", run, *TINY, "--json")[1]
+    about = json.loads((run / "run.json").read_text())["data"]
+    assert about["skipped"] == [["disc/0.png", "not an image"]] and about["images"] == 40
+    out, err = told("embed", run, "-o", tmp_path / "x.npy", "--json")
+    assert json.loads(out)["skipped"] == 1 and left_out in err
+    err = told("probe", run, "--json")[1]
+    assert left_out in err and "1 of 40 images have no label and are left out here" in err
 
 
 def test_image_smaller_than_a_patch(refused):

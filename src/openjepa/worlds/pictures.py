@@ -50,6 +50,8 @@ def from_encoded(images: Sequence[bytes]) -> Pixels:
                 raise ValueError(
                     f"a picture of {header.width} x {header.height} pixels is too large for a frame"
                 )
+            if header.kind != "bytes":
+                raise ValueError("it has more than 8 bits a pixel, as depth images do: frames are of bytes")
             return from_pil(image, (header.height, header.width), 1 if header.grey else 3).numpy()
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

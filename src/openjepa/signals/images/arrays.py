@@ -158,12 +158,12 @@ def to_pixels(images: np.ndarray | Tensor, first: int = 0) -> Tensor:
     Raises:
         UserError: another shape, type or range.
     """
-    _check_shape(tuple(images.shape))
+    _check_shape((1, *images.shape[1:]))
     axis = channel_axis(tuple(images.shape), None, "first" if isinstance(images, Tensor) else "last")
     x = to_tensor(images, first)
     x = x[:, None] if x.dim() == 3 else x.movedim(axis, 1)
-    if x.dtype == torch.uint8:
-        return x
+    if x.dtype == torch.uint8 or x.numel() == 0:
+        return x.to(torch.uint8)
     low, high = (float(v) for v in x.aminmax())
     if low < 0 or high > 1:
         raise UserError(
