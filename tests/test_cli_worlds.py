@@ -64,6 +64,21 @@ def test_what_is_for_images_says_so(
     [
         (["collect", "two-room", "--out", "x"], "two-rooms"),
         (["collect", "two-rooms", "--policy", "randm", "--out", "x"], "random"),
+        (["collect", "two-rooms", "--seed", "-1", "--out", "x"], "-1 is not within 0 and"),
+        (["collect", "two-rooms", "--difficulty", "{distance: x}", "--out", "x"], "a rising pair"),
+        (
+            [
+                "collect",
+                "two-rooms",
+                "--difficulty",
+                "{distance: [900, 999]}",
+                "--policy",
+                "scripted",
+                "--out",
+                "x",
+            ],
+            "no goal has",
+        ),
         (["train", "pldm"], "openjepa collect two-rooms"),
         (["train", "pldm", "--data", "nowhere"], "nowhere"),
         (["train", "pldm", "--terms.invers", "1"], "did you mean 'terms.inverse'?"),

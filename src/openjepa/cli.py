@@ -211,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     collect.add_argument(
         "--difficulty", default="{}", help="of the goals that the policy seeks, e.g. '{target: [0, 0]}'"
     )
-    collect.add_argument("--seed", type=int, default=0)
+    collect.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0)
     collect.add_argument("--out", required=True, help="the folder")
     collect.add_argument("--json", action="store_true")
 
@@ -239,7 +239,10 @@ def _parser() -> argparse.ArgumentParser:
         help="features beside the model's: all; quick, without the k-means dictionary (minutes on 50,000 images); none",
     )
     probe.add_argument(
-        "--seed", type=int, default=0, help="of validation splits, label draws, random encoders"
+        "--seed",
+        type=_whole(0, 2**63 - 1),
+        default=0,
+        help="of validation splits, label draws, random encoders",
     )
     probe.add_argument("--json", action="store_true", help="print the table as JSON")
 
@@ -262,7 +265,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("--surprise", action="store_true", help="also: is it surprised by what cannot be?")
     plan.add_argument(
-        "--probes", type=int, metavar="FRAMES", help="also: physical state from latents of so many frames"
+        "--probes",
+        type=_whole(1, 1000),
+        metavar="FRAMES",
+        help="also: physical state from latents of so many frames",
     )
     plan.add_argument(
         "--out", metavar="FILE", help="the result as JSON (default, of one run: plan.json in it)"
@@ -274,9 +280,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     controls.add_argument("run_dir", metavar="RUN", help="of latent-action, mixture, or --condition latent")
     controls.add_argument("--data", default="", help="episodes (default: those of the run)")
-    controls.add_argument("--seed", type=int, default=0, help="of steps, draws and fits")
+    controls.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0, help="of steps, draws and fits")
     controls.add_argument(
-        "--updates", type=int, default=1000, help="of each predictor that is fitted to compare with"
+        "--updates",
+        type=_whole(1, 10**8),
+        default=1000,
+        help="of each predictor that is fitted to compare with",
     )
     controls.add_argument("--json", action="store_true", help="print the table as JSON")
 
@@ -313,6 +322,21 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--data", help="images to look at (default: the test split of the run's data)")
     report.add_argument("--json", action="store_true")
     return parser
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number within bounds."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"invalid int value: {text[:LONGEST]!r}") from None
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not within {least} and {most}")
+        return value
+
+    return read
 
 
 class _Parser(argparse.ArgumentParser):
@@ -413,13 +437,12 @@ def _train_help(args: argparse.Namespace) -> None:
 
 def _collect(args: argparse.Namespace) -> None:
     from openjepa.config import read_value
-    from openjepa.plain import parse_value
     from openjepa.waiting import Waiting
     from openjepa.worlds import open_world
     from openjepa.worlds.collect import collect
     from openjepa.worlds.registry import option_types
 
-    difficulty = parse_value(args.difficulty)
+    difficulty = read_value("difficulty", args.difficulty, dict)
     if not isinstance(difficulty, dict):
         raise UserError(
             f"--difficulty takes names with values, such as '{{name: value}}', not {difficulty!r}"

@@ -15,6 +15,7 @@ from yaml.resolver import Resolver
 from openjepa.errors import UserError
 
 MOST_CHARACTERS, DEEPEST, MOST_DIGITS = 200_000, 20, 40
+MOST_BYTES = 4 * MOST_CHARACTERS
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WHOLE = re.compile(rf"[-+]?(?:0x[0-9a-fA-F]{{1,{MOST_DIGITS}}}|[0-9][0-9_]{{0,{MOST_DIGITS}}})")

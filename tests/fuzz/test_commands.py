@@ -6,6 +6,7 @@ The same ones every time; `OPENJEPA_FUZZ_SEED=1` draws others, `OPENJEPA_FUZZ_CO
 import collections
 import io
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -42,8 +43,8 @@ train lejepa --encoder timm --encoder.name resnet10t --train.batch_size 8 --data
 train --config i-jepa --train.lr 1e-3 --out out
 train --resume i-jepa --data images.npz --json
 train i-jepa --preset tiny --help
-collect two-rooms --episodes 2 --steps 3 --size 16 --policy random --seed 1 --max-steps 9 --vary [wall] --out out
-collect two-rooms --episodes 2 --steps 3 --difficulty {distance:[0,20]} --policy scripted --out out --json
+collect two-rooms --episodes 2 --steps 3 --size 16 --policy random --seed 1 --max-steps 9 --vary '[wall]' --out out
+collect two-rooms --episodes 2 --steps 3 --difficulty '{distance: [0, 20]}' --policy scripted --out out --json
 collect maze --rooms 3 --seen 9 --steps 3 --policy scripted --out out
 collect branch --risk 0.5 --branches 2 --headings 4 --steps 3 --out out
 collect cart-pole --begin upright --steps 3 --policy clumsy --out out
@@ -51,11 +52,11 @@ collect arm --steps 3 --size 16 --policy bold-walk --out out
 collect gym:CartPole-v1 --size 16 --steps 3 --measured [0,1] --tolerance 0.1 --out out
 probe i-jepa --data images.npz --test images.npz --kinds linear knn --few-label 0.5 --seed 1 --json
 plan pldm --env two-rooms --planner mppi --planner.horizon 3 --cost.doubt 2 --baselines [random] --out x.json
-plan pldm --difficulty {distance:[0,20]} --surprise --probes 1 --episodes 2 --seed 1 --out x.json
+plan pldm --difficulty '{distance: [0, 20]}' --surprise --probes 1 --episodes 2 --seed 1 --out x.json
 plan pldm --level 2 --higher.planner.horizon 8 --out x.json
 plan --protocol plan.json --out x.json
 remote ts-jepa --env cart-pole --loss 0.1 --episodes 2 --actor.updates 5 --out x.json --json
-remote ts-jepa --schedules [{kind:every,steps:5},{kind:drift,threshold:0.3}] --out x.json
+remote ts-jepa --schedules '[{kind: every, steps: 5}, {kind: drift, threshold: 0.3}]' --out x.json
 remote --protocol remote.json --out x.json
 controls latent-action --data rooms --seed 1 --updates 2 --json
 embed i-jepa --data images.npz --split test -o x.npy --json
@@ -114,7 +115,7 @@ def source(inside: Path) -> Source:
         return name
 
     recipes = {name: training(name, data_of(name)) for name in registered()}
-    lines = {line: line.split() for line in COMMANDS.splitlines()} | recipes
+    lines = {line: shlex.split(line) for line in COMMANDS.splitlines()} | recipes
     return Source(SEED, lines, recipes, texts, write)
 
 

@@ -237,3 +237,20 @@ def test_states_are_taken_repeated_replaced_and_joined() -> None:
     assert np.array_equal(mixed.values[[1, 3]], other.values)
     assert np.array_equal(mixed.factors["door"][[0, 2]], state.factors["door"][[0, 2]])
     assert not np.array_equal(state.values[1], other.values[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "difficulty", "message"),
+    [
+        ("two-rooms", {"distance": "x"}, "distance is a rising pair of numbers, such as .*, not 'x'"),
+        ("two-rooms", {"distance": [5, 1]}, "a rising pair"),
+        ("two-rooms", {"distance": [0, float("nan")]}, "a rising pair"),
+        ("two-rooms", {"distance": None}, "a rising pair"),
+        ("two-rooms", {"room": ["other"]}, "room is a str, such as other"),
+        ("cart-pole", {"target": [0, float("inf")]}, "a rising pair"),
+        ("maze", {"turns": True}, "turns is a int, such as 0, not True"),
+    ],
+)
+def test_a_difficulty_of_another_kind_is_named(name: str, difficulty: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make(name).task(2, np.random.default_rng(0), **difficulty)

@@ -118,7 +118,8 @@ def test_starts_fill_the_maze_and_wandering_leaves_its_room() -> None:
 def test_sizes_that_do_not_fit_are_named() -> None:
     with pytest.raises(UserError, match=r"rooms is 2\.\.6, not 7"):
         Maze(rooms=7)
-    with pytest.raises(UserError, match="seen is at least 1"):
-        Maze(seen=0)
+    for seen in (0, 100_000):
+        with pytest.raises(UserError, match=rf"seen is 1\.\.500 layouts, not {seen}"):
+            Maze(seen=seen)
     with pytest.raises(UserError, match="only 4 different layouts of 2 x 2 rooms found, not 5"):
         layouts(2, 5)

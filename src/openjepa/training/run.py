@@ -23,6 +23,7 @@ from openjepa.hub import store
 from openjepa.jepa import JEPA
 from openjepa.lock import LOCK, Lock
 from openjepa.parallel import rank
+from openjepa.reach import regular
 from openjepa.recipes import Recipe
 from openjepa.samples import Samples
 from openjepa.training.checkpoints import Checkpoints, State
@@ -225,8 +226,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """Plain config data from a run's directory, a JSON or a YAML file. Raises UserError when it is unreadable."""
     path = Path(path)
     path = path / store.CONFIG if path.is_dir() else path
+    regular(path, plain.MOST_BYTES)
     try:
-        data = plain.parse(path.read_text())
+        data = plain.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # a UserError is one
         raise UserError(f"config {path} cannot be read: {store.reason(error)}") from None
     if not isinstance(data, dict):

@@ -1,8 +1,10 @@
 """What a world is: pure functions on arrays, vectorised over n worlds."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -180,7 +182,7 @@ class World(ABC):
         Raises:
             UserError: an unknown difficulty, or none of that difficulty from some state.
         """
-        values, possible = self.propose(state, rng, self._wanted(difficulty))
+        values, possible = self.propose(state, rng, self.wanted(difficulty))
         if not possible.all():
             count = int((~possible).sum())
             raise UserError(
@@ -196,7 +198,7 @@ class World(ABC):
         Raises:
             UserError: an unknown difficulty, or no such goal after many draws.
         """
-        wanted = self._wanted(difficulty)
+        wanted = self.wanted(difficulty)
         state = self.reset(n, rng, **(fixed or {}))
         values, possible = self.propose(state, rng, wanted)
         for _ in range(_ROUNDS):
@@ -223,10 +225,19 @@ class World(ABC):
             raise unknown(f"factor of {self.name}", name, self.factors)
         return self.factors[name]
 
-    def _wanted(self, difficulty: Mapping[str, Any]) -> dict[str, Any]:
-        for name in difficulty:
+    def wanted(self, difficulty: Mapping[str, Any]) -> dict[str, Any]:
+        """The difficulty of goals in full.
+
+        Raises:
+            UserError: an unknown name, or a value that is none of its kind.
+        """
+        for name, given in difficulty.items():
             if name not in self.difficulty:
                 raise unknown(f"difficulty of {self.name}", name, self.difficulty)
+            usual = self.difficulty[name]
+            if not _alike(given, usual):
+                kind = "a rising pair of numbers" if isinstance(usual, tuple) else f"a {type(usual).__name__}"
+                raise UserError(f"{self.name}: difficulty {name} is {kind}, such as {usual}, not {given!r}")
         return {**self.difficulty, **difficulty}
 
     def _same_layout(self, state: State, goal: State) -> None:
@@ -237,3 +248,14 @@ class World(ABC):
                 raise UserError(
                     f"{self.name}: the goal is of another layout (its {name!r} differs); see World.goal"
                 )
+
+
+def _alike(given: Any, usual: Any) -> bool:
+    """Whether a value can stand where the usual one does; a number is infinite only where that one is."""
+    if isinstance(usual, tuple):
+        pair = isinstance(given, list | tuple) and len(given) == 2 and all(map(_alike, given, usual))
+        return pair and given[0] <= given[1]
+    if isinstance(usual, str):
+        return isinstance(given, str)
+    number = isinstance(given, Real) and not isinstance(given, bool)
+    return number and (math.isfinite(given) or (math.isinf(given) and math.isinf(usual)))

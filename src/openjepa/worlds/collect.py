@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from openjepa.errors import UserError
 from openjepa.lock import sole_writer
-from openjepa.worlds.base import World
+from openjepa.worlds.base import STEPS, World
 from openjepa.worlds.episodes import Episode, Episodes
 from openjepa.worlds.factors import unknown
 from openjepa.worlds.policies import BoldWalk, Clumsy, Policy, Random, RandomWalk, Scripted, WideWalk
@@ -23,6 +23,8 @@ from openjepa.worlds.store import Store
 if TYPE_CHECKING:
     from openjepa.worlds.third_party import ThirdParty
 
+EPISODES = 10_000_000
+"""The most of a folder."""
 Acting = Callable[[State, Generator], ArrayLike]
 """`[n, A]` actions, or `[n]` integers where they are discrete, from the worlds' states and a generator."""
 
@@ -75,9 +77,15 @@ def collect(
     """
     world = open_world(world) if isinstance(world, str) else world
     steps = world.max_steps if steps is None else steps
-    for name, value in (("episodes", episodes), ("steps", steps), ("worlds", worlds)):
-        if value < 1:
-            raise UserError(f"{name}={value}: at least 1 is collected")
+    for name, value, most in (
+        ("episodes", episodes, EPISODES),
+        ("steps", steps, STEPS),
+        ("worlds", worlds, 10_000),
+    ):
+        if not 1 <= value <= most:
+            raise UserError(f"{name}={value}: at least 1 is collected, and at most {most:,}")
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed={seed}: a seed is a whole number from 0 to 2^63 - 1")
     about = {"world": world.name, "options": world.options, "policy": _name(policy), "seed": seed}
     if difficulty:
         about["difficulty"] = dict(difficulty)
@@ -86,17 +94,21 @@ def collect(
         store = Store(
             out, world.frame, world.actions, world.variables, {**about, "steps": steps, "worlds": worlds}
         )
-        while len(store) < episodes:
-            if progress is not None:
-                progress("collecting episodes", len(store), episodes)
-            if isinstance(world, World):
-                batch, done = divmod(len(store), worlds)
-                rng = np.random.default_rng([seed, batch])
-                together = list(_run(world, act, worlds, steps, seed, rng))
-                store.add(together[done : done + episodes - len(store)])
-            else:
-                numbers = range(len(store), min(len(store) + worlds, episodes))
-                store.add(list(world.record(act, numbers, steps, seed)))
+        try:
+            while len(store) < episodes:
+                if progress is not None:
+                    progress("collecting episodes", len(store), episodes)
+                if isinstance(world, World):
+                    batch, done = divmod(len(store), worlds)
+                    rng = np.random.default_rng([seed, batch])
+                    together = list(_run(world, act, worlds, steps, seed, rng))
+                    store.add(together[done : done + episodes - len(store)])
+                else:
+                    numbers = range(len(store), min(len(store) + worlds, episodes))
+                    store.add(list(world.record(act, numbers, steps, seed)))
+        except UserError:
+            store.discard_unbegun()
+            raise
         store.finish()
     if progress is not None:
         progress("collecting episodes", episodes, episodes)
@@ -153,6 +165,7 @@ def _policy(
         return world.policy(policy)
     if policy not in POLICIES:
         raise unknown("policy", policy, POLICIES)
+    world.wanted(difficulty or {})
     return POLICIES[policy](world, difficulty=difficulty)
 
 

@@ -25,6 +25,8 @@ from openjepa.worlds.state import State
 
 WALL = 2.0
 """Thickness of walls, units."""
+SEEN = 500
+"""The most layouts that may be seen."""
 
 
 @register("maze")
@@ -49,8 +51,8 @@ class Maze(Planar):
     def __post_init__(self) -> None:
         if not 2 <= self.rooms <= 6:
             raise UserError(f"maze: rooms is 2..6, not {self.rooms}")
-        if self.seen < 1:
-            raise UserError(f"maze: seen is at least 1, not {self.seen}")
+        if not 1 <= self.seen <= SEEN:
+            raise UserError(f"maze: seen is 1..{SEEN} layouts, not {self.seen}")
         super().__post_init__()
 
     @cached_property

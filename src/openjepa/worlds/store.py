@@ -64,6 +64,11 @@ class Store:
                 self._save(made)
         self._count = self._counted()
 
+    def discard_unbegun(self) -> None:
+        """Remove what was written where no episode was, so that the name is free for the next attempt."""
+        if len(self) == 0 and not self._main.exists():
+            shutil.rmtree(self._main.parent, ignore_errors=True)
+
     def __len__(self) -> int:
         """Episodes on disk."""
         return self._count

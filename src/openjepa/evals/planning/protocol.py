@@ -66,8 +66,8 @@ class Cloning(Config):
     updates: int = Field(2_000, ge=1, le=100_000_000)
     batch: int = Field(256, ge=1, le=MOST)
     lr: float = Field(1e-3, gt=0)
-    hidden: int = Field(256, ge=1, le=65_536)
-    layers: int = Field(2, ge=0, le=256)
+    hidden: int = Field(256, ge=1, le=4096)
+    layers: int = Field(2, ge=0, le=16)
     """Hidden layers."""
 
 
