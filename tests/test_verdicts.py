@@ -3,7 +3,7 @@
 import pytest
 import torch
 from benchmarks.verdicts import table
-from benchmarks.verdicts.cases import FAULTS, Case, cases, damaged
+from benchmarks.verdicts.cases import OF, Case, cases, damaged
 from benchmarks.verdicts.measure import Truth
 from benchmarks.verdicts.train import config_of
 
@@ -20,7 +20,7 @@ def ended(gain: float, said: str, view: float, recipe: str = "i-jepa", fault: in
         {"step": 100} | FIRST | {"task/view": 0.2 + view, "task/coarse": 0.5 - view},
     ]
     verdicts = [Verdict("not trained yet", "", "", 0), Verdict(said, "", "", 100)]  # ty: ignore[invalid-argument-type]
-    return table.Ended(Case(FAULTS[recipe][fault], recipe, "cifar10", 1), truth, readings, verdicts)
+    return table.Ended(Case(OF[recipe][fault], recipe, "cifar10", 1), truth, readings, verdicts)
 
 
 def test_there_are_enough_cases_and_every_one_can_be_configured():
@@ -32,7 +32,7 @@ def test_there_are_enough_cases_and_every_one_can_be_configured():
 
 
 def test_both_halves_of_the_faults_have_every_kind():
-    for faults in FAULTS.values():
+    for faults in OF.values():
         for half in (faults[::2], faults[1::2]):
             assert any(fault.damage for fault in half)
             assert any(fault.name.startswith("as it is") for fault in half)
@@ -68,7 +68,7 @@ def test_the_fit_finds_the_task_that_knows():
     """Here decoding falls wherever features improve."""
     runs = [
         ended(change, "better", 2 * change, recipe, fault)
-        for recipe in FAULTS
+        for recipe in OF
         for fault, change in enumerate((-0.06, -0.03, 0.0, 0.03, 0.06, 0.09))
     ]
     found = table.fit(runs)

@@ -111,6 +111,20 @@ FAULTS = {
         Fault("crops from .4", {"hiding.global_augment.scale": "[0.4, 1.0]"}),
     ],
 }
+LONG = {"train.steps": "400", "train.lr": "1e-3", "signal.patch": "4"}
+LONGER = [
+    Fault("longer", LONG),
+    Fault("longer again", LONG),
+    Fault("longer, half-life .06", LONG | {"target.half_life": "0.06"}),
+    Fault("longer, l2", LONG | {"energy": "l2"}),
+    Fault("longer, batch 128", LONG | {"train.batch_size": "128", "train.steps": "250"}),
+    Fault(
+        "longer, one block of a third", LONG | {"hiding.targets": "1", "hiding.target_scale": "[0.3, 0.35]"}
+    ),
+]
+"""I-JEPA learns nothing in the 125 steps of the others: with 49 or 64 tokens and more steps it does."""
+OF = {"i-jepa": [*FAULTS["i-jepa"], *LONGER], "lejepa": FAULTS["lejepa"]}
+"""All faults of a recipe. Every other one is for fitting thresholds."""
 PATCH = {"fashion-mnist": "7", "cifar10": "8"}
 """16 tokens an image: a run is then a matter of seconds."""
 DATASETS = tuple(PATCH)
@@ -129,6 +143,9 @@ def _all() -> Iterator[tuple[str, Fault, str]]:
         for fault in faults:
             for data in DATASETS:
                 yield recipe, fault, data
+    for fault in LONGER:
+        for data in DATASETS:
+            yield "i-jepa", fault, data
 
 
 def options(case: Case) -> dict[str, str]:

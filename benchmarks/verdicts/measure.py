@@ -16,7 +16,7 @@ from benchmarks.verdicts.train import as_set, config_of, model_at, samples, step
 from openjepa.evals.probes import Logistic, standardise_
 from openjepa.jepa import JEPA
 
-FITTED, TESTED = 1500, 2500
+FITTED, TESTED = 2500, 7500
 """Labelled samples of the test split."""
 NEIGHBOURS, TEMPERATURE = 10, 0.07
 ALIKE = 0.999
@@ -95,10 +95,10 @@ def _probe(model: JEPA, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor,
 
 
 def result(case: Case, folder: Path, root: Path, again: bool) -> dict[str, Any]:
-    """Readings and truth, kept in `folder`; `again` reads health anew."""
+    """Readings and truth, kept in `folder`; `again` measures both anew."""
     kept = folder / "result.json"
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
-    if not found:
+    if again or "truth" not in found:
         found["truth"] = asdict(truth(case, folder, root))
     if again or "readings" not in found:
         found["readings"] = readings(case, folder, root)

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.verdicts.cases import FAULTS, Case
+from benchmarks.verdicts.cases import OF, Case
 from benchmarks.verdicts.measure import Truth
 from openjepa.health import Verdict, judge
 from openjepa.health.gains import TASKS, Gain, gain
 
 TRUTHS = ("collapsed", "worse", "no better", "learned")
-WEIGHTS = (0.0, 0.25, 0.5, 1.0)
+WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 1.0)
 """Of a task in the score, tried on the half that is fitted."""
 UNTRUE = 0.05
 """Of "better", allowed."""
@@ -31,7 +31,7 @@ class Ended:
     @property
     def fitted(self) -> bool:
         """Whether its fault is of the half that thresholds may be fitted on: every other one."""
-        return FAULTS[self.case.recipe].index(self.case.fault) % 2 == 0
+        return OF[self.case.recipe].index(self.case.fault) % 2 == 0
 
     @property
     def word(self) -> str:
@@ -92,7 +92,7 @@ def bars(runs: Sequence[Ended]) -> dict[str, Any]:
         "first alarm, median share of the run": alarms[len(alarms) // 2] if alarms else None,
         "spearman": {
             recipe: spearman([r.gain.score for r in some], [r.truth.gain for r in some])
-            for recipe in FAULTS
+            for recipe in OF
             if len(some := [run for run in runs if run.case.recipe == recipe]) > 2
         },
     }
@@ -116,7 +116,7 @@ def fit(runs: Sequence[Ended]) -> dict[str, Any]:
         told = dict(zip(tasks, weights, strict=True))
         least = min(
             spearman([weighted(r.gain, told) for r in some], [r.truth.gain for r in some])
-            for recipe in FAULTS
+            for recipe in OF
             if len(some := [run for run in runs if run.case.recipe == recipe]) > 2
         )
         best = max(best, (round(least, 3), -sum(weights), weights))

@@ -8,12 +8,12 @@ from openjepa.health import judge
 
 from .test_verdict import START, STEPS, WORLD, run
 
-FIRST = {"task/view": 0.3, "task/turn": 0.5, "task/coarse": 0.6} | {
-    f"task/{name}_error": 0.02 for name in ("view", "turn", "coarse")
+FIRST = {"task/look": 0.3, "task/view": 0.4, "task/coarse": 0.6} | {
+    f"task/{name}_error": 0.02 for name in ("look", "view", "coarse")
 }
-UP = FIRST | {"task/view": 0.5, "task/turn": 0.65, "task/coarse": 0.7}
-DOWN = FIRST | {"task/view": 0.1, "task/turn": 0.4, "task/coarse": 0.4}
-NOISE = FIRST | {"task/view": 0.31, "task/turn": 0.5, "task/coarse": 0.605}
+UP = FIRST | {"task/look": 0.5, "task/view": 0.55, "task/coarse": 0.7}
+DOWN = FIRST | {"task/look": 0.1, "task/view": 0.3, "task/coarse": 0.4}
+NOISE = FIRST | {"task/look": 0.31, "task/view": 0.4, "task/coarse": 0.605}
 DYING = {"rank/context": 1.5}
 
 
@@ -36,7 +36,7 @@ def test_a_prediction_that_beats_all_does_not_make_features_better():
 
 
 def test_a_difference_within_the_error_is_none():
-    wide = {f"task/{name}_error": 0.3 for name in ("view", "turn", "coarse")}
+    wide = {f"task/{name}_error": 0.3 for name in ("look", "view", "coarse")}
     assert judge(run(START | FIRST | wide, UP | wide), STEPS).word == "no better"
     assert judge(run(START | FIRST | wide, DOWN | wide), STEPS).word == "no better"
 
@@ -63,13 +63,20 @@ def test_a_dip_of_rank_with_a_loss_is_one():
     verdict = judge(run(START | FIRST, DYING | DOWN), STEPS)
     assert verdict.word == "dimensions dying" and not verdict.healthy
     assert "0.10 (at step 0: 0.30)" in verdict.reason
-    gone = {"share/varying": 0.02, "share/context": 0.01}
+    gone = {"share/varying": 0.05, "share/context": 0.01}
     assert judge(run(START | FIRST, gone | DOWN), STEPS).word == "collapsed"
     assert judge(run(START | FIRST, gone | UP), STEPS).word == "better"
 
 
+def test_features_that_became_one_constant_have_collapsed_whatever_can_be_decoded():
+    drowned = {"share/varying": 0.001, "share/embedding": 0.001, "share/context": 0.001}
+    verdict = judge(run(START | FIRST, drowned | UP), STEPS)
+    assert verdict.word == "collapsed" and "0.10%" in verdict.reason and "60.0%" in verdict.reason
+    assert judge(run(START | FIRST, drowned | UP | {"share/varying": 0.3}), STEPS).word == "better"
+
+
 def test_features_that_are_not_finite_need_no_evidence():
-    broken = {f"task/{name}": math.nan for name in ("view", "turn", "coarse")}
+    broken = {f"task/{name}": math.nan for name in ("look", "view", "coarse")}
     assert judge(run(START | FIRST, {"energy/model": math.nan} | UP), STEPS).word == "collapsed"
     assert judge(run(START | FIRST, FIRST | broken), STEPS).word == "worse"
 

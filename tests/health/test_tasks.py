@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from openjepa.health import Monitor, tasks
-from openjepa.health.tasks import answers, classification, decoding, retrieval, scores, task_steps
+from openjepa.health.tasks import answers, decoding, neighbours, retrieval, scores, task_steps
 from openjepa.recipes import configure
 from openjepa.rng import Rng
-from openjepa.signals.images.tasks import image_tasks
+from openjepa.signals.images.tasks import edges, image_tasks
 from openjepa.signals.tasks import Tasks
 
 from . import tiny
@@ -46,17 +46,20 @@ def test_features_that_are_all_the_same_find_nothing():
     """Equal ones share their places: nobody wins by coming first in the batch."""
     same = torch.ones(N, 16)
     assert mean(retrieval(same, same)) == pytest.approx(2 / (N + 1))
-    assert mean(classification([same, same])) == 0.5
     assert mean(decoding(same, drawn(N, 3))) < 0.01
 
 
-def test_transformations_are_told_apart_where_the_features_show_them():
-    features = drawn(N, 16)
-    assert (
-        mean(classification([features + shift for shift in (0, 9 * drawn(16), 9 * drawn(16, seed=3))])) == 1
-    )
-    found = classification([features, drawn(N, 16, seed=1)])
-    assert abs(mean(found) - 0.5) < 4 * error(found)
+def test_neighbours_look_alike_where_features_are_what_is_looked_at():
+    look = drawn(N, 6)
+    look = look - look.mean(0)
+    assert mean(neighbours(look, look)) == pytest.approx(1)
+    noisy, chance = neighbours(look + drawn(N, 6, seed=1), look), neighbours(drawn(N, 6, seed=2), look)
+    assert abs(mean(chance)) < 4 * error(chance)
+    assert mean(chance) + 0.2 < mean(noisy) < 0.9
+
+
+def test_neighbours_of_samples_that_all_look_the_same_say_nothing():
+    assert mean(neighbours(drawn(N, 6), torch.zeros(N, 4))) == 0
 
 
 @pytest.mark.parametrize("width", [16, 300])  # the second has more dimensions than samples to fit on
@@ -83,7 +86,7 @@ def test_the_error_of_a_change_is_that_of_the_same_samples():
 def test_what_is_not_finite_scores_nothing_and_raises_nothing():
     broken = drawn(N, 8)
     broken[3, 2] = math.nan
-    for found in (retrieval(broken, broken), classification([broken, broken]), decoding(broken, drawn(N, 2))):
+    for found in (retrieval(broken, broken), neighbours(broken, drawn(N, 2)), decoding(broken, drawn(N, 2))):
         assert math.isnan(mean(found))
 
 
@@ -102,9 +105,18 @@ def test_image_tasks_are_the_same_at_every_call_and_of_any_channels():
         assert asked.view is not None and asked.coarse is not None
         view = asked.view(images, Rng(0, 0))
         assert torch.equal(view, asked.view(images, Rng(0, 0))) and not torch.equal(view, images)
-        assert [turn(images).shape for turn in asked.turns] == [images.shape] * 3
-        assert torch.equal(asked.turns[1](images), images.flip(2, 3))
-        assert asked.coarse.shape == (40, 16) and asked.encoded == 200
+        assert asked.look is not None and asked.look.shape == (40, 96)
+        assert asked.coarse.shape == (40, 16) and asked.encoded == 80
+
+
+def test_edges_are_counted_by_their_direction_and_place():
+    upright = torch.zeros(1, 1, 16, 16)
+    upright[..., :2] = 1  # an edge in the first column of cells
+    across = edges(upright).view(6, 4, 4)
+    down = edges(upright.transpose(2, 3)).view(6, 4, 4)
+    assert across.sum((1, 2)).argmax() != down.sum((1, 2)).argmax()
+    assert across.sum(0)[:, 0].min() > 0 and across.sum(0)[:, 1:].max() == 0
+    assert torch.equal(edges(2 * upright), 2 * edges(upright))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
@@ -113,7 +125,7 @@ def test_views_stay_in_the_units_of_the_images(dtype):
     asked = image_tasks(pixels)
     assert asked.view is not None
     view = asked.view(asked.samples, Rng(0, 0))
-    assert view.dtype == asked.samples.dtype == asked.turns[0](asked.samples).dtype
+    assert view.dtype == asked.samples.dtype
     assert view.float().mean() == pytest.approx(float(pixels.float().mean()), rel=0.05)
 
 
@@ -124,7 +136,7 @@ def test_tasks_cost_less_than_three_per_cent_of_a_run(recipe, preset):
     of_training = {"i-jepa": 1.9, "lejepa": 3.5}[recipe]
     train = configure(recipe, preset, {}).train
     every = round(train.health_every * train.steps)
-    due = task_steps(train.steps, every, train.batch_size, encoded := 5 * 512)
+    due = task_steps(train.steps, every, train.batch_size, encoded := 2 * 512)
     assert {0, train.steps} <= due and len(due) >= 5
     assert all(step % every == 0 for step in due)
     assert len(due) * encoded <= 0.03 * of_training * train.steps * train.batch_size
@@ -141,7 +153,7 @@ def test_the_monitor_asks_when_it_is_due_or_suspects_something():
     monitor = Monitor(samples, tasks=image_tasks(samples), task_steps={0, 100})
     model = tiny.tiny_jepa()
     first = monitor.measure(model, 0)
-    assert {"task/view", "task/turn_error", "task/coarse"} <= first.keys()
+    assert {"task/look", "task/view_error", "task/coarse"} <= first.keys()
     assert not any(key.startswith("task/") for key in monitor.measure(model, 10, [first]))
     assert monitor.measure(model, 100, [first])["task/view"] == first["task/view"]
     with torch.no_grad():
@@ -158,7 +170,7 @@ def test_a_monitor_that_continues_compares_with_the_same_first_answers():
     whole.measure(model, 0)
     again.begin(model)
     assert again.measure(changed, 10) == whole.measure(changed, 10)
-    assert whole.measure(changed, 10)["task/coarse_change"] > 0
+    assert whole.measure(changed, 10)["task/look_change"] > 0
 
 
 def test_only_tasks_look_at_more_than_256_samples(monkeypatch):

@@ -31,9 +31,9 @@ class Task:
 
 
 TASKS = {
-    "view": Task("another view of a sample is found", 1.0, ratio=True),
-    "turn": Task("how a sample is turned is told", 0.5),
-    "coarse": Task("its coarse form is decoded", 0.5),
+    "look": Task("neighbours look alike", 1.0),
+    "view": Task("a part finds its whole", 0.05, ratio=True),
+    "coarse": Task("the coarse form is decoded", 0.4),
 }
 CLEARLY = 2.0
 """Standard errors beyond which a difference is one."""

@@ -22,6 +22,9 @@ SHRINKING = 1 / 3
 """... and so has one below this part that fell at each of the last `IN_A_ROW` measurements ..."""
 SMALL = 0.1
 """... where it is also below this in itself: a share that is large is not gone, whatever it was before."""
+DROWNED = 0.02
+"""Where the shares of context features and embedding both fall below this part of their best, nothing else counts: of
+107 runs those whose features became one constant fell to 0.002 of either, those that learned kept 0.1 of one."""
 ALIKE = 0.05
 """Part of the best share of samples (at most 0.2) in the context features below which samples are alike."""
 SAME = 1e-6
@@ -61,6 +64,16 @@ def _same_samples(history: Sequence[Reading], config: Config) -> Finding | None:
         return None
     reason = f"different samples get the same features (they differ by {now['share/embedding']:.1g} of their power)"
     return "collapsed", reason, against_collapse(config, _vanished(history))
+
+
+def _drowned(history: Sequence[Reading], config: Config) -> Finding | None:
+    """What differs between samples may still be decoded, but in most uses a constant hides it."""
+    now, keys = history[-1], ("share/varying", "share/embedding")
+    if any(now[key] > SMALL or _left(history, key) > DROWNED for key in keys):
+        return None
+    reason = f"{now['share/embedding']:.2%} of the embedding's power still differs between samples"
+    before = max(reading["share/embedding"] for reading in history)
+    return "collapsed", f"{reason} (at best {before:.1%})", against_collapse(config, _vanished(history))
 
 
 def _constant_features(history: Sequence[Reading], config: Config) -> Finding | None:
@@ -124,7 +137,7 @@ def _dimensions_died(history: Sequence[Reading], config: Config) -> Finding | No
 
 def certain(history: Sequence[Reading], config: Config) -> Finding | None:
     """What leaves no doubt at the last reading."""
-    return _first((_diverged, _same_samples), history, config)
+    return _first((_diverged, _same_samples, _drowned), history, config)
 
 
 def suspect(history: Sequence[Reading], config: Config) -> Finding | None:

@@ -4,18 +4,19 @@ Everything is a fixed function of the features: no draw, no search. A sample's a
 was part of.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize, one_hot
+from torch.nn.functional import normalize
 
 from openjepa.rng import Rng
 from openjepa.signals.tasks import Tasks
 
-RIDGE = 0.01
+RIDGE = 0.1
 """Weight of the squared norm, features standardised, relative to the mean squared error."""
+NEIGHBOURS = 10
 CHUNK = 256
 """Samples encoded at once."""
 LEAST = 32
@@ -38,21 +39,18 @@ Answers = dict[str, Tensor]
 def answers(tasks: Tasks, features: Features) -> Answers:
     """To every question that the signal asks; none of fewer than 32 samples.
 
-    - `view`: the reciprocal rank of the sample itself among all, by cosine, for another view of it; 1 at best.
-    - `turn`: the share of its transformations that a linear classifier tells.
+    - `look`: how much its nearest neighbours look like it, relative to those that look most like theirs; 0 is chance.
+    - `view`: the reciprocal rank of the sample itself among all for another view of it; 1 at best.
     - `coarse`: its part of R², of a linear decoding.
     """
     if len(tasks.samples) < LEAST:
         return {}
     found: Answers = {}
     plain = _encode(tasks.samples, features)
+    if tasks.look is not None:
+        found["look"] = neighbours(plain, tasks.look)
     if tasks.view is not None:
         found["view"] = retrieval(_encode(tasks.samples, features, tasks.view), plain)
-    if tasks.turns:
-        turned = [
-            _encode(tasks.samples, features, lambda part, _, turn=turn: turn(part)) for turn in tasks.turns
-        ]
-        found["turn"] = classification([plain, *turned])
     if tasks.coarse is not None:
         found["coarse"] = decoding(plain, tasks.coarse)
     return found
@@ -87,6 +85,20 @@ def task_steps(steps: int, every: int, batch_size: int, encoded: int) -> frozens
     return frozenset(looks[round(share * (len(looks) - 1))] for share in shares)
 
 
+def neighbours(features: Tensor, look: Tensor) -> Tensor:
+    """How alike in `look` `[N, K]` each sample and its 10 nearest in `features` `[N, D]` are, by cosines: `[N]`.
+
+    Relative to the mean over samples of what the 10 that look most alike would give. Features are taken as they are,
+    as a nearest-neighbour classifier takes them.
+    """
+    unit, alike = normalize(features.double()), normalize(look.double())
+    nearness, alike = (unit @ unit.T).fill_diagonal_(-torch.inf), (alike @ alike.T).fill_diagonal_(-torch.inf)
+    near = alike.gather(1, nearness.topk(NEIGHBOURS, 1).indices).mean(1)
+    best = alike.topk(NEIGHBOURS, 1).values.mean()
+    found = near / best if best > 0 else torch.zeros_like(near)
+    return torch.where(nearness.isnan().any(1), torch.nan, found)
+
+
 def retrieval(queries: Tensor, samples: Tensor) -> Tensor:
     """Reciprocal rank of each of `samples` `[N, D]` for its row of `queries`, by cosine of centred features: `[N]`."""
     mean = (queries.mean(0) + samples.mean(0)) / 2
@@ -94,18 +106,6 @@ def retrieval(queries: Tensor, samples: Tensor) -> Tensor:
     own = likeness.diagonal()[:, None]
     rank = 1 + (likeness > own).sum(1) + ((likeness == own).sum(1) - 1) / 2  # equal ones share their places
     return torch.where(likeness.isfinite().all(1), 1 / rank, torch.nan)
-
-
-def classification(ways: Sequence[Tensor]) -> Tensor:
-    """How often it is told which of K `ways` `[N, D]` each sample is in, `[N]`: ridge, fitted on the other half."""
-    features = torch.stack(list(ways), 1).double()  # [N, K, D]
-    label = torch.arange(len(ways)).expand(len(features), -1)
-    wanted = one_hot(label, len(ways)).double()
-    right = torch.empty(label.shape, dtype=torch.float64)
-    for fit, test in _halves(len(features)):
-        guess = _ridge(features[fit].flatten(0, 1), wanted[fit].flatten(0, 1), features[test].flatten(0, 1))
-        right[test] = (guess.argmax(1) == label[test].flatten()).double().view(-1, len(ways))
-    return torch.where(features.isfinite().all(2), right, torch.nan).mean(1)
 
 
 def decoding(features: Tensor, wanted: Tensor) -> Tensor:

@@ -110,10 +110,10 @@ def _health(record: Record) -> Iterator[Chart]:
     )
     yield Chart(
         "What the features tell, without labels",
-        "On held-out samples: whether another view of a sample finds it (mean reciprocal rank), whether how a sample "
-        "was turned is told, how well its coarse form is decoded (R²). Training has helped where these rise above step "
-        "0.",
-        _lines(record, "health", {"task/view": "view", "task/turn": "turn", "task/coarse": "coarse"}),
+        "On held-out samples: whether an image's nearest neighbours look like it by the edges in it, whether a part of "
+        "it finds it (mean reciprocal rank), how well its coarse form is decoded (R²). Training has helped where these "
+        "rise above step 0.",
+        _lines(record, "health", {"task/look": "neighbours", "task/view": "part", "task/coarse": "coarse"}),
     )
     for way, title in (("forced", "Teacher-forced energy"), ("rollout", "Energy of the rollout")):
         names = {"model": "prediction", "persistence": "last state", "permuted_actions": "wrong actions"}

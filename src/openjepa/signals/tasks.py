@@ -15,18 +15,17 @@ class Tasks:
 
     Attributes:
         samples: a batch of them, as they are.
-        view: makes another view of each sample of a part of the batch: which belong together?
-        turns: each transforms the samples of a part of the batch in its own way (images turned by 90, 180 and 270
-            degrees, clips backwards): which way, or not at all?
-        coarse: `[B, K]` numbers that describe each sample coarsely, to be decoded linearly.
+        look: `[B, K]`, what each sample looks like by classical features: do its nearest neighbours look like it?
+        view: makes another view of each sample of a part of the batch: does it find its own sample?
+        coarse: `[B, K]` numbers that describe each sample coarsely: can they be decoded linearly?
     """
 
     samples: Any
+    look: Tensor | None = None
     view: Callable[[Any, Rng], Any] | None = None
-    turns: tuple[Callable[[Any], Any], ...] = ()
     coarse: Tensor | None = None
 
     @property
     def encoded(self) -> int:
         """Samples that an encoder must see to answer all of them."""
-        return len(self.samples) * (1 + (self.view is not None) + len(self.turns))
+        return len(self.samples) * (1 + (self.view is not None))
