@@ -17,7 +17,7 @@ import torch
 
 from benchmarks import record
 from benchmarks.verdicts import table
-from benchmarks.verdicts.cases import cases
+from benchmarks.verdicts.cases import SEED, cases
 from benchmarks.verdicts.measure import result
 from benchmarks.verdicts.train import config_of, train
 
@@ -26,6 +26,8 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/verdicts"), help="where runs are kept")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the first case; each has its own")
+    parser.add_argument("--name", default="verdicts", help="of the results")
     parser.add_argument("--count", type=int, default=len(cases()), help="how many of the cases, mixed")
     parser.add_argument(
         "--again", action="store_true", help="measure health anew on the weights that are there"
@@ -37,7 +39,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     root, runs = Path(os.environ.get("OPENJEPA_TEST_DATA", "data")), []
-    for case in cases()[: args.count]:
+    for case in cases(args.seed)[: args.count]:
         folder = args.runs / case.name
         train(case, folder, root)
         found = result(case, folder, root, args.again)
@@ -52,12 +54,12 @@ def main() -> None:
         for name, fitted in (("fitted", True), ("tested", False))
     }
     record.write(
-        "verdicts",
+        args.name,
         {name: {"bars": table.bars(some)} for name, some in halves.items()}
         | {"runs": [_plain(run) for run in runs]},
         args.results,
     )
-    (args.results / "verdicts.md").write_text(text)
+    (args.results / f"{args.name}.md").write_text(text)
 
 
 def _plain(run: table.Ended) -> dict[str, Any]:

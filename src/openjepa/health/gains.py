@@ -33,11 +33,11 @@ class Task:
 TASKS = {
     "look": Task("neighbours look alike", 1.0),
     "view": Task("a part finds its whole", 0.05, ratio=True),
-    "coarse": Task("the coarse form is decoded", 0.4),
+    "coarse": Task("the coarse form is decoded", 0.1),
 }
 CLEARLY = 2.0
 """Standard errors beyond which a difference is one."""
-BETTER = 0.04
+BETTER = 0.05
 """Of the score, above which features are better ..."""
 WORSE = -0.02
 """... and below which they are worse."""

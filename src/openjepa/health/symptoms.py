@@ -22,9 +22,9 @@ SHRINKING = 1 / 3
 """... and so has one below this part that fell at each of the last `IN_A_ROW` measurements ..."""
 SMALL = 0.1
 """... where it is also below this in itself: a share that is large is not gone, whatever it was before."""
-DROWNED = 0.02
+DROWNED = 0.05
 """Where the shares of context features and embedding both fall below this part of their best, nothing else counts: of
-107 runs those whose features became one constant fell to 0.002 of either, those that learned kept 0.1 of one."""
+108 runs those whose features became one constant fell to 0.002 of either, those that learned kept 0.1 of one."""
 ALIKE = 0.05
 """Part of the best share of samples (at most 0.2) in the context features below which samples are alike."""
 SAME = 1e-6
