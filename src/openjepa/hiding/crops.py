@@ -26,15 +26,17 @@ class Crops(Choice):
     drop: float = Field(0.0, ge=0, lt=1)
     """Share of each view's patches that the encoder does not see, at random (the released launch scripts: 0.3)."""
     global_augment: Augment = Augment.lejepa()
-    """Its views have `signal.size`."""
+    """Its views have `signal.size`, unless it has a `size`: smaller views cost less, and a convolutional encoder's
+    features fit larger images too."""
     local_augment: Augment = Augment.lejepa(size=96, scale=(0.05, 0.3))
 
     def build(self, signal: ImageSignal) -> "CropHiding":
-        """Raises UserError when a local view is smaller than a patch."""
-        if self.local_views and (self.local_augment.size or signal.size) < signal.patch:
-            raise UserError(
-                f"hiding.local_augment.size {self.local_augment.size} px is smaller than a patch of {signal.patch} px"
-            )
+        """Raises UserError when a view is smaller than a patch."""
+        views = {"global_augment": self.global_views, "local_augment": self.local_views}
+        for name, count in views.items():
+            size = getattr(self, name).size
+            if count and size is not None and size < signal.patch:
+                raise UserError(f"hiding.{name}.size {size} px is smaller than a patch of {signal.patch} px")
         return CropHiding(self, signal)
 
 
@@ -43,7 +45,8 @@ class CropHiding:
 
     def __init__(self, config: Crops, signal: ImageSignal) -> None:
         self.config, self.signal = config, signal
-        self.large = config.global_augment.model_copy(update={"size": signal.size})
+        size = config.global_augment.size or signal.size
+        self.large = config.global_augment.model_copy(update={"size": size})
 
     def __call__(self, batch: Tensor, rng: Rng) -> Views:
         images = self.signal.to_float(batch)
