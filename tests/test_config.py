@@ -364,7 +364,7 @@ def test_a_batch_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPat
             return 100_000
 
     with pytest.raises(
-        UserError, match=r"256 images of shape \[3, 4096, 4096\] together would have 12.9 billion"
+        UserError, match=r"512 images of shape \[3, 4096, 4096\] together would have 25.8 billion"
     ):
         configure("i-jepa", "tiny").hold_out(Large())
 

@@ -160,6 +160,8 @@ def _walk(cls: type[BaseModel], data: Mapping[str, Any]) -> Iterator[tuple[str, 
         members = models_in(field.annotation)
         kind = value.get("kind") if isinstance(value, Mapping) else None
         chosen = next((m for m in members if kind_of(m) == kind), members[0] if members else None)
+        if value is None and all(map(kind_of, members)):  # of a choice that is not made there are no options
+            chosen = None
         yield name, chosen, value
 
 

@@ -164,7 +164,7 @@ def test_blocks_see_one_another_only_when_joint() -> None:
 
 
 def sigreg_reference(z: Tensor, directions: Tensor) -> Tensor:
-    t = torch.linspace(-3, 3, 17, dtype=torch.double)
+    t = torch.linspace(-3, 3, 33, dtype=torch.double)
     values = []
     for direction in directions.T:
         empirical = torch.stack([torch.exp(1j * point * (z @ direction)).mean() for point in t])
@@ -176,7 +176,12 @@ def sigreg_reference(z: Tensor, directions: Tensor) -> Tensor:
 def test_le_jepas_loss_and_its_gradients_equal_the_formula() -> None:
     changes = {"head__hidden": "12", "head__width": "5", "hiding__local_views": "2"}
     model = small(
-        "lejepa", **changes, hiding__local_augment__size="12", guard__weight="0.2", guard__slices="6"
+        "lejepa",
+        **changes,
+        hiding__local_augment__size="12",
+        guard__weight="0.2",
+        guard__slices="6",
+        guard__knots="33",
     )
     assert isinstance(model.guard, SIGReg)
     output = model(images(8), Rng(0, 5))

@@ -64,7 +64,7 @@ def test_z_scores_leave_out_what_is_missing_and_spare_what_never_changes():
     [
         ({"mean": (0.5, 0.5)}, "mean has 2 numbers where 3"),
         ({"action_std": (1.0, 1.0, 1.0)}, "action_std has 3 numbers where 2"),
-        ({"std": (0.0,)}, "std must be above 0"),
+        ({"std": (0.0,)}, r"std\.0: Input should be greater than 0"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(options: dict, said: str):

@@ -114,7 +114,7 @@ def test_the_episodes_fill_in_what_they_decide() -> None:
     train_episodes, _ = samples.split()
     rows = torch.cat([torch.from_numpy(samples.episodes[i].actions) for i in train_episodes.tolist()])
     assert recipe.signal.action_std == pytest.approx(rows.std(0, correction=0).tolist(), rel=1e-4)
-    assert recipe.adapt(samples) is recipe
+    assert recipe.adapt(samples) == recipe
     with pytest.raises(UserError, match=r"size 16, the config's signal\.size is 32"):
         recipe.model_copy(update={"signal": recipe.signal.model_copy(update={"size": 32})}).adapt(samples)
 
