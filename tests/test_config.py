@@ -224,7 +224,8 @@ def test_every_preset_validates_and_survives_json(name: str, preset: str) -> Non
 def test_every_preset_can_be_built(name: str, preset: str) -> None:
     with torch.device("meta"):
         model = configure(name, preset).build()
-    assert model.grid == getattr(model.signal, "grid", model.grid)  # frames have one of their encoder's
+    if model.config.hiding.kind != "crops":  # whole views are compared, whatever their map
+        assert model.grid == getattr(model.signal, "grid", model.grid)  # frames have one of their encoder's
 
 
 @pytest.mark.parametrize("name", sorted(registered()))

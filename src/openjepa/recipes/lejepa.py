@@ -104,4 +104,17 @@ class LeJEPA(ImageRecipe):
             "signal": {"size": 32, "channels": 3, "patch": 4, **CIFAR10},
             "train": {**TINY["train"], "steps": 1500, "precision": "fp32"},
         },
+        "tiny-cifar10-conv": {
+            "signal": {"size": 32, "channels": 3, "patch": 4, **CIFAR10},
+            "hiding": {
+                "kind": "crops",
+                "global_views": 4,
+                "local_views": 0,
+                "global_augment": {"size": 20, "scale": [0.15, 1.0], "blur": 0, "solarize": 0},
+            },
+            "encoder": {"kind": "convnet"},
+            "head": {"kind": "projector", "hidden": 512, "layers": 1, "width": 32, "embedding": None},
+            "guard": {"kind": "sigreg", "weight": 0.02, "slices": 256},
+            "train": {**TINY["train"], "steps": 3700, "precision": "fp32"},
+        },
     }
