@@ -463,6 +463,25 @@ def test_what_ctrl_c_prints_continues(number, code, photos, tmp_path, monkeypatc
     assert "verdict" in said(*shlex.split(command)[1:])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "i-jepa", "--data", ""],
+        ["train", "i-jepa", "--out", ""],
+        ["train", "--resume", ""],
+        ["embed", "run", "--data", "", "-o", "x.npy"],
+        ["probe", "run", "--test", ""],
+        ["probe", ""],
+        ["report", ""],
+        ["controls", "run", "--data", ""],
+    ],
+)
+def test_an_empty_variable_of_the_shell_is_no_name(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert end.value.code == 2 and "empty" in capsys.readouterr().err
+
+
 # Places that cannot be written
 
 

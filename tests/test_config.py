@@ -148,6 +148,13 @@ def test_the_data_given_is_not_changed() -> None:
     assert json.dumps(data) == before
 
 
+def test_an_option_below_what_holds_none_is_no_misspelt_one():
+    with pytest.raises(
+        UserError, match=r"inner\.size cannot be set: in the config below it inner holds no options"
+    ):
+        override(Thing, {"inner": 3}, {"inner.size": "1"})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -134,6 +134,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     if rest:
         nearest = _nearest(rest[0], _commands(parser)[args.command]._option_string_actions)
         raise UserError(f"unexpected argument {rest[0]!r}{nearest}; see `openjepa {args.command} --help`")
+    for name in ("data", "test", "out", "output", "config", "resume", "protocol", "env", "run_dir"):
+        if getattr(args, name, None) == "":  # a shell's empty variable; as a path it is the working directory
+            raise UserError(f"{name} is an empty text: name something, or leave it out")
+    if "" in (getattr(args, "runs", None) or []):
+        raise UserError("a run has an empty name: name its folder")
     args.line, args.changes = shlex.join(["openjepa", *arguments]), changes
     return args
 
@@ -279,7 +284,7 @@ def _parser() -> argparse.ArgumentParser:
         "controls", _controls, "may a world model's latent z be believed? the papers' controls"
     )
     controls.add_argument("run_dir", metavar="RUN", help="of latent-action, mixture, or --condition latent")
-    controls.add_argument("--data", default="", help="episodes (default: those of the run)")
+    controls.add_argument("--data", help="episodes (default: those of the run)")
     controls.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0, help="of steps, draws and fits")
     controls.add_argument(
         "--updates",
@@ -450,17 +455,21 @@ def _collect(args: argparse.Namespace) -> None:
     types = option_types(args.world)
     options = {name: read_value(name, text, types.get(name)) for name, text in args.changes.items()}
     world = open_world(args.world, size=args.size, **options)
-    with Waiting() as waiting:
-        found = collect(
-            world,
-            args.policy,
-            args.episodes,
-            args.seed,
-            args.out,
-            progress=waiting,
-            steps=args.steps,
-            difficulty=difficulty,
-        )
+    try:
+        with Waiting() as waiting:
+            found = collect(
+                world,
+                args.policy,
+                args.episodes,
+                args.seed,
+                args.out,
+                progress=waiting,
+                steps=args.steps,
+                difficulty=difficulty,
+            )
+    except KeyboardInterrupt:
+        kept = f"interrupted; what was collected stays in {args.out}, and the same command goes on"
+        raise KeyboardInterrupt(kept) from None
     _show(args, {"episodes": len(found), "steps": int(found.lengths.sum()), "folder": args.out})
 
 
@@ -538,7 +547,7 @@ def _controls(args: argparse.Namespace) -> None:
 
     model, known = load(args.run_dir), {"seed": args.seed, "updates": args.updates}
     with Waiting() as waiting:
-        table = latent_controls(model, args.data, name=args.run_dir, progress=waiting, **known)
+        table = latent_controls(model, args.data or "", name=args.run_dir, progress=waiting, **known)
     print(json.dumps(table.to_dict()) if args.json else table)
 
 

@@ -84,8 +84,12 @@ def override(cls: type[Config], data: Mapping[str, Any], changes: Mapping[str, s
         node: Any = result
         for name in parents:
             node = node.setdefault(name, {}) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or not _exists(cls, path, result):
+        if not _exists(cls, path, result):
             raise UserError(f"unknown option {_shown(path)}{_nearest(path, dotted_paths(cls, result))}")
+        if not isinstance(node, dict):
+            raise UserError(
+                f"{path} cannot be set: in the config below it {'.'.join(parents)} holds no options"
+            )
         annotation = _annotation(cls, path, result)
         value = read_value(path, changes[path], annotation)
         kinds = [kind for member in models_in(annotation) if (kind := kind_of(member))]

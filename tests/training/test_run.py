@@ -76,7 +76,7 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 1, "kin')
     assert small.losses(run) == [(0, 1.0)]
-    with pytest.raises(UserError, match="no verdict yet"):
+    with pytest.raises(UserError, match="has no verdict"):
         run.verdict()
 
 

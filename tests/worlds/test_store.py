@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from openjepa.errors import UserError
+from openjepa.worlds import hdf5_writing
 from openjepa.worlds.actions import Box
 from openjepa.worlds.reading import open_episodes
 from openjepa.worlds.store import Store
@@ -88,3 +90,24 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(UserError, match=r"00000000\.hdf5"):
         new(tmp_path / "set")
+
+
+def test_ctrl_c_while_hdf5_writes_ends_once_hdf5_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Raised within HDF5's call of our file, KeyboardInterrupt is a segmentation fault."""
+    store, written = new(tmp_path / "set"), hdf5_writing._Lenient.write
+
+    def write(self: hdf5_writing._Lenient, data: object) -> int:
+        signal.raise_signal(signal.SIGINT)
+        return written(self, data)
+
+    episodes = [episode(0, 5), episode(1, 4)]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(hdf5_writing._Lenient, "write", write)
+        store.add(episodes)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    store = new(tmp_path / "set")
+    store.add(episodes[len(store) :])
+    store.finish()
+    assert list(open_episodes(tmp_path / "set").lengths) == [5, 4]

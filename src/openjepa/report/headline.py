@@ -72,7 +72,7 @@ def _of_probe(probe: dict[str, Any], training: Headline) -> Headline | None:
 
 def _verdicts(record: Record) -> list[Verdict]:
     """As they were written, or judged anew where words have changed since."""
-    steps = record.config.get("train", {}).get("steps")
+    steps = (record.config.get("train") or {}).get("steps")
     readings = [
         {key: _number(v) for key, v in line.items() if key != "kind"} for line in record.kind("health")
     ]

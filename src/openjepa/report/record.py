@@ -1,12 +1,12 @@
 """What a run directory tells, read without trusting it to be complete."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from openjepa.errors import UserError
+from openjepa.reach import parse_json, read_json
 
 Line = dict[str, Any]
 
@@ -53,10 +53,16 @@ def read_record(run_dir: str | Path) -> Record:
         raise UserError(
             f"{path} is not a run directory: it has no config.json; name a folder that `train` wrote"
         )
+    config = _json(path / "config.json")
+    if not isinstance(config.get("recipe"), str):
+        raise UserError(f"{path / 'config.json'} is not a config of OpenJEPA: it names no recipe")
+    for part in ("train", "signal", "terms"):
+        if not isinstance(config.get(part) or {}, dict):
+            raise UserError(f"{path / 'config.json'}: {part} holds no options: restore it")
     about, probe, metrics = (path / name for name in ("run.json", "probe.json", "metrics.jsonl"))
     return Record(
         path,
-        _json(path / "config.json"),
+        config,
         _json(about) if about.is_file() else {},
         _by_kind(_complete_lines(metrics)) if metrics.is_file() else {},
         _json(probe) if probe.is_file() else None,
@@ -69,10 +75,7 @@ def is_number(value: Any) -> bool:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}); restore it or name another run") from None
+    data = read_json(path)
     if not isinstance(data, dict):
         raise UserError(f"{path} holds a {type(data).__name__} where an object belongs; name another run")
     return data
@@ -82,8 +85,8 @@ def _complete_lines(path: Path) -> Iterable[Line]:
     """A run that was killed, or still writes, may end in half a line; that line is left out."""
     for text in path.read_text(errors="replace").splitlines():
         try:
-            line = json.loads(text)
-        except ValueError:
+            line = parse_json(text, str(path))
+        except UserError:
             continue
         if isinstance(line, dict) and is_number(line.get("step")):
             yield line

@@ -16,7 +16,7 @@ from openjepa.signals.images import ImageSet
 
 def facts(record: Record, model: JEPA | None) -> list[str]:
     """The line below the title."""
-    training = record.config.get("train", {})
+    training = record.config.get("train") or {}
     total, size = training.get("steps"), training.get("batch_size")
     done = record.last("train").get("step", -1) + 1  # a step is numbered from 0
     said = [f"{done:,} of {total:,} steps" if is_number(total) else f"{done:,} steps"]

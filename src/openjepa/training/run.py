@@ -165,7 +165,9 @@ class Run:
         """The latest. Raises UserError before the first."""
         record = self.last("verdict")
         if not record:
-            raise UserError(f"{self.path} has no verdict yet: its first step was not reached")
+            raise UserError(
+                f"{self.path} has no verdict: its first step was not reached, or {self.metrics.path.name} was lost"
+            )
         return judged(record, self.readings(), self.config.train.steps, self.config.model_dump(mode="json"))
 
     def is_vacant(self) -> bool:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the step is finished and saved, then the run ends."""
+"""Ctrl-C, SIGTERM and a terminal that hangs up: the step is finished and saved, then the run ends."""
 
 import os
 import shlex
@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from openjepa.parallel import world_size
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 _SAID = b"\nopenjepa: saving after this step; once more ends at once\n"
 
 
@@ -60,7 +60,7 @@ class Requests:
 
 @contextmanager
 def stop_requests(wanted: bool = True) -> Generator[Requests]:
-    """Take down the first Ctrl-C or SIGTERM; the second acts as if nobody listened.
+    """Take down the first Ctrl-C, SIGTERM or SIGHUP; the second acts as if nobody listened.
 
     Under torchrun, which sends every process the signal that its terminal has sent already, all later ones are
     ignored too. Handlers that are not Python's own stay, and outside the main thread nothing can be taken down.
@@ -90,8 +90,9 @@ def stop_requests(wanted: bool = True) -> Generator[Requests]:
 
 def ignore_first(worker: int = 0) -> None:
     """In a process that only serves: it ends with its parent, and not by the signal that the parent acts on."""
-    usual: dict[int, Any] = dict.fromkeys(SIGNALS, signal.SIG_DFL)
-    for number in SIGNALS:
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup stays
+    usual: dict[int, Any] = dict.fromkeys(heard, signal.SIG_DFL)
+    for number in heard:
         signal.signal(number, lambda *_: _restore(usual))
 
 

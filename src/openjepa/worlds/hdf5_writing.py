@@ -6,6 +6,8 @@ process. So it writes to a file of ours that never refuses; what the disk said i
 
 import io
 import os
+import signal
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +25,10 @@ def writing(path: Path, mode: str = "w") -> Generator[tuple[Any, Callable[[], No
 
     Raises:
         OSError: the disk is full or refuses; the file is worth nothing then.
+        KeyboardInterrupt: Ctrl-C, once the file is written.
     """
     h5py = import_h5py(path)
-    with _Lenient(path, "w+" if mode == "w" else "r+") as lenient:
+    with _uninterrupted(), _Lenient(path, "w+" if mode == "w" else "r+") as lenient:
         try:
             with h5py.File(lenient, mode) as file:
                 yield file, lenient.check
@@ -33,6 +36,23 @@ def writing(path: Path, mode: str = "w") -> Generator[tuple[Any, Callable[[], No
             lenient.check()
             raise
         lenient.check()
+
+
+@contextmanager
+def _uninterrupted() -> Generator[None]:
+    """Ctrl-C waits for the end: raised inside HDF5, which calls our file, it would crash the process."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 class _Lenient(io.RawIOBase):

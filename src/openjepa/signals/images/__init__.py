@@ -47,6 +47,8 @@ def open_images(
         raise UserError(f"channels={channels}: an image has at least 1")
     if data is None or (isinstance(data, str) and data == "fashion-mnist"):
         return open_fashion_mnist(split, size, channels)
+    if isinstance(data, str) and not data:
+        raise UserError("the data have an empty name: give a path, or None for Fashion-MNIST")
     if isinstance(data, str | Path):
         return _open_path(Path(data).expanduser(), split, size, channels)
     pick_split("this data", ("train",), split)
