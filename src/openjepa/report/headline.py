@@ -76,7 +76,7 @@ def _verdicts(record: Record) -> list[Verdict]:
     readings = [
         {key: _number(v) for key, v in line.items() if key != "kind"} for line in record.kind("health")
     ]
-    total = int(steps) if is_number(steps) else 0
+    total = steps if isinstance(steps, int) else 0
     lines = [line for line in record.kind("verdict") if _is_verdict(line)]
     return [judged(line, readings, total, record.config) for line in lines]
 
