@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from openjepa.health import Verdict, judged
-from openjepa.report.record import Line, Record, is_number
+from openjepa.report.record import Line, Record
 from openjepa.report.scores import probe_table, standings
 
 Mood = Literal["good", "wait", "warn", "bad"]
