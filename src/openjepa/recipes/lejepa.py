@@ -108,13 +108,13 @@ class LeJEPA(ImageRecipe):
             "signal": {"size": 32, "channels": 3, "patch": 4, **CIFAR10},
             "hiding": {
                 "kind": "crops",
-                "global_views": 4,
+                "global_views": 2,
                 "local_views": 0,
                 "global_augment": {"size": 20, "scale": [0.15, 1.0], "blur": 0, "solarize": 0},
             },
-            "encoder": {"kind": "convnet"},
+            "encoder": {"kind": "convnet", "strides": [2, 1, 2, 2]},
             "head": {"kind": "projector", "hidden": 512, "layers": 1, "width": 32, "embedding": None},
             "guard": {"kind": "sigreg", "weight": 0.02, "slices": 256},
-            "train": {**TINY["train"], "steps": 3700, "precision": "fp32"},
+            "train": {**TINY["train"], "steps": 3100, "precision": "fp32"},
         },
     }
