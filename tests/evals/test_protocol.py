@@ -138,16 +138,24 @@ def test_large_sets_are_chosen_on_a_part_and_fitted_whole(digit_sets, encoder, m
 
 def test_what_wins_with_more_samples_is_chosen(digit_sets, encoder, monkeypatch):
     """The widest pooling is tried again on more samples even where it came last on few."""
-    finalists = making._Making._finalists
+    best_setting, tried = making.best_setting, []
     monkeypatch.setattr(planning, "COARSE_FIT", 200)
     monkeypatch.setattr(planning, "FEW", 100)
-    seen = []
-    monkeypatch.setattr(
-        making._Making, "_finalists", lambda self, found: seen.append(finalists(self, found)) or seen[-1]
-    )
-    full_probe(encoder, *digit_sets, kinds=("knn",), classical="none")
-    names = [chosen.pooling for chosen in seen[0]]
-    assert (3 <= len(names) <= 4 and "grid4" in names) or "blend4" in names
+
+    def judged(method, name, samples, labels, splits, classes, first=None):
+        found = best_setting(method, name, samples, labels, splits, classes, first)
+        tried.append((name, first is not None, len(labels)))
+        wide = name == "grid4"
+        return replace(found, score=(2.0 if first else -1.0) if wide else found.score)
+
+    monkeypatch.setattr(making, "best_setting", judged)
+    table = full_probe(encoder, *digit_sets, kinds=("knn",), classical="none")
+    again = [name for name, second, _ in tried if second]
+    assert len(again) == making.FINALISTS + 1 < len(tried) - len(again)
+    assert again[-1] == "grid4"
+    few, more = ({count for _, second, count in tried if second is which} for which in (False, True))
+    assert max(few) < min(more)
+    assert table.score("model", "knn").choices[0].startswith("grid4,")
 
 
 def test_examples_per_class_are_drawn_and_scored(digit_sets, encoder):
