@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from openjepa.errors import UserError
 from openjepa.rng import Rng
 
 
@@ -57,11 +58,23 @@ class Views:
 
     Attributes:
         condition: what the predictor is told beside the places of the targets, first dimension B; `None` for nothing.
+
+    Raises:
+        UserError: several target views of which some select tokens: their mean is taken token by token.
     """
 
     context: list[View]
     target: list[View]
     condition: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        selected = sum(view.select is not None for view in self.target)
+        if selected and len(self.target) > 1:
+            raise UserError(
+                f"{selected} of {len(self.target)} target views select tokens, and a model takes the mean of its "
+                "target views, token by token: give one target view, whose select may hold several blocks, or "
+                "several whole ones"
+            )
 
 
 @dataclass(frozen=True, eq=False)
