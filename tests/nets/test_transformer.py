@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from openjepa.jepa import Tokens, View, gather
 from openjepa.nets.positions import rescale, sincos
-from openjepa.nets.transformer import TokenEncoder, ViT
+from openjepa.nets.transformer import Attention, Block, KeysValues, TokenEncoder, ViT
 from openjepa.signals.images.signal import ImageSignal, grid_positions
 
 SIGNAL = ImageSignal(size=16, channels=3, patch=4, mean=(0.0,), std=(1.0,))
@@ -170,3 +170,47 @@ def test_drop_path_passes_over_blocks_of_some_samples_in_training_alone() -> Non
     alone = torch.isclose(dropped, 2 * attended, atol=1e-5).flatten(1).all(1)
     assert alone.float().mean().item() == pytest.approx(0.25, abs=0.03)
     assert torch.equal(block.eval()(x) - x, whole)
+
+
+HEADS = 2
+
+
+def attention() -> tuple[Attention, Tensor, Tensor]:
+    """A layer, two samples of six tokens, and which of those are there."""
+    torch.manual_seed(0)
+    there = torch.tensor([[True] * 6, [True] * 3 + [False] * 3])
+    return Attention(16, HEADS), torch.randn(2, 6, 16), there
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_padding_is_not_looked_at(first: int) -> None:
+    net, x, there = attention()
+    short = net(x[1:, :3], first)
+    for padding in (there[:, None], there[:, None, None]):
+        padded = net(x, first, mask=padding)
+        torch.testing.assert_close(padded[:1], net(x[:1], first))
+        torch.testing.assert_close(padded[1:, : 3 - first], short)
+        assert not torch.allclose(net(x, first)[1:, : 3 - first], short, atol=1e-3)
+
+
+@pytest.mark.parametrize("first", [0, 4])
+def test_a_mask_of_any_axes_is_of_the_tokens_asked_for(first: int) -> None:
+    net, x, there = attention()
+    causal = torch.ones(6, 6, dtype=torch.bool).tril()
+    of_samples = torch.stack(
+        [causal, there[1] & causal]
+    )  # as many samples as heads, which must not be confused
+    of_all = of_samples[:, None].expand(-1, HEADS, -1, -1)
+    expected = torch.cat([net(x[i : i + 1], mask=of_samples[i])[:, first:] for i in range(2)])
+    for mask in (of_samples, of_samples[:, None], of_all):
+        torch.testing.assert_close(net(x, first, mask=mask), expected)
+    only_first = torch.tensor([True] + [False] * 5).expand(1, 1, 6)
+    torch.testing.assert_close(net(x, first, mask=only_first)[0, 0], net(x[:, :1])[0, 0])
+
+
+def test_a_mask_counts_the_tokens_in_memory() -> None:
+    block, memory = Block(16, HEADS, 2.0, 1e-6), KeysValues()
+    _, x, there = attention()
+    expected = block(x, mask=there[:, None])[:, 2:]
+    block(x[:, :2], memory=memory)
+    torch.testing.assert_close(block(x[:, 2:], memory=memory, mask=there[:, None]), expected)

@@ -67,17 +67,23 @@ class Attention(nn.Module):
         memory: KeysValues | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """`turn` rotates queries and keys by their positions, `mask` `[N, M + N]` is True where a token may look,
-        M the tokens in `memory`."""
+        """`turn` rotates queries and keys by their positions. `mask` is True where a token may look: `[N, M + N]`,
+        with M the tokens in `memory`, or with B, or B and heads, before; any axis but the last may be 1."""
         q, k, v = self.qkv(x_BND).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if turn is not None:
             q, k = turn(q), turn(k)
         if memory is not None:
             k, v = memory.append(k, v)
         dropout = self.dropout if self.training else 0.0
-        mask = None if mask is None else mask[first:]
+        mask = None if mask is None else _rows(mask, first)
         x = F.scaled_dot_product_attention(q[:, :, first:], k, v, mask, dropout)
         return self.proj(x.transpose(1, 2).flatten(-2))
+
+
+def _rows(mask: Tensor, first: int) -> Tensor:
+    """The mask of the tokens from number `first` on, as it broadcasts to `[B, heads, N - first, M + N]`."""
+    mask = mask.unsqueeze(1) if mask.dim() == 3 else mask
+    return mask if mask.shape[-2] == 1 else mask[..., first:, :]
 
 
 class Block(nn.Module):
