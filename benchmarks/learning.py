@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,7 @@ def probes(
 ) -> dict[str, Any]:
     """The verdict, the config, the final model's table, and the curve; `beside`: comparisons by image size."""
     from openjepa.evals import probe
-    from openjepa.evals.runs import untrained
+    from openjepa.evals.runs import training_cost, untrained
     from openjepa.signals.images import open_images
     from openjepa.training import Run, load
 
@@ -179,9 +179,8 @@ def probes(
     comparison, (train, test) = beside[seen], (beside[seen].about.train, beside[seen].about.test)
     random_init = partial(untrained, opened.config)
     seeds = range(job.initialisations * job.seed, job.initialisations * (job.seed + 1))
-    table = comparison.table(
-        load(path), random_init=random_init, seeds=seeds, minutes=trained["core_minutes"], name=path.name
-    )
+    cost = replace(training_cost(path), minutes=trained["core_minutes"])  # saving included
+    table = comparison.table(load(path), random_init=random_init, seeds=seeds, cost=cost, name=path.name)
     few = [some(images, job.subset) for images in (train, test)]
     curve = []
     for step, model in checkpoints(opened):
@@ -189,13 +188,11 @@ def probes(
         part = probe(model, *few, kinds=KINDS, classical="none")
         scores = {kind: part.score("model", kind).mean for kind in KINDS}
         curve.append({"step": step, "minutes": seconds / 60, "core_minutes": cpu_seconds / 60, **scores})
-    steps, cpu_seconds = len(trained["elapsed"]) - 1, trained["elapsed"][-1][1]
     return {
         "verdict": asdict(opened.verdict()),
         "config": opened.config.model_dump(mode="json") | {"data": Path(job.data).name},
         "table": table.to_dict(),
         "curve": curve,
-        "images_per_second": steps * opened.config.train.batch_size / cpu_seconds if cpu_seconds else None,
     }
 
 
@@ -280,13 +277,8 @@ def as_markdown(dataset: str, recipes: dict[str, Any]) -> str:
     for name, summary in recipes.items():
         table, runs = ProbeTable.from_dict(summary["table"]), summary["runs"]
         words = ", ".join(dict.fromkeys(run["verdict"]["word"] for run in runs))
-        speeds = [run["images_per_second"] for run in runs if run.get("images_per_second")]
-        speed = f", {sum(speeds) / len(speeds):,.0f} images a CPU second" if speeds else ""
         minutes = max(run["minutes"] for run in runs)
-        lines += [
-            f"{name}, {len(runs)} seeds, {minutes:.1f} minutes of training{speed}, verdict: {words}",
-            "",
-        ]
+        lines += [f"{name}, {len(runs)} seeds, {minutes:.1f} minutes of training, verdict: {words}", ""]
         lines += [table.markdown(), "", *table.notes, *([""] if table.notes else [])]
         shown = scores(summary["table"])
         said.append(f"- {name}: {shown.sentence if shown else ''}")

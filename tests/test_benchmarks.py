@@ -114,13 +114,15 @@ def test_learning_trains_probes_and_is_not_repeated(tmp_path: Path) -> None:
         *("raw pixels", "HOG", "random init", "model", "model + best classical")
     ]
     assert {score["per_class"] for score in scores} == {0, 10, 1}
-    assert found["table"]["costs"]["model"]["minutes"] > 0 and found["runs"][0]["images_per_second"] > 0
+    cost = found["table"]["costs"]["model"]
+    assert cost["minutes"] > 0 and cost["views_per_second"] > 0
     steps = [point["step"] for point in found["curve"]]
     assert steps[0] == 0 and steps[-1] == 4 and steps == sorted(steps)
     minutes = [point["core_minutes"] for point in found["curve"]]
     assert minutes[0] == 0 and minutes == sorted(minutes) and minutes[-1] > 0
     text = (out / "learning-fashion-mnist-i-jepa.md").read_text()
     assert "| model + best classical |" in text and "linear, 10 per class" in text
+    assert "| CPU minutes | training views/s | images/s |" in text
     clock = tmp_path / "runs" / "fashion-mnist" / "i-jepa-tiny-seed0" / "clock.json"
     before = clock.stat().st_mtime_ns
     assert run(*command).returncode == 0

@@ -204,6 +204,10 @@ class JEPA(nn.Module):
         """The energy, a scalar: mean over context views."""
         return torch.stack([self.energy(guess, s_y) for guess in prediction]).mean()
 
+    def passes(self, views: Views) -> int:
+        """How many samples `forward` sends through an encoder: of each view, context or target, all that it holds."""
+        return sum(len(view.tokens.values) for view in [*views.context, *self.target.encoded(views)])
+
     def after_step(self, step: int, total_steps: int) -> None:
         """What follows an optimiser step (counted from 0): the target moves towards the encoder."""
         self.target.update(self.encoder, self.head, step, total_steps)

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from openjepa.config import Choice
-from openjepa.jepa import View, encode
+from openjepa.jepa import View, Views, encode
 from openjepa.parallel import global_mean_in_network
 
 Represent = Callable[[Sequence[View]], list[Tensor]]
@@ -106,6 +106,10 @@ class TargetBase(nn.Module):
         """The encoder that gives features after training."""
         return encoder
 
+    def encoded(self, views: Views) -> list[View]:
+        """The target views that take a pass of their own."""
+        return views.target
+
     def normalise(self, raw: Tensor) -> Tensor:
         """`[B, N, D] -> [B, N, D]`."""
         if self.config.centre == "position":
@@ -120,6 +124,11 @@ class TargetBase(nn.Module):
 
 class SharedTarget(TargetBase):
     config: Shared
+
+    def encoded(self, views: Views) -> list[View]:
+        """A view that is a context too has been encoded."""
+        known = {id(view) for view in views.context}
+        return [view for view in views.target if id(view) not in known]
 
     def forward(self, views: Sequence[View], represent: Represent) -> list[Tensor]:
         if self.config.stop_gradient:

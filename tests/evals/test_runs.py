@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from functools import partial
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 import torch
 
 from openjepa.errors import UserError
-from openjepa.evals import ProbeTable, probe_runs
-from openjepa.evals.runs import untrained
+from openjepa.evals import Cost, ProbeTable, probe_runs
+from openjepa.evals.runs import training_cost, untrained
 from openjepa.recipes import build, configure
 from openjepa.training import Run, load, start
 
@@ -55,6 +56,51 @@ def test_one_run_is_scored_and_its_table_kept(runs):
     ]
     assert ProbeTable.from_dict(json.loads((runs[0].path / "probe.json").read_text())) == table
     assert not [name for name in os.listdir(runs[0].path) if "partial" in name]
+
+
+def test_the_table_tells_what_training_has_cost(runs):
+    lines = list(runs[0].records("train"))
+    spent = [line["cpu_seconds"] for line in (*lines, *runs[0].records("verdict"))]
+    steps = sum(line["cpu_seconds"] for line in lines)
+    assert min(spent) > 0 and [line["views"] for line in lines] == [
+        16,
+        16,
+    ]  # a context and a target of 8 images
+    assert training_cost(runs[0].path) == Cost(pytest.approx(sum(spent) / 60), pytest.approx(32 / steps))
+    table = quick([runs[0].path], kinds=("knn",))
+    cost = table.costs["model"]
+    assert (cost.minutes, cost.views_per_second) == (training_cost(runs[0].path).minutes, 32 / steps)
+    assert table.costs["random init"].minutes == 0 and table.costs["random init"].views_per_second is None
+    assert table.costs["model + best classical"].minutes > cost.minutes
+    titles, *rows = table.cells()
+    assert titles[-3:] == ["CPU minutes", "training views/s", "images/s"]
+    assert [row[0] for row in rows if row[-2] != "–"] == ["model"]
+
+
+def test_what_was_not_recorded_is_not_told(runs, tmp_path):
+    """A run of before, one that an older version has begun, one that was cut off, and a model alone."""
+    lines = [json.loads(line) for line in (runs[0].path / "metrics.jsonl").read_text().splitlines()]
+    assert training_cost(runs[0].path).minutes
+    for name, steps in (("before", (0, 1)), ("begun before", (0,))):
+        shutil.copytree(runs[0].path, tmp_path / name)
+        with (tmp_path / name / "metrics.jsonl").open("w") as file:
+            for line in lines:
+                gone = line["step"] in steps and line["kind"] == "train"
+                file.write(
+                    json.dumps({k: v for k, v in line.items() if not (gone and k == "cpu_seconds")}) + "\n"
+                )
+        assert training_cost(tmp_path / name) == Cost()
+    shutil.copytree(runs[0].path / "model", tmp_path / "model")
+    assert training_cost(tmp_path / "model") == Cost()
+    shutil.copytree(runs[0].path, tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "model")
+    shutil.rmtree(max((tmp_path / "cut" / "checkpoints").iterdir()))  # back to step 1 of 2
+    kept = [
+        line["cpu_seconds"]
+        for line in lines
+        if "cpu_seconds" in line and line["step"] + (line["kind"] == "train") <= 1
+    ]
+    assert training_cost(tmp_path / "cut").minutes == pytest.approx(sum(kept) / 60)
 
 
 def test_runs_of_several_seeds_give_intervals_over_them(runs):

@@ -1,11 +1,12 @@
 """Intervals against published values, and the table as text and as data."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from openjepa.errors import UserError
-from openjepa.evals.table import INITIALISATIONS, ProbeTable, Score, combine, student, wilson
+from openjepa.evals.table import INITIALISATIONS, Cost, ProbeTable, Score, combine, student, wilson
 
 
 def test_wilson_equals_known_values():
@@ -99,3 +100,24 @@ def test_random_initialisations_of_several_tables_count_one_by_one():
     assert random.values == (0.6, 0.7, 0.8, 0.5, 0.6, 0.7)
     assert random.interval == student(random.values)
     assert random.over == INITIALISATIONS
+
+
+def test_costs_stand_beside_scores_round_trip_and_are_averaged(table):
+    costs = {"model": Cost(2.0, 300.0, 1000.0), "raw pixels": Cost(None, None, 5000.0)}
+    one, other = (
+        replace(table, costs={**costs, "model": Cost(m, v, 1000.0)}) for m, v in ((2.0, 300.0), (4.0, None))
+    )
+    titles, model, pixels = one.cells()
+    assert titles[-3:] == ["CPU minutes", "training views/s", "images/s"]
+    assert model[-3:] == ["2.0", "300", "1,000"] and pixels[-3:] == ["–", "–", "5,000"]
+    assert ProbeTable.from_dict(json.loads(json.dumps(one.to_dict()))).costs == one.costs
+    assert combine([one, other]).costs == {
+        "model": Cost(3.0, 300.0, 1000.0),
+        "raw pixels": Cost(None, None, 5000.0),
+    }
+    old = one.to_dict()
+    old["costs"] = {"model": {"minutes": None, "per_second": 1000.0}}
+    assert (
+        ProbeTable.from_dict(old).cells()[0][-1] == "images/s"
+        and "CPU minutes" not in ProbeTable.from_dict(old).cells()[0]
+    )

@@ -62,3 +62,16 @@ def test_an_empty_table_is_none_and_a_broken_one_is_named():
         scores({"scores": [{"row": "model"}], "notes": []})
     with pytest.raises(UserError, match="run the probe again"):
         scores({"accuracy": 0.9})
+    told = table(("model", "linear", 1.0, 0.9))
+    with pytest.raises(UserError, match="run the probe again"):
+        scores(told | {"costs": {"model": {"minutes": "long"}}})
+
+
+def test_costs_stand_beside_the_scores():
+    told = table(("model", "linear", 1.0, 0.88), ("raw pixels", "linear", 1.0, 0.7))
+    told["costs"] = {"model": {"minutes": 11.9, "views_per_second": 640.0, "per_second": 2000.0}}
+    assert scores(told).table == [
+        ["accuracy in %", "linear", "CPU minutes", "training views/s", "images/s"],
+        ["model", "88.0 [87.3, 88.6]", "11.9", "640", "2,000"],
+        ["raw pixels", "70.0 [69.1, 70.9]", "–", "–", "–"],
+    ]

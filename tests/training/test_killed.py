@@ -36,6 +36,11 @@ def test_resumed_losses_are_equal_bit_for_bit(recipe: str, tmp_path: Path) -> No
     assert resumed, f"seed {seed}: it was never resumed in its middle"
     assert [step for step, _ in small.losses(whole)] == list(range(STEPS))
     assert small.losses(killed) == small.losses(whole), f"seed {seed}"
+    for kind in ("train", "verdict"):
+        assert all(record["cpu_seconds"] > 0 for record in killed.records(kind))
+    assert [record["views"] for record in killed.records("train")] == [
+        record["views"] for record in whole.records("train")
+    ]
     assert killed.readings() == whole.readings(), f"seed {seed}"
     assert [path.name for path in killed.checkpoints.all()] == [path.name for path in whole.checkpoints.all()]
     one, other = load(tmp_path / "whole").state_dict(), load(tmp_path / "killed").state_dict()

@@ -1,5 +1,6 @@
 """What the loop promises of every run, on runs of a second."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -278,3 +279,35 @@ def test_compile_compiles_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self).__name__))
     fit(small.config(train__compile=True, train__steps=1, train__batch_size=4), small.images())
     assert compiled == ["Block"] * 3  # encoder, predictor, target
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "views"),
+    [
+        ("i-jepa", {}, 16),  # of 8 images: a context, and a target of its own encoder
+        ("i-jepa", {"target": "shared"}, 16),  # a context is a part of its image, the target all of it
+        ("lejepa", {"hiding.global_views": 2}, 16),  # two views, which are the targets too
+        (
+            "lejepa",
+            {
+                "hiding.global_views": 2,
+                "hiding.local_views": 2,
+                "train.accumulate": 2,
+                "guard": "none",
+                "head.layers": 0,
+            },
+            32,
+        ),
+    ],
+)
+def test_a_step_tells_its_cpu_seconds_and_views(
+    recipe: str, options: dict[str, object], views: int, tmp_path: Path
+) -> None:
+    config = small.configured(recipe, small.options(recipe) | {"train.steps": 3} | options)
+    run, begun = small.new_run(tmp_path / "run", config), time.process_time()
+    fit(config, small.images(), run=run)
+    spent = time.process_time() - begun
+    records = [*run.records("train"), *run.records("verdict")]
+    assert [record["views"] for record in records if record["kind"] == "train"] == [views] * 3
+    assert all(record["cpu_seconds"] > 0 for record in records)
+    assert 0.2 * spent < sum(record["cpu_seconds"] for record in records) <= spent

@@ -55,5 +55,7 @@ def test_equal_to_one_process(case: str, torchrun: Path, tmp_path: Path) -> None
     ):
         readings = [torch.tensor([[r[key] for key in keys] for r in run.records(kind)]) for run in (two, one)]
         assert torch.allclose(*readings, rtol=1e-5, atol=floor), kind
+    views = [[r["views"] for r in run.records("train")] for run in (two, one)]
+    assert views[0] == views[1]
     batch = small.images().read([0, 1])
     assert torch.allclose(load(two.path).embed(batch), load(one.path).embed(batch), atol=1e-3)

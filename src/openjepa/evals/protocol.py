@@ -24,7 +24,7 @@ from openjepa.evals.plan import Labels, make_plan
 from openjepa.evals.probes import NEIGHBOURS, accuracy
 from openjepa.evals.rows import Evaluation, Key, Outcome, Row
 from openjepa.evals.splits import Images, Rows
-from openjepa.evals.table import INITIALISATIONS, JOINED, RANDOM, Cost, ProbeTable, Score
+from openjepa.evals.table import INITIALISATIONS, JOINED, RANDOM, UNKNOWN, Cost, ProbeTable, Score
 from openjepa.signals.images.classical import Level
 from openjepa.signals.images.classical import classical as image_classical
 
@@ -52,7 +52,7 @@ def probe(
     seed: int = 0,
     k: int = NEIGHBOURS,
     batch_size: int = 256,
-    minutes: float | None = None,
+    cost: Cost = UNKNOWN,
     name: str = "the model",
     progress: Progress | None = None,
 ) -> ProbeTable:
@@ -76,7 +76,7 @@ def probe(
         validation: rows of `train` to choose by; by default a stratified tenth (at least 500, at most 5,000).
         seed: of every split, draw, projection and dictionary, and of the attentive probe.
         k: neighbours that vote.
-        minutes: CPU minutes that the model has taken to be trained, for the table.
+        cost: what the model has taken to be trained, for the table.
         name: what errors call the model.
         progress: called as (what, done, total).
 
@@ -102,7 +102,7 @@ def probe(
     )
     if model is None:
         return beside.alone()
-    return beside.table(model, random_init=random_init, seeds=seeds, minutes=minutes, name=name)
+    return beside.table(model, random_init=random_init, seeds=seeds, cost=cost, name=name)
 
 
 class Comparison:
@@ -149,7 +149,7 @@ class Comparison:
         *,
         random_init: Callable[[int], Encoder] | None = None,
         seeds: Sequence[int] = (0,),
-        minutes: float | None = None,
+        cost: Cost = UNKNOWN,
         name: str = "the model",
     ) -> ProbeTable:
         """All rows for one model."""
@@ -160,8 +160,8 @@ class Comparison:
             best.see(row)
         if random_init is not None:  # built one at a time, when its turn comes
             untrained = (self._encoded(random_init(s), f"random init {s}") for s in seeds)
-            table.add(RANDOM, [self._row(source, keep=False) for source in untrained])
-        row = self._row(ours, keep=bool(best.outcomes), minutes=minutes)
+            table.add(RANDOM, [self._row(source, keep=False, cost=Cost(0.0)) for source in untrained])
+        row = self._row(ours, keep=bool(best.outcomes), cost=cost)
         table.add("model", [row])
         if best.outcomes:
             table.add(JOINED, [_joined(self.about, row, best, device_of(model))])
@@ -178,16 +178,16 @@ class Comparison:
         total = len(train) + len(self.about.test)
         source = kind.fit(train, total=total, seed=self.seed, progress=self.about.progress)
         spent = (time.process_time() - begun) / 60
-        return kind.name, self.about.row(source, torch.device("cpu"), keep=True, minutes=spent)
+        return kind.name, self.about.row(source, torch.device("cpu"), keep=True, cost=Cost(spent))
 
     def _encoded(self, encoder: Encoder, called: str) -> Encoded:
         return Encoded(encoder, self.about.train, name=called, batch_size=self.batch_size, seed=self.seed)
 
-    def _row(self, source: Encoded, *, keep: bool, minutes: float | None = None) -> Row:
+    def _row(self, source: Encoded, *, keep: bool, cost: Cost) -> Row:
         about, device = self.about, device_of(source.model)
-        row = Row(source, {}, Cost(minutes))
+        row = Row(source, {}, cost)
         if about.methods:
-            row = about.row(source, device, keep=keep, minutes=minutes)
+            row = about.row(source, device, keep=keep, cost=cost)
         if "attentive" in self.kinds:
             nothing = Chosen("tokens", 0.0, math.nan)
             row.outcomes["attentive", Labels(), 0] = Outcome(_attentive(about, source, device), nothing)
@@ -219,7 +219,10 @@ def _joined(about: Evaluation, model: Row, best: _Best, device: torch.device) ->
         only[key] = called
         fitted[called] = model.fitted[ours], row.fitted[theirs.chosen.pooling]
         tested[called] = model.tested[ours], row.tested[theirs.chosen.pooling]
-    return about.row(Joined(JOINED, about.train, fitted, tested), device, only=only)
+    parts = {id(row): row.cost.minutes for row in (model, *(row for _, row in best.outcomes.values()))}
+    known = [minutes for minutes in parts.values() if minutes is not None]
+    cost = Cost(sum(known) if len(known) == len(parts) else None)
+    return about.row(Joined(JOINED, about.train, fitted, tested), device, only=only, cost=cost)
 
 
 class _Table:

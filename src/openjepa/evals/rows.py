@@ -13,7 +13,7 @@ from openjepa.evals.methods import Chosen, Method, Spaces, best_setting
 from openjepa.evals.plan import Draw, Labels, Plan
 from openjepa.evals.probes import accuracy
 from openjepa.evals.splits import Images, Rows
-from openjepa.evals.table import Cost
+from openjepa.evals.table import UNKNOWN, Cost
 
 FINALISTS = 3
 """Poolings that are tried again on more samples, the widest one besides: what is wide gains most from more."""
@@ -60,16 +60,16 @@ class Evaluation:
         *,
         only: Mapping[Key, str] | None = None,
         keep: bool = False,
-        minutes: float | None = None,
+        cost: Cost = UNKNOWN,
     ) -> Row:
         """All outcomes of one source.
 
         Args:
             only: the pooling of each draw, instead of all on offer.
             keep: whether the row keeps its chosen features.
-            minutes: CPU minutes that the source has taken to be fitted, if known.
+            cost: what the source has taken to be fitted, as far as it is known.
         """
-        return _Making(self, source, device, only).make(keep, minutes)
+        return _Making(self, source, device, only).make(keep, cost)
 
     def keys(self) -> list[Key]:
         """Every draw under every probe."""
@@ -96,7 +96,7 @@ class _Making:
         self.reader = Reader(source, about.progress)
         self.blocks: Mapping[str, Sequence[int]] = source.blocks if isinstance(source, Joined) else {}
 
-    def make(self, keep: bool, minutes: float | None) -> Row:
+    def make(self, keep: bool, cost: Cost) -> Row:
         plan, train, test = self.plan, self.about.train, self.about.test
         names = self.source.poolings if self.only is None else dict.fromkeys(self.only.values())
         near = self.reader.read(train, plan.near, names)
@@ -122,7 +122,7 @@ class _Making:
             fitted |= {name: Held(everything, _compact(values)) for name, values in features.items()}
         held = {n: Held(np.arange(len(test)), _compact(v)) for n, v in tested.items()} if keep else {}
         speed = metered.images / metered.seconds if metered.seconds > 0 else None
-        return Row(self.source, outcomes, Cost(minutes, speed), fitted, held)
+        return Row(self.source, outcomes, replace(cost, per_second=speed), fitted, held)
 
     def _ranked(self, near: Mapping[str, Tensor]) -> dict[Key, list[Chosen]]:
         """By draw: each pooling with its best setting, in the order of the poolings."""

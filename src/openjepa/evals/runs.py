@@ -1,19 +1,23 @@
 """Probing what `openjepa train` has written."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.protocol import Comparison, Kind
-from openjepa.evals.table import ProbeTable, combine
+from openjepa.evals.table import UNKNOWN, Cost, ProbeTable, combine
 from openjepa.hub import store
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
 from openjepa.recipes.images import ImageRecipe, require_images
 from openjepa.signals.images import ImageSet
-from openjepa.training import load
+from openjepa.training import Run, load
+from openjepa.training.checkpoints import step_of
+from openjepa.training.run import MODEL
 
 PROBE = "probe.json"
 
@@ -66,7 +70,11 @@ def probe_runs(
     tables = []
     for i, (run, model) in enumerate(zip(runs, models, strict=True)):
         table = beside.table(
-            model, random_init=partial(untrained, model.config), seeds=[seed + i], name=str(run)
+            model,
+            random_init=partial(untrained, model.config),
+            seeds=[seed + i],
+            cost=training_cost(run),
+            name=str(run),
         )
         _write(Path(run), table)
         tables.append(table)
@@ -76,6 +84,35 @@ def probe_runs(
 def untrained(config: Recipe, seed: int) -> JEPA:
     """The config's model at random initialisation, also where its encoder would start from published weights."""
     return build(config.from_scratch(), seed).eval()
+
+
+def training_cost(run: str | Path) -> Cost:
+    """What training has taken up to the model that `load` gives: its steps, and the looks at its health.
+
+    Unknown of an exported model, and of a run some of whose steps an older version has taken.
+    """
+    try:
+        opened = Run.open(run)
+    except UserError:
+        return UNKNOWN
+    newest = opened.checkpoints.newest()
+    done = opened.config.train.steps
+    if newest is not None and not (opened.path / MODEL / store.WEIGHTS).exists():
+        done = step_of(newest)
+    steps = [line for line in opened.records("train") if line["step"] < done]
+    looks = [line for line in opened.records("verdict") if line["step"] <= done]
+    seconds, looking = _total(steps, "cpu_seconds"), _total(looks, "cpu_seconds")
+    views = _total(steps, "views")
+    if len(steps) < done or not (seconds and looking and views):
+        return UNKNOWN
+    return Cost((seconds + looking) / 60, views / seconds)
+
+
+def _total(lines: Iterable[Mapping[str, Any]], key: str) -> float:
+    """0 where a line lacks it."""
+    values = [line.get(key) for line in lines]
+    known = all(isinstance(value, int | float) and 0 <= value < math.inf for value in values)
+    return math.fsum(values) if known else 0.0
 
 
 def _check_alike(runs: Sequence[str | Path], configs: Sequence[ImageRecipe]) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from openjepa.errors import UserError
@@ -89,21 +89,24 @@ class Score:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a row's features take, on the processor; `None`: not known."""
+    """What a row's features take, on the processor; `None`: not known, or nothing of the kind."""
 
     minutes: float | None = None
     """CPU minutes until there is a first feature: training the model, fitting the dictionary."""
+    views_per_second: float | None = None
+    """Views that went through an encoder in a CPU second of training."""
     per_second: float | None = None
     """Samples turned into features in a CPU second."""
 
     @property
     def told(self) -> list[str]:
-        """Both numbers for people."""
-        minutes = "–" if self.minutes is None else f"{self.minutes:.1f}"
-        return [minutes, "–" if self.per_second is None else f"{self.per_second:,.0f}"]
+        """The numbers for people."""
+        numbers = ((self.minutes, ",.1f"), (self.views_per_second, ",.0f"), (self.per_second, ",.0f"))
+        return ["–" if number is None else format(number, how) for number, how in numbers]
 
 
-COSTS = ("CPU minutes", "images/s")
+UNKNOWN = Cost()
+COSTS = ("CPU minutes", "training views/s", "images/s")
 """The titles of `Cost.told`."""
 
 
@@ -177,7 +180,7 @@ class ProbeTable:
         rows = dict.fromkeys(score.row for score in self.scores)
         columns = {column(score): title(score) for score in self.scores}
         cells = {(score.row, column(score)): _cell(score) for score in self.scores}
-        told = {row: self.costs.get(row, Cost()).told for row in rows}
+        told = {row: self.costs.get(row, UNKNOWN).told for row in rows}
         costs = [i for i in range(len(COSTS)) if any(told[row][i] != "–" for row in rows)]
         lines = [["accuracy in %", *columns.values(), *(COSTS[i] for i in costs)]]
         for row in rows:
@@ -241,7 +244,7 @@ def _mean_cost(costs: Sequence[Cost]) -> Cost:
         known = [value for value in values if value is not None]
         return math.fsum(known) / len(known) if known else None
 
-    return Cost(mean([c.minutes for c in costs]), mean([c.per_second for c in costs]))
+    return Cost(**{part.name: mean([getattr(cost, part.name) for cost in costs]) for part in fields(Cost)})
 
 
 def _cell(score: Score) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from openjepa.report.charts import Chart, Line, draw, short
 from openjepa.report.record import Record, is_number
 
-BOOKKEEPING = {"step", "loss", "energy", "lr", "grad_norm", "data_wait", "seconds"}
+BOOKKEEPING = {"step", "loss", "energy", "lr", "grad_norm", "views", "data_wait", "seconds", "cpu_seconds"}
 """Numbers of a `train` line that are no guard's terms."""
 
 

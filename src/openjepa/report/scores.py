@@ -33,13 +33,17 @@ class Scores:
     sentence: str
     methods: str
     notes: list[str]
+    table: list[list[str]]
+    """The same numbers and what each row costs: a line of titles, and one for each row."""
 
 
 def probe_table(probe: dict[str, Any]) -> ProbeTable:
     """Raises UserError where the data are no probe table."""
     try:
-        return ProbeTable.from_dict(probe)
-    except (KeyError, TypeError) as error:
+        table = ProbeTable.from_dict(probe)
+        table.cells()
+        return table
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"probe.json is not what `openjepa probe` writes ({error!r}); run the probe again"
         ) from None
@@ -62,6 +66,7 @@ def scores(probe: dict[str, Any]) -> Scores | None:
         sentence=" ".join([*map(str, standings(table)), *added(table)]),
         methods="; ".join(dict.fromkeys(s.method for s in table.scores)),
         notes=table.notes,
+        table=table.cells(),
     )
 
 

@@ -79,6 +79,13 @@ def mean_over_processes(values: Tensor) -> Tensor:
     return values
 
 
+def sum_over_processes(value: float, device: torch.device) -> float:
+    """Equal on all processes, of which `device` is this one's."""
+    if world_size() == 1:
+        return value
+    return float(mean_over_processes(torch.tensor(value, device=device))) * world_size()
+
+
 def barrier() -> None:
     """Wait for all processes."""
     if world_size() > 1:

@@ -15,7 +15,7 @@ from openjepa.recipes import Recipe, build
 from openjepa.samples import Batch, Samples, finite
 from openjepa.training.checkpoints import State, step_of
 from openjepa.training.data import Batches
-from openjepa.training.distributed import barrier, mean_over_processes, process_group
+from openjepa.training.distributed import barrier, mean_over_processes, process_group, sum_over_processes
 from openjepa.training.optim import adamw
 from openjepa.training.run import Run
 from openjepa.training.step import NotFinite, Stepper, require_whole_batches
@@ -158,7 +158,7 @@ class Trainer:
 
     def step(self, stream: Iterator[Batch]) -> None:
         """One optimiser step."""
-        step, begun = self.state.step, time.perf_counter()
+        step, begun, cpu_begun = self.state.step, time.perf_counter(), time.process_time()
         batch = next(stream)
         waited = time.perf_counter() - begun
         try:
@@ -169,13 +169,28 @@ class Trainer:
         taken = time.perf_counter() - begun
         self.seconds = taken if not self.seconds else 0.95 * self.seconds + 0.05 * taken
         if self.run:
-            self.run.log("train", step, **logged, data_wait=round(waited / taken, 5), seconds=round(taken, 5))
+            self.run.log(
+                "train",
+                step,
+                **logged,
+                views=self.stepper.views,
+                data_wait=round(waited / taken, 5),
+                seconds=round(taken, 5),
+                cpu_seconds=self.cpu_seconds(cpu_begun),
+            )
         if self.progress:
             self.progress.step(self.state.step, logged["loss"], 1 / self.seconds)
 
+    def cpu_seconds(self, begun: float) -> float:
+        """User and system time since `time.process_time` was `begun`, of all threads of all processes of the run.
+
+        Processes that only read data (`train.workers`) are not counted.
+        """
+        return round(sum_over_processes(time.process_time() - begun, self.stepper.device), 5)
+
     def look(self) -> Verdict:
         """Measure health and judge it."""
-        step, before = self.state.step, self.verdict
+        step, before, cpu_begun = self.state.step, self.verdict, time.process_time()
         reading = self.monitor.measure(self.state.model, step, self.readings)
         self.readings.append(reading)
         self.verdict = judge(self.readings, self.training.steps, self.config.model_dump(mode="json"))
@@ -183,7 +198,7 @@ class Trainer:
         if self.run:
             self.run.log("health", step, **{name: value for name, value in reading.items() if name != "step"})
             words = {"word": self.verdict.word, "reason": self.verdict.reason, "advice": self.verdict.advice}
-            self.run.log("verdict", step, **words)
+            self.run.log("verdict", step, **words, cpu_seconds=self.cpu_seconds(cpu_begun))
         if self.progress and (before is None or before.word != self.verdict.word):
             advice = f"; {self.verdict.advice}" if self.verdict.advice else ""
             self.progress.event(f"step {step}: {self.verdict.word}: {self.verdict.reason}{advice}")

@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
 from openjepa.nets.transformer import Block
+from openjepa.parallel import world_size
 from openjepa.recipes.base import Training
 from openjepa.rng import Rng
 from openjepa.samples import Batch, move, pieces
@@ -59,6 +60,8 @@ class Stepper:
                 if isinstance(module, Block):
                     module.compile()
         self.loss_of: nn.Module | None = None
+        self.views = 0
+        """Samples that go through an encoder in a step, over all processes; known after the first one."""
 
     def __call__(self, step: int, batch: Batch, lr_scale: float = 1.0) -> dict[str, float]:
         """Train on this process's part of a global batch; what there is to log, means over all processes.
@@ -86,6 +89,7 @@ class Stepper:
             rng = partial(Rng, self.training.seed, step, start=start, total=self.training.batch_size)
             if self.loss_of is None:
                 self.loss_of = replicate(self.model, piece, rng())
+                self.views = self.model.passes(self.model.views(piece, rng())) * len(parts) * world_size()
             with synchronised(self.loss_of, last=i == len(parts) - 1):
                 with computing(self.training, self.device):
                     loss, terms = self.loss_of(piece, rng())
