@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 
 from openjepa.config import Choice
 from openjepa.errors import UserError
@@ -185,13 +186,17 @@ class Conv(nn.Conv2d):
     def __init__(self, given: int, channels: int, kernel: int, stride: int = 1) -> None:
         super().__init__(given, channels, kernel, stride, padding=1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         stride = self.stride[0]
-        bf16 = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-        if bf16 and self.weight.requires_grad and (x.shape[2] // stride) * (x.shape[3] // stride) <= SMALL:
+        bf16 = input.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        if (
+            bf16
+            and self.weight.requires_grad
+            and (input.shape[2] // stride) * (input.shape[3] // stride) <= SMALL
+        ):
             dtype = torch.get_autocast_dtype("cpu")
-            return cast(Tensor, _SmallMapConv.apply(x.to(dtype), self.weight.to(dtype), stride))
-        return super().forward(x)
+            return cast(Tensor, _SmallMapConv.apply(input.to(dtype), self.weight.to(dtype), stride))
+        return super().forward(input)
 
 
 SMALL = 25
@@ -215,7 +220,7 @@ class _SmallMapConv(torch.autograd.Function):
         (gradient,), (x, weight) = gradients, ctx.saved_tensors
         to_x = to_weight = None
         if ctx.needs_input_grad[0]:
-            to_x = torch.nn.grad.conv2d_input(x.shape, weight, gradient, ctx.stride, 1)
+            to_x = conv2d_input(x.shape, weight, gradient, ctx.stride, 1)
         if ctx.needs_input_grad[1]:
             height, width = gradient.shape[2:]
             kernel, channels = weight.shape[2], x.shape[1]
