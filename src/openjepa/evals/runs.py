@@ -111,8 +111,8 @@ def training_cost(run: str | Path) -> Cost:
 def _total(lines: Iterable[Mapping[str, Any]], key: str) -> float:
     """0 where a line lacks it."""
     values = [line.get(key) for line in lines]
-    known = all(isinstance(value, int | float) and 0 <= value < math.inf for value in values)
-    return math.fsum(values) if known else 0.0
+    known = [value for value in values if isinstance(value, int | float) and 0 <= value < math.inf]
+    return math.fsum(known) if len(known) == len(values) else 0.0
 
 
 def _check_alike(runs: Sequence[str | Path], configs: Sequence[ImageRecipe]) -> None:
