@@ -10,7 +10,7 @@
 LeCun, "A Path Towards Autonomous Machine Intelligence", 2022, section 4.4; Assran et al., arXiv:2301.08243.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -109,7 +109,11 @@ class Signal(Protocol):
 
 @dataclass
 class Parts:
-    """The six choices, built (and the encoder's head, where the energy lives behind a projector)."""
+    """The six choices, built (and the encoder's head, where the energy lives behind a projector).
+
+    Attributes:
+        unused: gives what `JEPA.unused` does.
+    """
 
     signal: Any
     hiding: Any
@@ -120,6 +124,7 @@ class Parts:
     energy: Callable[[Tensor, Tensor], Tensor]
     guard: Any
     guard_on: Callable[[list[Tensor], Tensor, Rng], list[Tensor]] = field(default=lambda s_x, s_y, rng: s_x)
+    unused: Callable[["JEPA"], Collection[str] | None] = field(default=lambda model: None)
 
 
 def gather(values: Tensor, index: Tensor) -> Tensor:
@@ -145,7 +150,7 @@ class JEPA(nn.Module):
             parts.guard,
         )
         self.encoder, self.head, self.predictor = parts.encoder, parts.head, parts.predictor
-        self.guard_on = parts.guard_on
+        self.guard_on, self._unused = parts.guard_on, parts.unused
         self.target = parts.target
         self.target.follow(self.encoder, self.head)
 
@@ -211,6 +216,14 @@ class JEPA(nn.Module):
     def after_step(self, step: int, total_steps: int) -> None:
         """What follows an optimiser step (counted from 0): the target moves towards the encoder."""
         self.target.update(self.encoder, self.head, step, total_steps)
+
+    def unused(self) -> Collection[str] | None:
+        """Names of the parameters that no step of training reads, where every step reads all others.
+
+        `None` where a step may leave out any, as before a loss that starts later: several processes then look in every
+        step which have a gradient, which costs a little.
+        """
+        return self._unused(self)
 
     @property
     def evaluated(self) -> nn.Module:

@@ -35,6 +35,11 @@ BACKBONES = [
 IDS = [backbone[0] for backbone in BACKBONES]
 
 
+def test_what_is_kept_for_a_classifier_is_declared_unused() -> None:
+    assert encoder("convnext_atto", 64, 32).unused() == {"trunk.head.norm.weight", "trunk.head.norm.bias"}
+    assert encoder("resnet18", 64, 32).unused() == set()
+
+
 @pytest.mark.parametrize(("name", "size", "patch", "grid", "width"), BACKBONES, ids=IDS)
 def test_the_tokens_are_the_models_own_feature_map(
     name: str, size: int, patch: int, grid: tuple[int, int], width: int

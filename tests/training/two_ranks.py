@@ -19,7 +19,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "lejepa": ("lejepa", {}),
     "views of two sizes": ("lejepa", {"hiding.local_views": 2, "hiding.local_augment.size": 8}),
     "guarded": ("i-jepa", {"guard": "vicreg", "target": "shared"}),
-    "unused": ("lejepa", {"encoder.hide": "replace"}),  # a mask token that nothing replaces
+    "unused": ("lejepa", {"encoder.hide": "replace", "hiding.drop": 0}),  # a mask token that nothing replaces
     "accumulated": ("i-jepa", small.steady("i-jepa") | {"train.accumulate": 2}),
 }
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from openjepa.config import Choice
 from openjepa.errors import UserError
-from openjepa.jepa import Tokens, View
+from openjepa.jepa import Tokens, View, evaluating
 from openjepa.signals.images.signal import ImageSignal
 
 
@@ -81,6 +81,17 @@ class TimmEncoder(nn.Module):
     def grid(self, grid: tuple[int, int]) -> tuple[int, int]:
         """The feature map of an image of `signal.size`, whatever the token grid."""
         return self._map
+
+    def unused(self) -> set[str]:
+        """Names of the parameters that no feature depends on: what a backbone keeps for its classifier."""
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        if not trained:
+            return set()
+        side, device = self.signal.size, next(iter(trained.values())).device
+        with evaluating(self), torch.enable_grad():
+            features = self._features(torch.zeros(1, self.signal.channels, side, side, device=device))
+            gradients = torch.autograd.grad(features.sum(), list(trained.values()), allow_unused=True)
+        return {name for name, gradient in zip(trained, gradients, strict=True) if gradient is None}
 
     def _advice(self) -> str:
         """The size that timm made the model for, and the patch that goes with its feature map."""

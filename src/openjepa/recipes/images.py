@@ -1,6 +1,7 @@
 """Recipes for images: their six choices, and how their data are opened and fitted."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,13 +15,14 @@ from openjepa.errors import UserError, warn
 from openjepa.guards import Guard
 from openjepa.health import Monitor
 from openjepa.health.tasks import task_steps
-from openjepa.hiding import Hiding
+from openjepa.hiding import Crops, Hiding
 from openjepa.jepa import JEPA, Parts
 from openjepa.nets.convnet import ConvNet, ConvNetEncoder
 from openjepa.nets.heads import Head
 from openjepa.nets.predictor import Predictor
 from openjepa.nets.timm import Timm
 from openjepa.nets.transformer import ViT
+from openjepa.nets.unused import unused
 from openjepa.recipes.base import Recipe
 from openjepa.rng import Rng
 from openjepa.signals.images import ImageSet, open_images
@@ -155,6 +157,7 @@ class ImageRecipe(Recipe):
                 energy=self.energy,
                 guard=self.guard,
                 guard_on=guarded_embeddings,
+                unused=partial(unused, hidden=not isinstance(self.hiding, Crops) or self.hiding.drop > 0),
             ),
         )
 

@@ -1,6 +1,7 @@
 """World models: their six choices, and how episodes are opened, fitted and held out."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
@@ -18,6 +19,7 @@ from openjepa.nets.dynamics import Dynamics
 from openjepa.nets.frames import FrameNet, frame_encoder
 from openjepa.nets.frozen import Backbone, FrozenNet
 from openjepa.nets.heads import Head
+from openjepa.nets.unused import unused
 from openjepa.nets.world import WorldPredictor
 from openjepa.recipes.base import Recipe
 from openjepa.recipes.conditions import Actions, Condition
@@ -175,6 +177,7 @@ class WorldRecipe(Recipe):
             energy=self.energy,
             guard=self.guard,
             guard_on=guarded_states(self.hiding.frames, self.guard_over),
+            unused=partial(unused, hidden=False),
         )
         terms = self.terms.build(form.shape, self.signal.action_width)
         return self.assemble(parts, form, terms)

@@ -17,9 +17,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from openjepa.jepa import JEPA, evaluating
+from openjepa.errors import UserError
+from openjepa.jepa import JEPA
 from openjepa.parallel import local_device, world_size
 from openjepa.rng import Rng
+
+OF_UNUSED = "the model's `unused`"
 
 
 @contextmanager
@@ -54,21 +57,42 @@ class LossOf(nn.Module):
         return output.loss, output.terms
 
 
-def replicate(model: JEPA, batch: Any, rng: Rng) -> nn.Module:
+def replicate(model: JEPA) -> nn.Module:
     """The model's loss, whose gradients are averaged over processes.
 
-    DDP waits for every parameter's gradient. Recipes may leave some without (a mask token where nothing is replaced):
-    they are found once, with a batch, and frozen, which is cheaper than looking for them in every step.
+    DDP waits for every parameter's gradient. Those that the model declares unused are frozen; where it declares nothing
+    DDP looks in every step which have one.
+
+    Raises:
+        UserError: the model has no parameter of a name that it declares.
     """
     loss_of = LossOf(model)
     if world_size() == 1:
         return loss_of
-    trained = [p for p in model.parameters() if p.requires_grad]
-    with evaluating(model):
-        gradients = torch.autograd.grad(loss_of(batch, rng)[0], trained, allow_unused=True)
-    for parameter, gradient in zip(trained, gradients, strict=True):
-        parameter.requires_grad_(gradient is not None)
-    return DistributedDataParallel(loss_of)
+    unused, named = model.unused(), dict(model.named_parameters())
+    for name in unused or ():
+        if name not in named:
+            raise UserError(f"the model declares {name} unused and has no such parameter: mend {OF_UNUSED}")
+        named[name].requires_grad_(False)
+    return DistributedDataParallel(loss_of, find_unused_parameters=unused is None)
+
+
+def require_gradients(loss_of: nn.Module) -> None:
+    """Check what DDP waits for, after a step's gradients were computed.
+
+    Raises:
+        UserError: parameters that are not declared unused have no gradient, so none was averaged.
+    """
+    if not isinstance(loss_of, DistributedDataParallel) or loss_of.find_unused_parameters:
+        return
+    trained = ((name, p) for name, p in loss_of.module.model.named_parameters() if p.requires_grad)
+    missing = [name for name, p in trained if p.grad is None]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(
+            f"no loss of this step has read {missing[0]}{more}: name what no step reads in {OF_UNUSED}, or give None "
+            "there if another step does"
+        )
 
 
 def mean_over_processes(values: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from openjepa.parallel import world_size
 from openjepa.recipes.base import Training
 from openjepa.rng import Rng
 from openjepa.samples import Batch, move, pieces
-from openjepa.training.distributed import mean_over_processes, replicate
+from openjepa.training.distributed import mean_over_processes, replicate, require_gradients
 from openjepa.training.optim import set_rates
 from openjepa.training.precision import computing
 
@@ -59,7 +59,7 @@ class Stepper:
             for module in model.modules():
                 if isinstance(module, Block):
                     module.compile()
-        self.loss_of: nn.Module | None = None
+        self.loss_of = replicate(model)
         self.views = 0
         """Samples that go through an encoder in a step, over all processes; known after the first one."""
 
@@ -87,8 +87,7 @@ class Stepper:
         for i, piece in enumerate(parts):
             start = self.start + i * len(piece)
             rng = partial(Rng, self.training.seed, step, start=start, total=self.training.batch_size)
-            if self.loss_of is None:
-                self.loss_of = replicate(self.model, piece, rng())
+            if not self.views:
                 self.views = self.model.passes(self.model.views(piece, rng())) * len(parts) * world_size()
             with synchronised(self.loss_of, last=i == len(parts) - 1):
                 with computing(self.training, self.device):
@@ -96,6 +95,7 @@ class Stepper:
                 (loss / len(parts)).backward()
             for name, value in {"loss": loss.detach(), **terms}.items():
                 sums[name] = sums.get(name, 0) + value.float() / len(parts)
+        require_gradients(self.loss_of)
         values = mean_over_processes(torch.stack(list(sums.values()))).tolist()
         logged = dict(zip(sums, values, strict=True))
         if not torch.isfinite(torch.tensor(logged["loss"])):
