@@ -1,9 +1,9 @@
 """Precision and attention: measured where several ways are open, written down, and kept when a run continues."""
 
-import pytest
 import torch
 
 import openjepa
+from openjepa.nets import attention
 from openjepa.training import Run, fastest, precision
 from openjepa.training.fastest import chosen
 
@@ -67,11 +67,19 @@ def test_measuring_trains_a_copy_and_touches_no_random_state():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("attention", ["fused", "math"])
-def test_both_attentions_give_the_same_loss(attention):
-    training = small.config("i-jepa", train__attention=attention).train
+def test_the_config_chooses_the_kernels_of_attention(monkeypatch):
+    used = []
+    fused = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        attention.F, "scaled_dot_product_attention", lambda *a: used.append("fused") or fused(*a)
+    )
     q, k, v = torch.randn(3, 2, 4, 9, 8, generator=torch.Generator().manual_seed(0))
-    with precision.computing(training, torch.device("cpu")):
-        out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-    plain = (q @ k.transpose(-1, -2) / 8**0.5).softmax(-1) @ v
-    torch.testing.assert_close(out, plain, atol=1e-6, rtol=1e-5)
+    outputs = []
+    for name in ("fused", "math"):
+        training = small.config("i-jepa", train__attention=name).train
+        with precision.computing(training, torch.device("cpu")):
+            outputs.append(attention.attend(q, k, v))
+    assert used == ["fused"]
+    torch.testing.assert_close(*outputs, atol=1e-6, rtol=1e-5)
+    attention.attend(q, k, v)
+    assert used == ["fused", "fused"]  # as before, afterwards

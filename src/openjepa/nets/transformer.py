@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import View, gather
+from openjepa.nets.attention import attend
 from openjepa.nets.convnet import ConvNet, ConvNetEncoder
 from openjepa.nets.positions import Rotary, require_room, rescale, sincos
 
@@ -76,7 +77,7 @@ class Attention(nn.Module):
             k, v = memory.append(k, v)
         dropout = self.dropout if self.training else 0.0
         mask = None if mask is None else _rows(mask, first)
-        x = F.scaled_dot_product_attention(q[:, :, first:], k, v, mask, dropout)
+        x = attend(q[:, :, first:], k, v, mask, dropout)
         return self.proj(x.transpose(1, 2).flatten(-2))
 
 
