@@ -75,7 +75,7 @@ OF_RECIPE = {
         "condition.latent.hidden": 16,
         "condition.latent.heads": 3,
     },
-    "ts-jepa": {"hiding.frames": 5, "hiding.rollout": 3, "predictor.hidden": [16]},
+    "remote-jepa": {"hiding.frames": 5, "hiding.rollout": 3, "predictor.hidden": [16]},
 }
 OF_RECIPE["h-jepa"] = OF_RECIPE["pldm"] | {
     "level2.span": 2,

@@ -21,7 +21,7 @@ def test_success_is_written_beside_transmissions_and_played_once(
 ) -> None:
     small = {"options": {"begin": "upright", "size": 16}, "episodes": 12, "steps": 10}
     monkeypatch.setattr(remote, "DATA", replace(remote.DATA, **small))
-    train = {name: str(value) for name, value in dots.options("ts-jepa", train__steps=2).items()}
+    train = {name: str(value) for name, value in dots.options("remote-jepa", train__steps=2).items()}
     plan = {name: value for name, value in SMALL.items() if name not in ("episodes", "loss")}
     settings = Settings(seeds=(0, 1), episodes=3, train=train, plan=plan, runs=tmp_path)
     found = remote.measure(settings)

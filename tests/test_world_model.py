@@ -31,7 +31,7 @@ LATENTS: dict[str, tuple[str, dict[str, object]]] = {
     "moving target": ("pldm", {"target": "ema"}),
     "two levels": ("h-jepa", {}),
     "both ways": ("pldm", {"hiding.forced": True}),
-    "of two frames": ("ts-jepa", {}),
+    "of two frames": ("remote-jepa", {}),
     "told the mean": (
         "pldm",
         {

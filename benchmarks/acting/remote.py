@@ -13,7 +13,7 @@ from benchmarks.acting.common import Data, Settings, percent, table
 from openjepa.evals.planning import remote_protocol_for
 from openjepa.evals.planning.remote import NAMES_BETWEEN, Sending, said
 
-RECIPE = "ts-jepa"
+RECIPE = "remote-jepa"
 DATA = Data(
     "cart-pole", {"begin": "upright"}, "scripted", episodes=300, steps=100, difficulty={"target": [0, 0]}
 )

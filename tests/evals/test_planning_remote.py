@@ -39,10 +39,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     collect = ["collect", "cart-pole", "--episodes", "12", "--steps", "10", "--size", "16", "--json"]
     told = ["--policy", "scripted", "--begin", "upright", "--difficulty", "{target: [0, 0]}"]
     cli.main([*collect, *told, "--out", str(folder / "episodes")])
-    options = dots.options("ts-jepa", train__steps=2)
+    options = dots.options("remote-jepa", train__steps=2)
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     data = ["--data", str(folder / "episodes")]
-    cli.main(["train", "ts-jepa", *data, "--out", str(folder / "run"), *words, "--json"])
+    cli.main(["train", "remote-jepa", *data, "--out", str(folder / "run"), *words, "--json"])
     return str(folder / "run")
 
 

@@ -27,11 +27,11 @@ pytest.importorskip("h5py")
 SEED = int(os.environ.get("OPENJEPA_FUZZ_SEED", 0))
 PROCESSES = 10
 COUNT = int(os.environ.get("OPENJEPA_FUZZ_COUNT", 1000))
-RUNS = ("i-jepa", "pldm", "latent-action", "ts-jepa")
+RUNS = ("i-jepa", "pldm", "latent-action", "remote-jepa")
 
 
 def data_of(recipe: str) -> str:
-    return "images.npz" if recipe in OF_IMAGES else "pole" if recipe == "ts-jepa" else "rooms"
+    return "images.npz" if recipe in OF_IMAGES else "pole" if recipe == "remote-jepa" else "rooms"
 
 
 COMMANDS = """
@@ -55,8 +55,8 @@ plan pldm --env two-rooms --planner mppi --planner.horizon 3 --cost.doubt 2 --ba
 plan pldm --difficulty '{distance: [0, 20]}' --surprise --probes 1 --episodes 2 --seed 1 --out x.json
 plan pldm --level 2 --higher.planner.horizon 8 --out x.json
 plan --protocol plan.json --out x.json
-remote ts-jepa --env cart-pole --loss 0.1 --episodes 2 --actor.updates 5 --out x.json --json
-remote ts-jepa --schedules '[{kind: every, steps: 5}, {kind: drift, threshold: 0.3}]' --out x.json
+remote remote-jepa --env cart-pole --loss 0.1 --episodes 2 --actor.updates 5 --out x.json --json
+remote remote-jepa --schedules '[{kind: every, steps: 5}, {kind: drift, threshold: 0.3}]' --out x.json
 remote --protocol remote.json --out x.json
 controls latent-action --data rooms --seed 1 --updates 2 --json
 embed i-jepa --data images.npz --split test -o x.npy --json
@@ -86,7 +86,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cli.main(["collect", world, "--out", folder, *options])
         for recipe in RUNS:
             cli.main([*training(recipe, data_of(recipe)), "--out", recipe])
-        plan, remote = protocol_for(["pldm"]), remote_protocol_for(["ts-jepa"])
+        plan, remote = protocol_for(["pldm"]), remote_protocol_for(["remote-jepa"])
         (here / "plan.json").write_text(plan.model_dump_json())
         (here / "remote.json").write_text(remote.model_dump_json())
     return root

@@ -31,7 +31,7 @@ ALLOWED: list[tuple[str, dict[str, object]]] = [
     ("lewm", {**WORLD, "head.layers": 0}),
     ("latent-action", {**WORLD, "condition.latent.capacity.free": 0}),
     ("mixture", WORLD),
-    ("ts-jepa", {**WORLD, "encoder.batch_norm": False}),
+    ("remote-jepa", {**WORLD, "encoder.batch_norm": False}),
 ]
 REFUSED: list[tuple[str, dict[str, object], str]] = [
     ("i-jepa", {"target.norm": "batch"}, "target ema"),
@@ -52,7 +52,7 @@ REFUSED: list[tuple[str, dict[str, object], str]] = [
         "condition.latent.capacity codebook",
     ),
     ("mixture", {**WORLD, "condition.latent.balance": 0.1}, "condition.latent mixture"),
-    ("ts-jepa", WORLD, "batch norm in the encoder"),
+    ("remote-jepa", WORLD, "batch norm in the encoder"),
 ]
 
 

@@ -40,7 +40,7 @@ def test_a_run_leaves_metrics_checkpoints_and_a_model(recipe: str, tmp_path: Pat
         "h-jepa": ("inverse", "vicreg/std", "level2/energy", "level2/latent/nats"),
         "latent-action": ("inverse", "vicreg/std", "latent/nats"),
         "mixture": ("inverse", "vicreg/std", "latent/router"),
-        "ts-jepa": (),
+        "remote-jepa": (),
     }[recipe]
     assert all(record[name] >= 0 for record in run.records("train") for name in (*named, "energy"))
     assert [record["step"] for record in run.records("health")] == [0, 5, 10]

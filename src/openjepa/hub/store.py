@@ -19,6 +19,7 @@ from openjepa import reach
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build, find
+from openjepa.renamed import current, is_recipe
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CHECKSUM = "sha256"
@@ -65,7 +66,7 @@ def read_config(path: str | Path) -> Recipe:
     Raises:
         UserError: missing, not JSON, or not a config of a known recipe.
     """
-    data = read_json(Path(path))
+    data = current(read_json(Path(path)))
     if not isinstance(data.get("recipe"), str):
         raise UserError(f"{path} is not a config of OpenJEPA: it names no recipe")
     try:
@@ -81,7 +82,7 @@ def load_weights(model: JEPA, path: Path, checksum: str | None = None) -> None:
         UserError: see `read_tensors`; or the weights belong to another recipe or config.
     """
     tensors, recipe = _read(path, checksum)
-    if recipe != model.config.recipe:
+    if not is_recipe(recipe, model.config.recipe):
         raise UserError(
             f"{path} holds a model of recipe {recipe or 'unknown'}, its config asks for {model.config.recipe}: "
             "give the directory that holds both"

@@ -10,9 +10,21 @@ from openjepa.config import override
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
 from openjepa.memory import require_room
-from openjepa.recipes import dinowm, hjepa, ijepa, latentaction, lejepa, lewm, mixture, pldm, tsjepa, vjepa2ac
+from openjepa.recipes import (
+    dinowm,
+    hjepa,
+    ijepa,
+    latentaction,
+    lejepa,
+    lewm,
+    mixture,
+    pldm,
+    remotejepa,
+    vjepa2ac,
+)
 from openjepa.recipes.base import Recipe, Training, register, registered
 from openjepa.recipes.table import CHOICES
+from openjepa.renamed import RECIPES
 
 __all__ = [
     "Recipe",
@@ -30,7 +42,7 @@ __all__ = [
     "pldm",
     "register",
     "registered",
-    "tsjepa",
+    "remotejepa",
     "vjepa2ac",
 ]
 
@@ -41,6 +53,8 @@ def find(name: str) -> type[Recipe]:
     if not isinstance(name, str):
         raise UserError(f"a recipe is one name, of {', '.join(recipes)}, and no list or number")
     if name not in recipes:
+        if name in RECIPES:
+            raise UserError(f"the recipe {name!r} is now called {RECIPES[name].name!r}")
         close = difflib.get_close_matches(name, recipes, n=1, cutoff=0.3)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UserError(f"unknown recipe {name!r}, known are {', '.join(recipes)}{hint}")

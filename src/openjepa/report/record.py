@@ -7,6 +7,7 @@ from typing import Any
 
 from openjepa.errors import UserError
 from openjepa.reach import parse_json, read_json
+from openjepa.renamed import current
 
 Line = dict[str, Any]
 
@@ -53,7 +54,7 @@ def read_record(run_dir: str | Path) -> Record:
         raise UserError(
             f"{path} is not a run directory: it has no config.json; name a folder that `train` wrote"
         )
-    config = _json(path / "config.json")
+    config = current(_json(path / "config.json"))
     if not isinstance(config.get("recipe"), str):
         raise UserError(f"{path / 'config.json'} is not a config of OpenJEPA: it names no recipe")
     for part in ("train", "signal", "terms"):

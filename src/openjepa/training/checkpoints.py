@@ -28,6 +28,7 @@ from openjepa.hub.store import (
     write_tensors,
 )
 from openjepa.jepa import JEPA
+from openjepa.renamed import current
 
 MOMENTS, SCALARS = "state.safetensors", "state.json"
 MOMENT_NAMES = ("exp_avg", "exp_avg_sq")
@@ -240,9 +241,10 @@ def _checked(path: Path, config: Any) -> dict[str, Any]:
         raise UserError(f"{file} is incomplete: it lacks {', '.join(missing)}")
     if SEAL in scalars and scalars != _sealed(scalars):
         raise UserError(f"{file} is damaged, its checksum is another: restore it from a copy")
-    if scalars["config"] != config.model_dump(mode="json"):
+    saved = current(scalars["config"])
+    if saved != config.model_dump(mode="json"):
         raise UserError(
-            f"{path} was saved under another config ({_difference(scalars.get('config'), config)}): "
+            f"{path} was saved under another config ({_difference(saved, config)}): "
             "continue a run with the config.json it was started with"
         )
     if not _is_count(scalars["step"]) or not scalars["step"] == step_of(path) <= config.train.steps:

@@ -25,6 +25,7 @@ from openjepa.lock import LOCK, Lock
 from openjepa.parallel import rank
 from openjepa.reach import regular
 from openjepa.recipes import Recipe
+from openjepa.renamed import current
 from openjepa.samples import Samples
 from openjepa.training.checkpoints import Checkpoints, State
 from openjepa.training.metrics import Line, Metrics
@@ -235,7 +236,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise UserError(f"config {path} cannot be read: {store.reason(error)}") from None
     if not isinstance(data, dict):
         raise UserError(f"config {path} holds no options: write `name: value` lines")
-    return data
+    return current(data)
 
 
 def _is_about(path: Path) -> bool:

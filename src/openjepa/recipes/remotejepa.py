@@ -1,7 +1,7 @@
-"""TS-JEPA for remote control: predict the representations of coming frames from two frames and the commands.
+"""A JEPA for remote control: predict the representations of coming frames from two frames and the commands.
 
-Girgis, Valcarce & Bennis, IEEE Internet of Things Journal 2026, arXiv:2406.04853. No code is published; followed is the
-paper's text.
+Girgis, Valcarce & Bennis, IEEE Internet of Things Journal 2026, arXiv:2406.04853, who call it TS-JEPA. No code is
+published; followed is the paper's text.
 
 signal     frames, two a state, and commands    target   EMA encoder, momentum 0.99
 hiding     the future: a rollout from the       energy   cosine
@@ -10,8 +10,8 @@ condition  commands
 
     openjepa collect cart-pole --policy scripted --begin upright --difficulty "{target: [0, 0]}" \\
         --episodes 300 --steps 100 --out episodes
-    openjepa train ts-jepa --data episodes     # preset tiny: 3 to 6 minutes on one thread
-    openjepa remote runs/ts-jepa-tiny-0        # success against transmissions sent
+    openjepa train remote-jepa --data episodes # preset tiny: 3 to 6 minutes on one thread
+    openjepa remote runs/remote-jepa-tiny-0    # success against transmissions sent
 
 The predictor is an MLP, rolled out on its own predictions. A cosine leaves the length of states free, and so do we: all
 have length sqrt(D) (`--head sphere`), or a rollout would leave the states it was trained on. The paper's semantic actor
@@ -45,13 +45,13 @@ from openjepa.signals.frames import FrameSignal
 from openjepa.targets import EMA, Target, half_life
 
 
-@register("ts-jepa")
-class TSJEPA(WorldRecipe):
-    """TS-JEPA's six choices; the defaults are the paper's for the cart-pole."""
+@register("remote-jepa")
+class RemoteJEPA(WorldRecipe):
+    """Its six choices; the defaults are the paper's for the cart-pole."""
 
     paper: ClassVar[str] = "Girgis et al., IEEE IoT-J 2026, arXiv:2406.04853"
 
-    recipe: Literal["ts-jepa"] = "ts-jepa"
+    recipe: Literal["remote-jepa"] = "remote-jepa"
     preset: str = "cart-pole"
     signal: FrameSignal = FrameSignal(size=128, stack=2)
     hiding: Future = Future(frames=16, forced=False, rollout=15)
