@@ -9,11 +9,10 @@ from openjepa.jepa import JEPA
 from openjepa.recipes import build
 from openjepa.rng import Rng
 
-from .. import dots
+from .. import dots, test_embodied
 from ..training import small
 from ..training.test_world_runs import fitted
 
-VIT = {"encoder": "vit", "encoder.width": 16, "encoder.heads": 2, "encoder.depth": 1, "encoder.patch": 8}
 IMAGES: list[tuple[str, dict[str, object], set[str]]] = [
     ("i-jepa", {}, set()),
     ("i-jepa", {"encoder.hide": "replace"}, set()),
@@ -53,3 +52,9 @@ def test_of_worlds(recipe: str, changes: dict[str, Any], expected: set[str]) -> 
     config, samples = fitted(recipe, **changes)
     model = build(config)
     assert model.unused() == not_read(model, config.hold_out(samples)[1]) == expected
+
+
+@pytest.mark.parametrize("name", test_embodied.OPTIONS)
+def test_of_worlds_on_a_frozen_encoder(name: str) -> None:
+    model = test_embodied.model_of(name)
+    assert model.unused() == not_read(model, test_embodied.windows(model)) == set()
