@@ -75,6 +75,26 @@ def test_features_that_became_one_constant_have_collapsed_whatever_can_be_decode
     assert judge(run(START | FIRST, drowned | UP | {"share/varying": 0.3}), STEPS).word == "better"
 
 
+PLACES = {"task/coarse": 0.8, "task/coarse_error": 0.02}
+
+
+def test_of_a_world_it_is_told_that_places_were_lost_and_since_when():
+    lost = {**WORLD, "task/coarse": 0.5, "task/coarse_error": 0.02}
+    verdict = judge(run(WORLD | PLACES, lost, WORLD | PLACES, lost, lost), STEPS)
+    assert verdict.word == "worse"
+    assert verdict.reason == (
+        "the features are worse than at the start since step 300: where things are is decoded: 0.50 (at step 0: 0.80)"
+    )
+
+
+def test_unused_actions_are_why_places_are_lost():
+    lost = {**WORLD, "energy/permuted_actions": 0.3, "task/coarse": 0.5, "task/coarse_error": 0.02}
+    verdict = judge(run(WORLD | PLACES, *[lost] * 4, every=50), STEPS)
+    assert (verdict.word, verdict.healthy) == ("not using the actions", False)
+    assert "worse than at the start since step 50: where things are" in verdict.reason
+    assert "actions and frames belong together" in verdict.advice
+
+
 def test_features_that_are_not_finite_need_no_evidence():
     broken = {f"task/{name}": math.nan for name in ("look", "view", "coarse")}
     assert judge(run(START | FIRST, {"energy/model": math.nan} | UP), STEPS).word == "collapsed"

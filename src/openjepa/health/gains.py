@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openjepa.health.trivial import Reading
+from openjepa.health.trivial import Reading, is_world
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ TASKS = {
     "view": Task("a part finds its whole", 0.05, ratio=True),
     "coarse": Task("the coarse form is decoded", 0.1),
 }
+OF_A_WORLD = {"coarse": "where things are is decoded"}
+"""Words for what a world model's state is asked."""
 CLEARLY = 2.0
 """Standard errors beyond which a difference is one."""
 BETTER = 0.05
@@ -50,10 +52,12 @@ class Gain:
     Attributes:
         step: of the reading.
         parts: name of the task: its score at step 0, now, and the standard error of the difference.
+        of_world: whether it is a world model that was asked.
     """
 
     step: int
     parts: dict[str, tuple[float, float, float]]
+    of_world: bool = False
 
     @property
     def score(self) -> float:
@@ -82,7 +86,8 @@ class Gain:
     @property
     def words(self) -> str:
         """`another view of a sample is found: 0.31 (at step 0: 0.17)`, by task."""
-        told = {TASKS[name].words: part for name, part in self.parts.items()}
+        words = OF_A_WORLD if self.of_world else {}
+        told = {words.get(name, TASKS[name].words): part for name, part in self.parts.items()}
         return ", ".join(
             f"{words}: {now:.2f} (at step 0: {first:.2f})" for words, (first, now, _) in told.items()
         )
@@ -100,6 +105,16 @@ def gain_at_best(history: Sequence[Reading]) -> Gain | None:
     return max((_between(found[0], one) for one in found[1:]), key=lambda one: one.score, default=None)
 
 
+def worse_since(history: Sequence[Reading]) -> int | None:
+    """The step from which on every measurement was worse than at the start; `None` where the last is not."""
+    found, since = _asked(history), None
+    for reading in reversed(found[1:]):
+        if not _between(found[0], reading).worse:
+            break
+        since = int(reading["step"])
+    return since
+
+
 def _asked(history: Sequence[Reading]) -> list[Reading]:
     return [reading for reading in history if any(f"task/{name}" in reading for name in TASKS)]
 
@@ -111,7 +126,7 @@ def _between(first: Reading, now: Reading) -> Gain:
         for name in TASKS
         if keys[name] <= first.keys() & now.keys()
     }
-    return Gain(int(now["step"]), parts)
+    return Gain(int(now["step"]), parts, is_world(now))
 
 
 def _error(first: Reading, now: Reading, key: str) -> float:

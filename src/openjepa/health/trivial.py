@@ -20,9 +20,17 @@ SWAP_MATTERS = 0.02
 IN_A_ROW = 3
 """Measurements that must agree before a trend is called one."""
 PATIENCE = 0.5
-"""Share of the run before which a predictor is not blamed for ignoring the context: first it learns the means ..."""
-ACTIONS_PATIENCE = 0.15
-"""... and the actions, of which a world model of tiny size makes use sooner, or hardly ever."""
+"""Share of the run before which a predictor is not blamed for ignoring what it is given: first it learns the means."""
+ACTIONS_PATIENCE, ACTIONS_STEPS = 0.15, 30
+"""Actions are told earlier, from this share and this step on ..."""
+ACTIONS_MATTER = 0.003
+"""... where swapping them raises the energy by less than this: beside runs whose actions belonged to other episodes (up
+to 0.001 there), those that used them had 0.008 at least (docs/notebook/actions.md)."""
+
+
+def is_world(reading: Reading) -> bool:
+    """Whether a world model was measured."""
+    return "energy/persistence" in reading
 
 
 def trivial(reading: Reading) -> list[str]:
@@ -37,13 +45,13 @@ def beats_trivial(reading: Reading) -> bool:
     return reading["energy/model"] < min(means) and all(gap(reading, k) >= SWAP_MATTERS for k in swaps)
 
 
-def unused(history: Sequence[Reading], total_steps: int, swapped: str, patience: float = PATIENCE) -> bool:
-    """Whether, once patience has ended, swapping this has long made no difference, and none is about to appear."""
+def unused(history: Sequence[Reading], first: float, swapped: str, matters: float = SWAP_MATTERS) -> bool:
+    """Whether, from step `first` on, swapping this has long made no difference, and none is about to appear."""
     gaps = [gap(reading, swapped) for reading in history[-IN_A_ROW:]]
-    early = history[-1]["step"] < patience * total_steps or len(history) <= IN_A_ROW
-    if early or max(gaps) >= SWAP_MATTERS:
+    early = history[-1]["step"] < first or len(history) <= IN_A_ROW
+    if early or max(gaps) >= matters:
         return False
-    return gaps[-1] <= max(SWAP_MATTERS / 4, *gaps[:-1])  # else it is small, but on its way up
+    return gaps[-1] <= max(matters / 4, *gaps[:-1])  # else it is small, but on its way up
 
 
 def gap(reading: Reading, swapped: str) -> float:

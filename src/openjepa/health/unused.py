@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from openjepa.health.advice import Config, against_empty_targets, against_unused_actions
-from openjepa.health.trivial import ACTIONS_PATIENCE, Reading, unused
+from openjepa.health.trivial import ACTIONS_MATTER, ACTIONS_PATIENCE, ACTIONS_STEPS, PATIENCE, Reading, unused
 from openjepa.health.words import Finding
 
 
@@ -17,7 +17,7 @@ def ignores(history: Sequence[Reading], total_steps: int, config: Config) -> Fin
 
 def _context_unused(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
     now = history[-1]
-    if not unused(history, total_steps, "permuted"):
+    if not unused(history, PATIENCE * total_steps, "permuted"):
         return None
     reason = (
         f"the energy is {now['energy/model']:.3g} with the right context, {now['energy/permuted']:.3g} with another "
@@ -37,9 +37,12 @@ def _context_unused(history: Sequence[Reading], total_steps: int, config: Config
 
 def _actions_unused(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
     """Of a world model, which alone measures `energy/permuted_actions`."""
-    now = history[-1]
-    if "energy/permuted_actions" not in now or not unused(
-        history, total_steps, "permuted_actions", ACTIONS_PATIENCE
+    now, swapped = history[-1], "permuted_actions"
+    if f"energy/{swapped}" not in now:
+        return None
+    soon = max(ACTIONS_STEPS, ACTIONS_PATIENCE * total_steps)
+    if not unused(history, soon, swapped, ACTIONS_MATTER) and not unused(
+        history, PATIENCE * total_steps, swapped
     ):
         return None
     reason = (
@@ -52,7 +55,7 @@ def _actions_unused(history: Sequence[Reading], total_steps: int, config: Config
 def _latent_unused(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
     """Of a world model with a latent variable, which alone measures `energy/permuted_z`."""
     now = history[-1]
-    if "energy/permuted_z" not in now or not unused(history, total_steps, "permuted_z"):
+    if "energy/permuted_z" not in now or not unused(history, PATIENCE * total_steps, "permuted_z"):
         return None
     reason = (
         f"the energy is {now['energy/model']:.3g} told the right z, "

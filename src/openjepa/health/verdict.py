@@ -9,7 +9,7 @@ from typing import Any
 
 from openjepa.health import advice
 from openjepa.health.advice import Config
-from openjepa.health.gains import gain, gain_at_best
+from openjepa.health.gains import gain, gain_at_best, worse_since
 from openjepa.health.symptoms import certain, suspect
 from openjepa.health.trivial import IN_A_ROW, Reading, beats_trivial, trivial
 from openjepa.health.unused import ignores
@@ -76,15 +76,12 @@ def _progress(history: Sequence[Reading], total_steps: int, config: Config) -> F
     ignored = ignores(history, total_steps, config)
     if known is None:
         return ignored or _alive(history, ended)
-    if known.worse:
-        return (
-            "worse",
-            f"the features are worse than at the start: {known.words}{_since(history)}",
-            advice.against_loss(config),
-        )
+    lost = f"worse than at the start since step {worse_since(history)}: {known.words}{_since(history)}"
+    if known.worse and (ignored is None or ignored[0] != "not using the actions"):  # which are why
+        return "worse", f"the features are {lost}", advice.against_loss(config)
     if ignored:
         word, reason, what = ignored
-        return word, f"{reason}; {known.words}", what
+        return word, f"{reason}; {f'the features are {lost}' if known.worse else known.words}", what
     if known.better:
         return "better", f"the features are better than at the start: {known.words}", ""
     what = advice.against_nothing(config) if ended else ""
