@@ -25,7 +25,7 @@ SIZES = {"signal.size": 16, "encoder.width": 16, "encoder.depth": 1, "encoder.he
 TRAINING = {"train.steps": 4, "train.batch_size": 8, "train.health_every": 0.5, "train.save_every": 0.5}
 OF_RECIPE = {
     "i-jepa": {"predictor.width": 16, "predictor.depth": 1, "predictor.heads": 2},
-    "lejepa": {"head.hidden": 16, "head.width": 8, "hiding.local_augment.size": 8},
+    "lejepa": {"encoder": "vit", "head.hidden": 16, "head.width": 8, "hiding.global_augment.size": 16},
 }
 
 

@@ -22,7 +22,7 @@ def small(**settings) -> JEPATransformer:
 
 
 @pytest.mark.filterwarnings("ignore::openjepa.OpenJEPAWarning")  # it transforms what is far from what it fits
-@parametrize_with_checks([small(), small(recipe="lejepa")])
+@parametrize_with_checks([small(), small(recipe="lejepa", options={"encoder": "vit"})])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 

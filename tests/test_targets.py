@@ -187,7 +187,7 @@ def test_shared_is_the_encoder_with_or_without_its_gradient(stop: bool) -> None:
 def test_a_view_that_is_both_context_and_target_is_encoded_once() -> None:
     sizes = {"head.hidden": "8", "encoder.width": "16", "encoder.depth": "1"}
     views = {"hiding.global_views": "2", "hiding.local_views": "1", "hiding.local_augment.size": "16"}
-    jepa = build(configure("lejepa", "tiny", sizes | views))
+    jepa = build(configure("lejepa", "tiny-vit", sizes | views))
     seen = []
     jepa.encoder.register_forward_hook(lambda module, args, output: seen.append(len(output)))
     output = jepa(torch.rand(4, 1, 28, 28), Rng(0, 0))

@@ -18,7 +18,8 @@ from openjepa.training.loop import Trainer
 
 TRAINED_ON = 25_600
 """2 % are held out: 512."""
-PRESETS = {"fashion-mnist": "tiny", "cifar10": "tiny-cifar10"}
+PRESETS = {"i-jepa": "tiny", "lejepa": "tiny-vit"}
+COLOUR = {"signal.size": "32", "signal.channels": "3"}
 ENDED = "ended.json"
 
 
@@ -39,7 +40,8 @@ def samples(case: Case, split: str, root: Path) -> tuple[Tensor, np.ndarray]:
 
 def config_of(case: Case) -> Recipe:
     """The case's recipe."""
-    return configure(case.recipe, PRESETS[case.data], options(case))
+    colour = {} if case.data == "fashion-mnist" else COLOUR
+    return configure(case.recipe, PRESETS[case.recipe], colour | options(case))
 
 
 class Recorder(Trainer):

@@ -17,7 +17,7 @@ IMAGES = {
 }
 OF_IMAGES = {
     "i-jepa": {"predictor.width": 16, "predictor.depth": 1, "predictor.heads": 2},
-    "lejepa": {"head.hidden": 16, "head.width": 8, "hiding.local_augment.size": 8},
+    "lejepa": {"encoder": "vit", "head.hidden": 16, "head.width": 8, "hiding.global_augment.size": 16},
 }
 OF_WORLDS = [name for name in registered() if name not in OF_IMAGES]
 

@@ -30,8 +30,7 @@ def test_a_view_smaller_than_a_patch_is_refused(name):
 
 
 def test_a_convolutional_encoder_trained_on_small_views_embeds_whole_images():
-    changes = {"encoder": "convnet", "hiding.drop": "0", "hiding.global_augment.size": "16"}
-    model = build(configure("lejepa", "tiny-cifar10", changes))
+    model = build(configure("lejepa", "tiny-cifar10", {"hiding.global_augment.size": "16"}))
     images = torch.rand(4, 3, 32, 32)
     assert model.views(images, Rng(0, 0)).context[0].tokens.grid == (4, 4)
     assert model.tokens(images).shape == (4, 16, 256)

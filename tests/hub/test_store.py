@@ -25,7 +25,8 @@ SMALL = {
 
 def model(recipe: str = "i-jepa", **changes: str) -> JEPA:
     options = SMALL if recipe == "i-jepa" else {k: v for k, v in SMALL.items() if "hiding" not in k}
-    return build(configure(recipe, "tiny", options | changes), seed=3)
+    preset = {"i-jepa": "tiny", "lejepa": "tiny-vit"}[recipe]
+    return build(configure(recipe, preset, options | changes), seed=3)
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def test_group_norm_makes_a_sample_independent_of_its_batch():
 
 @pytest.mark.parametrize("recipe", ["i-jepa", "lejepa"])
 def test_recipes_keep_the_contract_on_it(recipe):
-    changes = MASKED if recipe == "i-jepa" else {"encoder": "convnet", "hiding.drop": "0"}
+    changes = MASKED if recipe == "i-jepa" else {}
     model = build(configure(recipe, "tiny-cifar10", changes))
     openjepa.check_jepa(model, torch.rand(8, 3, 32, 32))
 
@@ -123,7 +123,7 @@ def test_sizes_that_cannot_be_built_are_refused(changes, said):
 
 
 def test_views_that_drop_patches_of_another_grid_are_refused():
-    changes = {"encoder": "convnet", "hiding.drop": "0.5"}
+    changes = {"hiding.drop": "0.5"}
     with pytest.raises(UserError, match=r"signal\.patch 8"):
         build(configure("lejepa", "tiny-cifar10", changes))
 

@@ -28,6 +28,7 @@ SMALL = {
     "train.batch_size": "16",
     "train.health_every": "0.5",
 }
+PRESETS = {"i-jepa": "tiny", "lejepa": "tiny-vit"}
 OWN = {
     "i-jepa": {"predictor.width": "8", "predictor.depth": "1", "predictor.heads": "1"},
     "lejepa": {
@@ -70,7 +71,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, images: ImageSet) -> dict
     for recipe, own in OWN.items():
         runs[recipe] = tmp_path_factory.mktemp("runs") / recipe
         start(
-            configure(recipe, "tiny", SMALL | own),
+            configure(recipe, PRESETS[recipe], SMALL | own),
             runs[recipe],
             data=images,
             command=f"openjepa train {recipe}",

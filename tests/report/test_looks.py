@@ -7,11 +7,11 @@ import torch
 from openjepa.recipes import build, configure
 from openjepa.report import gallery, looks
 
-from .conftest import OWN, SMALL
+from .conftest import OWN, PRESETS, SMALL
 
 
 def model_of(recipe, **changes):
-    return build(configure(recipe, "tiny", SMALL | OWN[recipe] | changes), seed=0)
+    return build(configure(recipe, PRESETS[recipe], SMALL | OWN[recipe] | changes), seed=0)
 
 
 @pytest.fixture

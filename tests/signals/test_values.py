@@ -92,7 +92,11 @@ def test_training_sees_what_embedding_sees(recipe: str) -> None:
         whole = {f"{augment}.scale": "[1, 1]", f"{augment}.ratio": "[1, 1]", f"{augment}.jitter": "0"}
         whole |= {f"{augment}.{name}": "0" for name in ("flip", "grey", "blur", "solarize")}
     sizes = {"signal.size": "8", "signal.patch": "2", "signal.range": "[62, 961]", "signal.mean": "[0.4]"}
-    model = build(configure(recipe, "tiny", sizes | {"signal.std": "[0.2]"} | whole))
+    model = build(
+        configure(
+            recipe, {"i-jepa": "tiny", "lejepa": "tiny-vit"}[recipe], sizes | {"signal.std": "[0.2]"} | whole
+        )
+    )
     batch = torch.from_numpy(counts()).permute(0, 3, 1, 2).float()
     seen = model.views(batch, Rng(0, 0)).target[0].tokens.values
     assert torch.allclose(seen, model.signal.tokenize(batch).values, atol=1e-4)

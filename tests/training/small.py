@@ -32,6 +32,8 @@ OF_RECIPE = {
     "i-jepa": {"predictor.width": 16, "predictor.depth": 1},
     "lejepa": {"head.hidden": 16, "head.width": 8, "guard.slices": 16},
 }
+PRESETS = {"lejepa": "tiny-vit"}
+"""Whose `tiny` has no transformer."""
 RECIPES = list(OF_RECIPE)
 
 
@@ -49,7 +51,7 @@ def configured(recipe: str, dotted: Mapping[str, object]) -> Recipe:
     """Options of a guard that has been switched off are left out."""
     off = dotted.get("guard") == "none"
     texts = {name: str(v) for name, v in dotted.items() if not (off and name.startswith("guard."))}
-    return configure(recipe, "tiny", texts)
+    return configure(recipe, PRESETS.get(recipe, "tiny"), texts)
 
 
 def steady(recipe: str) -> dict[str, object]:

@@ -108,11 +108,11 @@ def test_refused_before_anything_is_written_and_never_on_resuming(
 ) -> None:
     options = small.options("lejepa", train__accumulate=2, train__steps=4)
     with pytest.raises(UserError, match="guard sigreg"):
-        train("lejepa", data=small.pixels(), out=tmp_path / "run", options=options)
+        train("lejepa", preset="tiny-vit", data=small.pixels(), out=tmp_path / "run", options=options)
     assert not (tmp_path / "run").exists()
     with monkeypatch.context() as patch:  # a run of before it was refused
         patch.setattr("openjepa.training.loop.require_whole_batches", lambda *_: None)
-        train("lejepa", data=small.pixels(), out=tmp_path / "run", options=options)
+        train("lejepa", preset="tiny-vit", data=small.pixels(), out=tmp_path / "run", options=options)
     assert resume(tmp_path / "run", data=small.pixels()).verdict().step == 4
 
 

@@ -38,14 +38,16 @@ def test_from_an_array_without_a_directory() -> None:
 
 def test_from_a_torch_data_set(tmp_path: Path) -> None:
     pairs = [(torch.from_numpy(image).permute(2, 0, 1), 0) for image in small.pixels(30)]
-    train("lejepa", data=pairs, options=quick("lejepa"), out=tmp_path / "run")
+    train("lejepa", preset="tiny-vit", data=pairs, options=quick("lejepa"), out=tmp_path / "run")
     assert Run.open(tmp_path / "run").about["data"]["images"] == 30
 
 
 @pytest.mark.parametrize("recipe", small.RECIPES)
 def test_a_coloured_folder_with_a_grey_preset(recipe: str, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "photos", channels=3)
-    model = train(recipe, data=folder, out=tmp_path / "run", options=quick(recipe))
+    model = train(
+        recipe, preset=small.PRESETS.get(recipe), data=folder, out=tmp_path / "run", options=quick(recipe)
+    )
     signal = model.config.signal
     assert (signal.channels, signal.size, len(signal.mean)) == (3, 16, 3)
     pixels = np.stack([np.asarray(Image.open(file)) for file in sorted(folder.iterdir())]) / 255

@@ -50,6 +50,20 @@ TINY: dict[str, Any] = {
     "signal": {"size": 28, "channels": 1, "patch": 4, "mean": [0.286], "std": [0.353]},
     "hiding": {
         "kind": "crops",
+        "global_views": 2,
+        "local_views": 0,
+        "global_augment": {"size": 20, "scale": [0.15, 1.0], "blur": 0, "solarize": 0},
+    },
+    "encoder": {"kind": "convnet", "strides": [2, 1, 2, 2]},
+    "head": {"kind": "projector", "hidden": 512, "layers": 1, "width": 64, "embedding": None},
+    "guard": {"kind": "sigreg", "weight": 0.02, "slices": 256},
+    "train": {"steps": 6400, "batch_size": 128, "lr": 2e-3, "beta2": 0.95, "final_lr": 0.0},
+}
+
+TINY_VIT: dict[str, Any] = {
+    "signal": {"size": 28, "channels": 1, "patch": 4, "mean": [0.286], "std": [0.353]},
+    "hiding": {
+        "kind": "crops",
         "global_views": 4,
         "local_views": 0,
         "drop": 0.75,
@@ -99,22 +113,6 @@ class LeJEPA(ImageRecipe):
             "encoder": {"kind": "vit", "width": 384, "depth": 12, "heads": 6},
         },
         "tiny": TINY,
-        "tiny-cifar10": {
-            **TINY,
-            "signal": {"size": 32, "channels": 3, "patch": 4, **CIFAR10},
-            "train": {**TINY["train"], "steps": 1500, "precision": "fp32"},
-        },
-        "tiny-cifar10-conv": {
-            "signal": {"size": 32, "channels": 3, "patch": 4, **CIFAR10},
-            "hiding": {
-                "kind": "crops",
-                "global_views": 2,
-                "local_views": 0,
-                "global_augment": {"size": 20, "scale": [0.15, 1.0], "blur": 0, "solarize": 0},
-            },
-            "encoder": {"kind": "convnet", "strides": [2, 1, 2, 2]},
-            "head": {"kind": "projector", "hidden": 512, "layers": 1, "width": 32, "embedding": None},
-            "guard": {"kind": "sigreg", "weight": 0.02, "slices": 256},
-            "train": {**TINY["train"], "steps": 3100, "precision": "fp32"},
-        },
+        "tiny-cifar10": {**TINY, "signal": {"size": 32, "channels": 3, "patch": 4, **CIFAR10}},
+        "tiny-vit": TINY_VIT,
     }
