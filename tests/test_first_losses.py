@@ -1,0 +1,30 @@
+"""Losses are those of the record: no change of structure has changed a number (see `benchmarks.first_losses`)."""
+
+import pytest
+import torch
+from benchmarks.first_losses import first_losses, machine, presets, record
+
+COUNT = 10
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_every_tiny_preset_is_recorded():
+    assert sorted(record()["losses"]) == sorted(presets())
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_first_losses_are_the_recorded_ones(preset, one_thread):
+    """Bit for bit on the recorded processor with its version of torch, else nearly: kernels sum in other orders."""
+    found, recorded = first_losses(*preset.split(), COUNT), record()
+    expected = [float.fromhex(loss) for loss in recorded["losses"][preset][:COUNT]]
+    if {name: recorded[name] for name in machine()} == machine():
+        assert found == expected
+    else:
+        assert found == pytest.approx(expected, rel=1e-4)
