@@ -115,13 +115,16 @@ def test_the_papers_momenta_have_the_stated_half_lives() -> None:
     assert half_life(1.0) == float("inf") and half_life(0.0) == 0.0
 
 
-def test_an_update_copies_the_buffers() -> None:
-    target, encoder, head = tracked(EMA(), 0.0, 1.0)
-    head(torch.randn(8, 3, dtype=torch.double) + 5)
-    assert not torch.equal(target.head.running_mean, head.running_mean)
+def test_batch_norm_of_the_target_keeps_statistics_of_what_the_target_sees() -> None:
+    target = EMA(half_life=1).build()
+    encoder, head = Features(), nn.Sequential(nn.Flatten(0, 1), BatchNorm(3))
+    target.follow(encoder, head)
+    head(torch.randn(8, 2, 3) + 5)  # the online network sees other values than the target
+    view = View(Tokens(torch.randn(4, 2, 3) - 5, torch.zeros(1, 2, 1)))
+    target([view], lambda views: [])
     target.update(encoder, head, 0, 10)
-    assert torch.equal(target.head.running_mean, head.running_mean)
-    assert target.head.num_batches_tracked == 1
+    seen = target.encoder(view).flatten(0, 1).mean(0)
+    torch.testing.assert_close(target.head[1].running_mean, 0.1 * seen)
 
 
 @pytest.mark.parametrize("kind", ["ema", "frozen"])

@@ -45,11 +45,13 @@ class View:
         tokens: the whole sample.
         keep: `[B, K]` token indices that the encoder sees; `None` for all.
         select: `[B, M, T]` indices of the outputs to predict, M blocks of T; `None` for all.
+        place: `[B, N, P]`, where a target's tokens lie in its context's coordinates; `None`: at their own positions.
     """
 
     tokens: Tokens
     keep: Tensor | None = None
     select: Tensor | None = None
+    place: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

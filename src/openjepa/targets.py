@@ -172,12 +172,10 @@ class EMATarget(CopyTarget):
 
     @torch.no_grad()
     def update(self, encoder: nn.Module, head: nn.Module, step: int, total_steps: int) -> None:
-        """One fused update of all parameters; buffers (batch-norm statistics) are copied."""
+        """One fused update of all parameters; batch norm keeps statistics of what the target itself has seen."""
         mine, theirs = nn.ModuleList([self.encoder, self.head]), nn.ModuleList([encoder, head])
         weight = 1 - self.config.momentum(step, total_steps)
         torch._foreach_lerp_(list[Tensor](mine.parameters()), list[Tensor](theirs.parameters()), weight)
-        for buffer, source in zip(mine.buffers(), theirs.buffers(), strict=True):
-            buffer.copy_(source)
 
     def evaluated(self, encoder: nn.Module) -> nn.Module:
         return self.encoder

@@ -248,3 +248,36 @@ def test_views_of_images_hold_their_own_samples_patches() -> None:
     assert view.keep is not None
     visible = gather(view.tokens.values, view.keep)
     torch.testing.assert_close(visible, (torch.arange(8.0) / 8).view(8, 1, 1).expand_as(visible))
+
+
+COORDINATES = torch.stack(torch.meshgrid(*[(torch.arange(32.0) + 0.5) / 32] * 2, indexing="ij"))
+"""`[2, 32, 32]`: an image whose two channels are the row and the column of each pixel, in 0..1."""
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.5, 1.0])
+def test_targets_of_another_crop_lie_where_the_predictor_is_told(flip: float) -> None:
+    signal = ImageSignal(size=32, channels=2, patch=4, mean=(0.0,), std=(1.0,))
+    augment = Augment(scale=(0.3, 1.0), flip=flip)
+    views = Blocks(augment=augment, target_augment=augment).build(signal)(
+        COORDINATES.repeat(16, 1, 1, 1), Rng(3, 0)
+    )
+    context, target = views.context[0].tokens, views.target[0]
+    assert target.place is not None and not torch.equal(context.values, target.tokens.values)
+    seen, asked = (tokens.values.unflatten(-1, (2, -1)).mean(-1) for tokens in (context, target.tokens))
+    at, to = (torch.cat([p, torch.ones(*p.shape[:2], 1)], -1) for p in (context.positions, target.place))
+    inner = ((context.positions > 0) & (context.positions < 7)).all(-1)[0]  # pixels at the edge are repeated
+    for i in range(16):
+        place_to_value = torch.linalg.lstsq(at[0, inner], seen[i, inner]).solution
+        torch.testing.assert_close((to[i] @ place_to_value)[inner], asked[i, inner], atol=0.01, rtol=0)
+
+
+def test_one_crop_serves_context_and_target_unless_asked() -> None:
+    views = Blocks().build(ImageSignal(size=32, channels=3, patch=4))(torch.rand(2, 3, 32, 32), Rng(0, 0))
+    assert views.context[0].tokens is views.target[0].tokens and views.target[0].place is None
+
+
+def test_crops_of_another_size_are_hidden_on_their_own_grid() -> None:
+    hide = Blocks(augment=Augment(size=24)).build(ImageSignal(size=32, channels=3, patch=4))
+    views = hide(torch.rand(2, 3, 32, 32), Rng(0, 0))
+    assert views.context[0].tokens.grid == hide.grid == (6, 6)
+    assert int(views.target[0].select.max()) < 36

@@ -40,6 +40,15 @@ def test_shapes_and_sample_independence(joint: bool) -> None:
     assert [bool(g.count_nonzero()) for g in gradient] == [False, True, False]
 
 
+def test_targets_lie_where_their_view_places_them() -> None:
+    net, (s_x, context, target) = predictor(), inputs()
+    place = target.tokens.positions + torch.randn(3, COUNT, 2, generator=torch.Generator().manual_seed(2))
+    moved = net(s_x, context, replace(target, place=place))
+    assert not torch.allclose(moved, net(s_x, context, target), atol=1e-3)
+    tokens = replace(target.tokens, positions=place)
+    torch.testing.assert_close(moved, net(s_x, context, replace(target, tokens=tokens)))
+
+
 def test_apart_each_block_is_predicted_as_if_alone() -> None:
     net, (s_x, context, target) = predictor(joint=False), inputs()
     together = net(s_x, context, target)

@@ -12,7 +12,7 @@ from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens, View, Views
 from openjepa.rng import Rng
-from openjepa.signals.images.augment import Augment
+from openjepa.signals.images.augment import Augment, Parameters
 from openjepa.signals.images.signal import ImageSignal
 
 Range = tuple[float, float]
@@ -43,7 +43,11 @@ class Blocks(Choice):
     """Least visible share of the grid (the released code: 10 tokens, which never ends on an 8x8 grid)."""
     quirk: Literal["none", "official"] = "none"
     augment: Augment = Augment(scale=(0.3, 1.0))
-    """Of the image before it is cut into patches; the paper: a random resized crop, nothing else."""
+    """Of the image before it is cut into patches; the paper: a random resized crop, nothing else. Images have
+    `signal.size` unless it has a `size`: smaller ones cost less."""
+    target_augment: Augment | None = None
+    """Of the target's image, drawn on its own: context and target then come from different crops of one size, and the
+    predictor is told where the target's tokens lie in the context's crop. None: from the same crop (the paper)."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Blocks":
@@ -68,15 +72,26 @@ class BlockHiding:
     """Images to `Views`: the context keeps some tokens, the target selects blocks of all tokens."""
 
     def __init__(self, config: Blocks, signal: ImageSignal) -> None:
-        self.config, self.signal, self.grid = config, signal, signal.grid
-        self.augment = config.augment.model_copy(update={"size": signal.size})
+        self.config, self.signal = config, signal
+        size = config.augment.size or signal.size
+        self.grid = signal.grid if size == signal.size else signal.model_copy(update={"size": size}).grid
+        self.augment = config.augment.model_copy(update={"size": size})
+        other = config.target_augment
+        self.target_augment = other and other.model_copy(update={"size": size})
         self.min_keep = max(1, math.ceil(config.min_context * math.prod(self.grid)))
         self._check()
 
     def __call__(self, batch: Tensor, rng: Rng) -> Views:
-        tokens = self.signal.cut(self.augment(self.signal.to_float(batch), rng))
-        keep, select = self.sample(len(batch), rng)
-        return self.apply(tokens, keep.to(batch.device), select.to(batch.device))
+        images = self.signal.to_float(batch)
+        drawn = self.augment.draw(images, rng)
+        tokens = self.signal.cut(self.augment.apply(images, drawn))
+        keep, select = (index.to(batch.device) for index in self.sample(len(batch), rng))
+        if self.target_augment is None:
+            return self.apply(tokens, keep, select)
+        other = self.target_augment.draw(images, rng)
+        hidden = self.signal.cut(self.target_augment.apply(images, other))
+        place = seen_from(drawn, other, hidden.positions, self.grid)
+        return Views(context=[View(tokens, keep=keep)], target=[View(hidden, select=select, place=place)])
 
     def apply(self, tokens: Tokens, keep: Tensor, select: Tensor) -> Views:
         """Views of tokens under given masks."""
@@ -169,6 +184,20 @@ class BlockHiding:
                 f"of {largest} leaves fewer than the {self.min_keep} that min_context {config.min_context} asks for; "
                 f"lower hiding.min_context or hiding.target_scale, or use a smaller signal.patch"
             )
+
+
+def seen_from(context: Parameters, target: Parameters, positions: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Positions `[1, N, 2]` on the grid of a target's crop as positions `[B, N, 2]` on that of its context's crop."""
+    sides = positions.new_tensor(grid)
+    share = (positions + 0.5) / sides
+
+    def mirrored(share: Tensor, flip: Tensor) -> Tensor:
+        row, column = share.unbind(-1)
+        return torch.stack([row, torch.where(flip.to(share.device)[:, None], 1 - column, column)], -1)
+
+    a, b = (p.crop.to(positions)[:, None] for p in (target, context))
+    image = a[..., :2] + a[..., 2:] * mirrored(share.expand(len(a), -1, -1), target.flip)
+    return mirrored((image - b[..., :2]) / b[..., 2:], context.flip) * sides - 0.5
 
 
 def _clamp(value: int, most: int) -> int:

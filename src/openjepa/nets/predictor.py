@@ -101,7 +101,8 @@ class TokenPredictor(nn.Module):
         return self.leave(self.norm(asked)).view(batch, blocks, hidden, -1)
 
     def _where(self, view: View, index: Tensor | None) -> Tensor:
-        positions = rescale(view.tokens.positions, view.tokens.grid, self.trained_grid)
+        positions = view.tokens.positions if view.place is None else view.place
+        positions = rescale(positions, view.tokens.grid, self.trained_grid)
         embedded = sincos(positions, self.config.width) * self.config.position_scale
         return embedded if index is None else gather(embedded, index)
 

@@ -188,6 +188,12 @@ def _check_fit(recipe: ImageRecipe) -> None:
         raise UserError(
             f"--hiding {hiding} predicts tokens, which --head projector pools away: use --head none"
         )
+    apart = getattr(recipe.hiding, "target_augment", None) is not None
+    if apart and recipe.predictor.kind == "convolutional":
+        raise UserError(
+            "--hiding.target_augment puts targets outside the context's grid, where --predictor convolutional cannot "
+            "reach: use --predictor transformer"
+        )
     if views and tokens:
         raise UserError("--hiding crops compares whole views: use --head projector")
     if views and recipe.predictor.kind != "none":

@@ -63,6 +63,7 @@ def masked(model: JEPA, batch: Tensor, shown: Sequence[int]) -> list[Masked]:
     mean = gather(_everywhere(model, views, output.s_x).mean(0, keepdim=True), select)
     baseline = float(model.energy(mean, output.s_y))
     images = _pictures(model, target)
+    seen = images if context.tokens is target.tokens else _pictures(model, context)
     found = []
     for i in shown:
         errors = _each(model, output.prediction[0][i].flatten(0, 1), output.s_y[i].flatten(0, 1), baseline)
@@ -76,7 +77,7 @@ def masked(model: JEPA, batch: Tensor, shown: Sequence[int]) -> list[Masked]:
         found.append(
             Masked(
                 image=pixels.data_uri(images[i]),
-                context=pixels.data_uri(pixels.only(images[i], visible)),
+                context=pixels.data_uri(pixels.only(seen[i], visible)),
                 target=pixels.data_uri(pixels.only(images[i], hidden)),
                 heat=pixels.data_uri(np.dstack([heat, hidden.astype(np.uint8) * 255])),
                 blocks=[
