@@ -131,20 +131,20 @@ def test_learning_trains_probes_and_is_not_repeated(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_amounts_are_of_images_and_of_steps(tmp_path: Path) -> None:
-    data = folder_of_images(tmp_path / "data")
-    command = ("amounts", "fashion-mnist", "--data", data, "--images", 40, "--shares", 0.5, "--steps", 2)
+    data = folder_of_images(tmp_path / "data", 80)
+    command = ("amounts", "fashion-mnist", "--data", data, "--images", 180, "--shares", 0.5, "--steps", 2)
     done = run(*command, "--results", tmp_path)
     assert done.returncode == 0, done.stderr
     rows = read(tmp_path, "amounts-fashion-mnist-lejepa")["rows"]
-    assert [(row["images"], row["steps"]) for row in rows] == [(0, 0), (40, 2), (60, 1)]
+    assert [(row["images"], row["steps"]) for row in rows] == [(0, 0), (180, 2), (240, 1)]
     assert [row["minutes"] > 0 for row in rows] == [False, True, True]
-    assert "| 40 | 2 |" in (tmp_path / "amounts-fashion-mnist-lejepa.md").read_text()
+    assert "| 180 | 2 |" in (tmp_path / "amounts-fashion-mnist-lejepa.md").read_text()
 
 
-def folder_of_images(path: Path) -> Path:
+def folder_of_images(path: Path, count: int = 20) -> Path:
     """Three classes of noise of different brightness, in `train` and `test`."""
     random = np.random.default_rng(0)
-    for split, count in (("train", 20), ("test", 10)):
+    for split, count in (("train", count), ("test", 10)):
         for label in range(3):
             folder = path / split / str(label)
             folder.mkdir(parents=True)
