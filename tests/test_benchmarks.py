@@ -144,11 +144,11 @@ def test_amounts_are_of_images_and_of_steps(tmp_path: Path) -> None:
 def folder_of_images(path: Path, count: int = 20) -> Path:
     """Three classes of noise of different brightness, in `train` and `test`."""
     random = np.random.default_rng(0)
-    for split, count in (("train", count), ("test", 10)):
+    for split, number in (("train", count), ("test", 10)):
         for label in range(3):
             folder = path / split / str(label)
             folder.mkdir(parents=True)
-            for i in range(count):
+            for i in range(number):
                 pixels = random.integers(0, 100, (16, 16)) + 70 * label
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
     return path
