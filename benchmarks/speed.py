@@ -7,6 +7,7 @@ step    I-JEPA's training step at 224 px, and its share of what matrix products 
 small   end to end on 32 px: data, augmentation, masks and step
 embed   images to embeddings
 wait    the share of our training loop that goes into data, augmentation and masks
+precision  presets in fp32 and in bf16, by both kernels of attention: work done a second, and its share of a product's
 memory  peak of a training step, each contender in a fresh process
 profile where our step's time goes: a table beside the JSON
 
@@ -19,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,10 @@ from torch import Tensor
 
 from benchmarks import contenders, record, timing
 from benchmarks.contenders import EMBEDDERS, TRAINERS, Ours, Sizes
+from openjepa.recipes import build, configure
 from openjepa.signals.images import ImageSet, open_images
+from openjepa.training.optim import adamw
+from openjepa.training.step import Stepper
 
 BASE, JOINT = "openjepa, block by block", "openjepa, all blocks jointly"
 SMALL = Sizes(32, 4, 192, 6, 3, predictor_width=192, predictor_depth=3, predictor_heads=3)
@@ -125,6 +130,54 @@ def wait(args: argparse.Namespace) -> dict[str, Any]:
     return {"shares": found}
 
 
+def precision(args: argparse.Namespace) -> dict[str, Any]:
+    """GFLOP a CPU second of a preset's training step in every precision and attention, beside matrix products'."""
+    found: dict[str, Any] = {}
+    peaks = {name: timing.matmul(args.matmul, dtype) for name, dtype in DTYPES.items()}
+    for (recipe, preset), batch in zip(PRESETS, (args.batch, *[2 * args.small_batch] * 3), strict=True):
+        changes = {name: str(value) for name, value in TINY_MODEL.items()} if args.tiny else {}
+        config = configure(recipe, preset, changes)
+        images = noise(batch, config.signal.size)[:, : config.signal.channels]
+        actions = {
+            f"{kind}, {attention} attention": stepping(config, images, kind, attention)
+            for kind, attention in (("fp32", "fused"), ("bf16", "fused"), ("bf16", "math"))
+        }
+        products = {f"{name} products": action for name, (action, _) in peaks.items()}
+        taken = timing.interleave({**actions, **products}, args.rounds)
+        counted = timing.flops(partial(next(iter(actions.values())), 0))
+        work = dict.fromkeys(actions, counted) | {f"{name} products": n for name, (_, n) in peaks.items()}
+        rates = {name: work[name] / statistics.median(taken[name]["cpu"]) for name in taken}
+        shares = {name: rates[name] / rates[f"{name[:4]} products"] for name in actions}
+        label = f"{recipe} {preset}, batch {batch}"
+        found[label] = {"flops_per_cpu_second": rates, "share_of_products": shares}
+        print(f"precision: {label}, {counted / 1e9:.1f} GFLOP a step")
+        for name, rate in rates.items():
+            share = f"{shares[name]:9.0%} of its products" if name in shares else ""
+            print(f"  {name:<34} {rate / 1e9:9.0f} GFLOP/CPU-second{share}")
+    return {"presets": found}
+
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRESETS = (
+    ("i-jepa", "vit-s16"),
+    ("i-jepa", "tiny-cifar10"),
+    ("lejepa", "tiny-cifar10"),
+    ("lejepa", "tiny-vit"),
+)
+TINY_MODEL = {"signal.size": 32, "signal.patch": 4}
+"""What makes a preset fast enough to see that it runs."""
+
+
+def stepping(config: Any, images: Tensor, kind: str, attention: str) -> timing.Action:
+    """Training steps of a preset's model, always on the same images."""
+    training = config.train.model_copy(
+        update={"precision": kind, "attention": attention, "batch_size": len(images)}
+    )
+    model = build(config)
+    stepper = Stepper(model, adamw(model, training), training, 0)
+    return lambda round_: stepper(0, images)
+
+
 def memory(args: argparse.Namespace) -> dict[str, Any]:
     """Peak resident memory of a process that imports a library, builds its model and takes two steps."""
     spawn, found = multiprocessing.get_context("spawn"), {}
@@ -220,7 +273,15 @@ def sizes_of(args: argparse.Namespace) -> tuple[Sizes, Sizes]:
     return Sizes(), SMALL
 
 
-PARTS = {"step": step, "small": small, "embed": embed, "wait": wait, "memory": memory, "profile": profile}
+PARTS = {
+    "step": step,
+    "small": small,
+    "embed": embed,
+    "wait": wait,
+    "precision": precision,
+    "memory": memory,
+    "profile": profile,
+}
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

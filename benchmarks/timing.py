@@ -50,9 +50,9 @@ def flops(action: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def matmul(side: int) -> tuple[Action, int]:
-    """A square fp32 product, and its floating-point operations."""
-    a, b, out = (torch.ones(side, side) for _ in range(3))
+def matmul(side: int, dtype: torch.dtype = torch.float32) -> tuple[Action, int]:
+    """A square product, and its floating-point operations."""
+    a, b, out = (torch.ones(side, side, dtype=dtype) for _ in range(3))
     return lambda round_: torch.mm(a, b, out=out), 2 * side**3
 
 

@@ -57,7 +57,7 @@ TINY: dict[str, Any] = {
     "encoder": {"kind": "convnet", "strides": [2, 1, 2, 2]},
     "head": {"kind": "projector", "hidden": 512, "layers": 1, "width": 64, "embedding": None},
     "guard": {"kind": "sigreg", "weight": 0.02, "slices": 256},
-    "train": {"steps": 6400, "batch_size": 128, "lr": 2e-3, "beta2": 0.95, "final_lr": 0.0},
+    "train": {"steps": 3500, "batch_size": 128, "lr": 2e-3, "beta2": 0.95, "final_lr": 0.0},
 }
 
 TINY_VIT: dict[str, Any] = {
@@ -113,6 +113,10 @@ class LeJEPA(ImageRecipe):
             "encoder": {"kind": "vit", "width": 384, "depth": 12, "heads": 6},
         },
         "tiny": TINY,
-        "tiny-cifar10": {**TINY, "signal": {"size": 32, "channels": 3, "patch": 4, **CIFAR10}},
+        "tiny-cifar10": {
+            **TINY,
+            "signal": {"size": 32, "channels": 3, "patch": 4, **CIFAR10},
+            "train": {**TINY["train"], "steps": 6400},
+        },
         "tiny-vit": TINY_VIT,
     }
