@@ -15,6 +15,7 @@ from openjepa.recipes.table import as_markdown
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MEASURED = [ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs" / "notebook").glob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str]]:
@@ -92,10 +93,18 @@ def test_the_two_commands_are_targets_of_the_makefile():
     assert all(re.search(rf"^{target}:", makefile, flags=re.M) for target in targets)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def leads(target: Path, anchor: str) -> bool:
+    """Whether the target exists and has a heading of that anchor, by GitHub's rule."""
+    if not anchor:
+        return target.exists()
+    headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.M)
+    return anchor in {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in headings}
+
+
+@pytest.mark.parametrize("page", PAGES + MEASURED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files(page):
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
-    missing = [link for link in links if not (page.parent / link).exists()]
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8"))
+    missing = [link for link, anchor in links if not leads(page.parent / link if link else page, anchor)]
     assert not missing
 
 
