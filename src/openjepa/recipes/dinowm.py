@@ -1,4 +1,8 @@
-"""DINO-WM: predict the patch tokens that a frozen image encoder will give of the coming frame.
+"""DINO-WM: predict the patch tokens that a frozen image encoder gives of the next frame.
+
+The encoder is any image recipe's run, or one of the Hub's (`encoder.source`, see `nets.frozen`), and is saved with the
+model. The action and the robot's own state stand beside the features of every patch, and the robot's state is predicted
+with them. Which of the recorded variables are the robot's own is said with `condition.variables`.
 
 Zhou et al., ICML 2025, arXiv:2411.04983.
 
@@ -7,18 +11,20 @@ hiding     the next frame, teacher-forced        energy   L2, mean over patches 
 condition  actions and the robot's own state     guard    none: nothing that is trained could collapse
 
     openjepa collect two-rooms --episodes 1000 --out episodes
-    openjepa train dino-wm --data episodes --encoder.source runs/images   # tiny, an encoder of ours; not measured yet
+    openjepa train dino-wm --data episodes --encoder.source runs/images   # tiny, an encoder of ours
     openjepa train dino-wm --preset push-t --data push-t.h5 --condition.variables "[agent_x, agent_y]"
 
-The encoder is any image recipe's run, or one of the Hub's (`encoder.source`, see `nets.frozen`); it is saved with the
-model. Action and the robot's own state stand beside the features of every patch, and the state is predicted with them;
-which of the recorded variables are the robot's own is said with `condition.variables`. `tiny` sees pictures alone: in
-our Two Rooms the recorded state is the answer. Pixels are normalised by 0.5 and 0.5, as in the released code, though
-DINOv2 was trained with ImageNet's statistics (`--encoder.statistics source`).
+Not measured yet, neither cost nor scores.
 
-Departures: the robot's own state stands there as z-scores (theirs: as a trained embedding of 10 numbers, itself a
-target, for which a constant would do); goals are compared by their patches (theirs: with the own state of the goal as
-well); no decoder beside it; whole episodes are held out (theirs: windows); one AdamW without decay on biases and norms.
+`tiny` sees pictures alone: in our Two Rooms the recorded state is the answer. Pixels are normalised by 0.5 and 0.5, as
+in the released code, though DINOv2 was trained with ImageNet's statistics (`--encoder.statistics source`).
+
+Departures:
+- The robot's own state is given as z-scores (theirs: a trained embedding of 10 numbers, which is itself a target, so
+  that a constant would do).
+- Goals are compared by their patches (theirs: by the robot's own state at the goal as well).
+- There is no decoder beside it. Whole episodes are held out (theirs: windows). One AdamW, without decay on biases and
+  norms.
 """
 
 from typing import Any, ClassVar, Literal

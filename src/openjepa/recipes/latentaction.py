@@ -1,8 +1,14 @@
-"""Latent actions: what happened between two frames is inferred from both, through a narrow channel, and told.
+"""Latent actions: infer what happened between two frames, through a narrow channel, and predict the second frame by it.
+
+An inverse model sees two successive frames and infers a latent variable z. The predictor is told z and the first frame
+and predicts the second. The inverse model sees the very frame that is to be predicted, so `condition.latent.capacity`
+decides what z may tell: all (z is the frame), nothing, or what neither the past nor the actions say.
+`openjepa controls` measures it. To plan, z is drawn (`Task(risk=...)`); without actions (`condition.video true`) z
+takes their place.
 
 Garrido et al., 2026, arXiv:2601.05230, "Learning Latent Action World Models In The Wild".
 
-signal     frames; actions if told            target   the encoder itself, with gradients
+signal     frames; actions if given           target   the encoder itself, with gradients
 hiding     the next frame, teacher-forced     energy   L1
 condition  a latent z, limited by KL,         guard    SIGReg, of each time step's states over the batch
            sparsity or a codebook
@@ -12,17 +18,22 @@ condition  a latent z, limited by KL,         guard    SIGReg, of each time step
     openjepa train latent-action --data branch --condition.latent.capacity codebook
     openjepa controls runs/latent-action-tiny-0
 
-The inverse model sees the frame that is to be predicted, so `condition.latent.capacity` decides what z may tell: all
-(z is the frame), nothing, or what neither the past nor the actions say. `openjepa controls` measures it. To plan, z is
-drawn (`Task(risk=...)`); without actions (`condition.video true`) z takes their place.
+Measured where a river forks, three seeds (`python -m benchmarks.acting branch`): the error at forks of the best of K
+guesses, over that of one prediction without z:
 
-Departures: there is no public code. The paper's encoder is a frozen V-JEPA 2-L, its states are patch tokens; here the
-encoder is trained along, with LeWM's guard and projector, to one vector a frame. AdamW alone (theirs: Muon beside it).
-Signs and squares of the paper's regularisers that are printed wrongly are mended (see `latents.capacity`). `tiny` has
-PLDM's states, rollout and terms, and is told the actions: z is left what a fork in the world decides. A few of its nats
-are free (`free` of the KL): forks are rare, and without that z was never used in one seed of two. Where a river forks,
-the best of four guesses errs by 0.41 to 0.73 of what one prediction without z does, the best of two by 0.64 to 1.03
-(three seeds: `python -m benchmarks.acting branch`).
+    best of two   0.64 to 1.03
+    best of four  0.41 to 0.73
+
+It has not acted yet.
+
+Departures:
+- There is no public code. Signs and squares of the paper's regularisers that are printed wrongly are mended (see
+  `latents.capacity`).
+- The paper's encoder is a frozen V-JEPA 2-L, whose states are patch tokens. Here the encoder is trained along, with
+  LeWM's guard and projector, to one vector a frame. The optimiser is AdamW alone (theirs: Muon beside it).
+- `tiny` has PLDM's states, rollout and terms, and is told the actions: z is left with what a fork in the world decides.
+  A few of its nats are free (`free` of the KL), since forks are rare and otherwise z was never used in one seed of two.
+  What was tried: docs/notebook/latent-action.md.
 """
 
 from typing import Any, ClassVar, Literal

@@ -1,4 +1,8 @@
-"""V-JEPA 2-AC: predict a frozen encoder's patches from actions and the robot's pose, a step ahead and on its own.
+"""V-JEPA 2-AC: predict a frozen encoder's patches from actions and the robot's pose, one step ahead and by rollout.
+
+Every frame is encoded alone. Its patches are layer-normalised without parameters, and so are predictions. The tokens of
+a step are `[action, pose, patches]`; they see their own and earlier steps. A coming pose is the last one with the
+actions added, angles composed, in a rollout of training as in planning. The energy is of patches alone.
 
 Assran et al., 2025, arXiv:2506.09985, section 3.
 
@@ -8,19 +12,21 @@ hiding     the next frame, teacher-forced,     energy   L1
 condition  actions and the robot's pose
 
     openjepa collect arm --episodes 500 --policy scripted --out episodes
-    openjepa train vjepa2-ac --data episodes --encoder.source runs/images   # tiny, an encoder of ours; not measured yet
+    openjepa train vjepa2-ac --data episodes --encoder.source runs/images   # tiny, an encoder of ours
     openjepa train vjepa2-ac --preset droid --data droid                    # V-JEPA 2 ViT-g; 305 M parameters to train
 
-Every frame is encoded alone, its patches layer-normalised without parameters, as predictions are. The tokens of a step
-are `[action, pose, patches]`, and see their own and earlier steps. A coming pose is the last one with the actions
-added, angles composed, in a rollout of training as in planning; the energy is of patches alone.
+Not measured yet, neither cost nor scores.
 
-Departures: the training rollout is told poses that actions were added to (theirs: recorded ones, the same where actions
-are their differences); actions and poses are z-scored (theirs: in metres and radians); poses are kept within what was
-recorded (theirs: the gripper alone, within 0..1); biases and norms are not decayed; no token of the camera's pose.
-Planning, an action's numbers are clipped one by one, as in the released notebook (the paper: an L1 ball of 7.5 cm),
-whose CEM (10 elites; the paper: 800 samples, 10 iterations) keeps 0.15 of the mean and 0.75 of the standard deviation:
-`--planner.momentum 0.15 --planner.momentum_std 0.75`. Theirs keeps 0.15 of the gripper's and never turns the hand.
+Departures:
+- In training the rollout is told poses to which actions were added (theirs: recorded poses, the same where actions are
+  their differences).
+- Actions and poses are z-scored (theirs: in metres and radians). Poses are kept within what was recorded (theirs: the
+  gripper alone, within 0..1).
+- Biases and norms are not decayed. There is no token of the camera's pose.
+- In planning, an action's numbers are clipped one by one, as in the released notebook (the paper: an L1 ball of 7.5
+  cm). Its CEM has 10 elites (the paper: 800 samples, 10 iterations) and keeps 0.15 of the mean and 0.75 of the standard
+  deviation: `--planner.momentum 0.15 --planner.momentum_std 0.75`. Theirs keeps 0.15 of the gripper's and never turns
+  the hand.
 """
 
 from typing import Any, ClassVar, Literal, Self
