@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from openjepa.common.rng import Rng
 from openjepa.recipes import Recipe, build, configure
-from openjepa.rng import Rng
 from openjepa.signals.images import ImageSet
 from openjepa.training.loop import Trainer
 from openjepa.training.optim import adamw

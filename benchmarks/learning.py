@@ -241,6 +241,7 @@ def some(images: Any, count: int) -> Any:
 
 def checkpoints(opened: Any) -> Iterator[tuple[int, Any]]:
     """Steps and models nearest to `SHARES` of the run."""
+    from openjepa.common import files
     from openjepa.hub import store
 
     found = {int(path.name.removeprefix("step-")): path for path in opened.checkpoints.all()}
@@ -248,7 +249,7 @@ def checkpoints(opened: Any) -> Iterator[tuple[int, Any]]:
     wanted = dict.fromkeys(min(found, key=lambda step: abs(step - share * last)) for share in SHARES)
     for step in wanted:
         model = store.rebuild(opened.config)
-        store.load_weights(model, found[step] / store.WEIGHTS)
+        store.load_weights(model, found[step] / files.WEIGHTS)
         yield step, model.eval()
 
 

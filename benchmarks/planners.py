@@ -19,7 +19,7 @@ from openjepa.agent.objective import Imagination
 from openjepa.agent.planners import CEM, as_space, streams
 from openjepa.agent.protocols import Situation
 from openjepa.recipes import build, configure
-from openjepa.world_model import WorldJEPA
+from openjepa.world_models.model import WorldJEPA
 
 SEED = 0
 OURS = "openjepa"

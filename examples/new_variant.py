@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 import openjepa
+from openjepa.common.rng import Rng
 from openjepa.config import Choice
 from openjepa.energies import Cosine, Energy
 from openjepa.guards import Guard, SIGReg
 from openjepa.jepa import View, Views
 from openjepa.recipes import register
 from openjepa.recipes.ijepa import IJEPA
-from openjepa.rng import Rng
 from openjepa.signals.images.signal import ImageSignal
 from openjepa.targets import Shared, Target
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from benchmarks.acting import branch
 
-from openjepa.evals.transitions import Transitions
+from openjepa.evals.world_models.transitions import Transitions
 from openjepa.worlds import Branch
 from openjepa.worlds.branch import MIDDLE, MOUTH
 

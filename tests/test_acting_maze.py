@@ -7,7 +7,7 @@ from benchmarks.acting import maze
 from benchmarks.acting.common import Data, Settings
 
 from . import dots
-from .evals.test_planning_hierarchy import ABOVE
+from .evals.planning.test_hierarchy import ABOVE
 
 pytest.importorskip("h5py")
 

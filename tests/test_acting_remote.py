@@ -11,7 +11,7 @@ from openjepa.evals.planning import RemoteProtocol
 from openjepa.evals.planning import remote as evaluate
 
 from . import dots
-from .evals.test_planning_remote import SMALL
+from .evals.planning.test_remote import SMALL
 
 pytest.importorskip("h5py")
 

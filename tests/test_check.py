@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 import openjepa
 from openjepa.check import ContractError, check_jepa
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA, View, Views
 from openjepa.recipes import build, configure
-from openjepa.rng import Rng
 
 SMALL = {
     "signal.size": "16",

@@ -8,7 +8,7 @@ import torch
 
 import openjepa
 from openjepa import cli
-from openjepa.world_model import WorldJEPA
+from openjepa.world_models.model import WorldJEPA
 
 from . import dots
 

@@ -354,7 +354,7 @@ def test_none_empties_an_option_that_may_be_empty_and_only_such() -> None:
 def test_more_numbers_than_there_is_memory_are_refused_before_any_is_drawn(
     name: str, changes: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openjepa.memory.machine_memory", lambda: 2**33)
+    monkeypatch.setattr("openjepa.common.memory.machine_memory", lambda: 2**33)
     preset = "two-rooms" if name == "pldm" else "tiny"
     with pytest.raises(
         UserError, match=rf"^the model would have .* (b|tr)illion numbers.*, more than .*{expected}"
@@ -363,7 +363,7 @@ def test_more_numbers_than_there_is_memory_are_refused_before_any_is_drawn(
 
 
 def test_a_batch_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openjepa.memory.machine_memory", lambda: 2**33)
+    monkeypatch.setattr("openjepa.common.memory.machine_memory", lambda: 2**33)
 
     class Large:
         noun, name, shape = "images", "large", (3, 4096, 4096)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.guards import KNOTS, NoGuard, SIGReg, VICReg, epps_pulley, sigreg_null
-from openjepa.rng import Rng
 
 from . import ranks
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA, Views
 from openjepa.recipes import build
-from openjepa.rng import Rng
 
 from .training import small
 

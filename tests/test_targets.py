@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from openjepa.common.distributed import BatchNorm
+from openjepa.common.rng import Rng
 from openjepa.jepa import JEPA, Tokens, View
-from openjepa.parallel import BatchNorm
 from openjepa.recipes import build, configure
-from openjepa.rng import Rng
 from openjepa.targets import EMA, EMATarget, Frozen, Shared, TargetBase, half_life
 
 from . import ranks

@@ -15,8 +15,9 @@ from benchmarks.acting.common import Data, Settings, Trained
 from benchmarks.acting.modules import Learner, Learning
 from openjepa.agent import Task
 from openjepa.evals.planning import Explored, Protocol, Row, explore, play_row, write
-from openjepa.evals.planning.play import Player, problems
+from openjepa.evals.planning.play import Player
 from openjepa.evals.planning.players import Planned
+from openjepa.evals.planning.playing import problems
 
 RECIPE = "pldm"
 HAZARDS = Data(

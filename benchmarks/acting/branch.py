@@ -18,15 +18,15 @@ from benchmarks.acting import agents, common
 from benchmarks.acting.agents import Way
 from benchmarks.acting.common import Data, Settings, Trained, percent, table
 from openjepa.agent import Task
-from openjepa.evals.latent import error, guessing, latent_controls
-from openjepa.evals.latent_table import GUESSES
 from openjepa.evals.planning import Protocol, write
 from openjepa.evals.planning.cloning import open_windows
 from openjepa.evals.planning.players import Expert
 from openjepa.evals.planning.protocol import load_world_model
-from openjepa.evals.transitions import DETERMINISTIC, Fitted, Transitions, fit, transitions
-from openjepa.latents.world import LatentWorldJEPA
+from openjepa.evals.world_models.latent_controls import error, guessing, latent_controls
+from openjepa.evals.world_models.latent_table import GUESSES
+from openjepa.evals.world_models.transitions import DETERMINISTIC, Fitted, Transitions, fit, transitions
 from openjepa.recipes.latentaction import TINY
+from openjepa.world_models.latent import LatentWorldJEPA
 from openjepa.worlds.branch import MOUTH
 
 DATA = Data("branch", {"size": 32}, policy="clumsy", episodes=4000, steps=60)

@@ -30,8 +30,8 @@ from openjepa.agent.actor import space_of
 from openjepa.agent.perception import device_of
 from openjepa.evals.planning import Protocol
 from openjepa.evals.planning.cloning import open_windows
-from openjepa.recipes.worlds import EpisodeWindows
-from openjepa.world_model import WorldJEPA
+from openjepa.world_models.model import WorldJEPA
+from openjepa.world_models.windows import EpisodeWindows
 from openjepa.worlds import World
 from openjepa.worlds.gym import WorldVectorEnv
 

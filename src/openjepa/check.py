@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.health.metrics import effective_rank
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
-from openjepa.rng import Rng
 from openjepa.signals.frames import Window
 from openjepa.targets import EMATarget
 

@@ -441,11 +441,11 @@ def _train_help(args: argparse.Namespace) -> None:
 
 
 def _collect(args: argparse.Namespace) -> None:
+    from openjepa.common.progress import Waiting
     from openjepa.config import read_value
-    from openjepa.waiting import Waiting
     from openjepa.worlds import open_world
     from openjepa.worlds.collect import collect
-    from openjepa.worlds.registry import option_types
+    from openjepa.worlds.opening import option_types
 
     difficulty = read_value("difficulty", args.difficulty, dict)
     if not isinstance(difficulty, dict):
@@ -474,8 +474,8 @@ def _collect(args: argparse.Namespace) -> None:
 
 
 def _probe(args: argparse.Namespace) -> None:
+    from openjepa.common.progress import Waiting
     from openjepa.evals import probe_runs
-    from openjepa.waiting import Waiting
 
     with Waiting() as waiting:
         table: ProbeTable = probe_runs(
@@ -493,8 +493,8 @@ def _probe(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
+    from openjepa.common.progress import Waiting
     from openjepa.evals import planning
-    from openjepa.waiting import Waiting
 
     with Waiting() as waiting, warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"openjepa: {message}", file=sys.stderr)  # ty: ignore[invalid-assignment]
@@ -541,9 +541,9 @@ def _shown(args: argparse.Namespace, found: dict[str, Any], text: str, trouble: 
 
 
 def _controls(args: argparse.Namespace) -> None:
-    from openjepa.evals.latent import latent_controls
+    from openjepa.common.progress import Waiting
+    from openjepa.evals.world_models.latent_controls import latent_controls
     from openjepa.training import load
-    from openjepa.waiting import Waiting
 
     model, known = load(args.run_dir), {"seed": args.seed, "updates": args.updates}
     with Waiting() as waiting:
@@ -552,8 +552,8 @@ def _controls(args: argparse.Namespace) -> None:
 
 
 def _remote(args: argparse.Namespace) -> None:
+    from openjepa.common.progress import Waiting
     from openjepa.evals import planning
-    from openjepa.waiting import Waiting
 
     with Waiting() as waiting:
         protocol = _protocol(args, planning.RemoteProtocol.read, planning.remote_protocol_for)
@@ -579,10 +579,10 @@ def _result_file(args: argparse.Namespace, name: str) -> str | None:
 
 
 def _embed(args: argparse.Namespace) -> None:
+    from openjepa.common.progress import Waiting
     from openjepa.evals import embed_to_file
     from openjepa.recipes.images import require_images
     from openjepa.training import load
-    from openjepa.waiting import Waiting
 
     model = load(args.run_dir)
     config = require_images(args.run_dir, model.config)
@@ -605,8 +605,8 @@ def _health(args: argparse.Namespace) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
+    from openjepa.common.progress import Waiting
     from openjepa.report import write_report
-    from openjepa.waiting import Waiting
 
     with Waiting() as waiting:
         path = write_report(Path(args.run_dir), data=args.data, progress=waiting)

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from openjepa.common.plain import parse_value, parse_words
 from openjepa.errors import UserError
-from openjepa.plain import parse_value, parse_words
 
 Positive = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=1, le=65_536)]

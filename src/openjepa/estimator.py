@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from openjepa.errors import UserError
 from openjepa.recipes import configure
 from openjepa.recipes.images import ImageRecipe, require_images
-from openjepa.samples import LEAST_HELD_OUT, hold_out
+from openjepa.signals.base import LEAST_HELD_OUT, hold_out
 from openjepa.signals.images import ImageSet
 from openjepa.signals.images.arrays import open_arrays
 from openjepa.training import fit

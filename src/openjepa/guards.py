@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from openjepa.common.distributed import global_mean, world_size
+from openjepa.common.rng import Rng
 from openjepa.config import Choice
-from openjepa.parallel import global_mean, world_size
-from openjepa.rng import Rng
 
 KNOTS = 33
 """Points of SIGReg's quadrature on [-3, 3], of which only those from 0 up are computed: the released package's 17 on

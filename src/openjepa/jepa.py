@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
-from openjepa.rng import Rng
 
 
 @dataclass(frozen=True, eq=False)

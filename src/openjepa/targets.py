@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from openjepa.common.distributed import global_mean_in_network
 from openjepa.config import Choice
 from openjepa.jepa import View, Views, encode
-from openjepa.parallel import global_mean_in_network
 
 Represent = Callable[[Sequence[View]], list[Tensor]]
 

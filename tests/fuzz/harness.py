@@ -28,7 +28,7 @@ LONG = (
     "worlds.third_party ThirdParty record",
     "evals.protocol Comparison rows",
     "evals.planning.evaluate play",
-    "evals.latent fit",
+    "evals.world_models.latent_controls fit",
 )
 """Where what takes long begins: module, class, name."""
 

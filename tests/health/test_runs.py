@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from openjepa import recipes
+from openjepa.common.rng import Rng
 from openjepa.health import Monitor, Verdict, judge
 from openjepa.jepa import JEPA
-from openjepa.rng import Rng
 
 BATCH, HELD_OUT, EVERY = 48, 96, 12
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.health import Monitor, tasks
 from openjepa.health.tasks import answers, decoding, neighbours, retrieval, scores, task_steps
 from openjepa.recipes import configure
-from openjepa.rng import Rng
 from openjepa.signals.images.tasks import edges, image_tasks
 from openjepa.signals.tasks import Tasks
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from openjepa.common.rng import Rng
 from openjepa.energies import L2
 from openjepa.guards import NoGuard
 from openjepa.jepa import JEPA, Parts, Tokens, View, Views, gather
-from openjepa.rng import Rng
 from openjepa.targets import Shared
 
 GRID = (4, 4)

@@ -10,10 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.hiding.blocks import BlockHiding, Blocks
 from openjepa.jepa import Tokens, gather
-from openjepa.rng import Rng
 from openjepa.signals.images.augment import Augment
 from openjepa.signals.images.signal import ImageSignal
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.hiding import Crops
 from openjepa.recipes import build, configure
-from openjepa.rng import Rng
 from openjepa.signals.images.augment import Augment
 from openjepa.signals.images.signal import ImageSignal
 

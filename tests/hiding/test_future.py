@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.hiding.future import Future
-from openjepa.rng import Rng
 from openjepa.signals.frames import FrameSignal
 
 from .. import dots

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.latents import Latent, Predict, one_step
 from openjepa.latents.base import distance
-from openjepa.nets.dynamics import Dynamics
-from openjepa.rng import Rng
+from openjepa.nets.dynamics.base import Dynamics
 
 SHAPE = (2,)
 MIDDLE = 1.0

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from openjepa.common.rng import Rng
 from openjepa.latents import LatentAction
 from openjepa.latents.action import LatentActions
 from openjepa.latents.capacity import KL, Codebook, Codes, Sparse, SparseCode
 from openjepa.latents.controls import error_told
-from openjepa.nets.perceptron import MLP
-from openjepa.rng import Rng
+from openjepa.nets.dynamics.mlp import MLP
 
 from .. import ranks
 from .forks import MIDDLE, SHAPE, fork, train

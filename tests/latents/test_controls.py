@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.latents import Inferred, Latent, Predict
 from openjepa.latents.controls import (
@@ -18,7 +19,6 @@ from openjepa.latents.controls import (
     precision,
     shuffled_contexts,
 )
-from openjepa.rng import Rng
 
 from .forks import fork, quarter
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.config import Config
 from openjepa.errors import UserError
 from openjepa.latents import Latent, LatentAction, LatentChoice, Mixture, Predict, one_step
-from openjepa.nets.perceptron import MLP
-from openjepa.nets.recurrent import GRU
-from openjepa.rng import Rng
+from openjepa.nets.dynamics.gru import GRU
+from openjepa.nets.dynamics.mlp import MLP
 
 KINDS: dict[str, dict[str, object]] = {
     "kl": {"kind": "action", "width": 4, "hidden": 8},

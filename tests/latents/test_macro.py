@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.latents.capacity import KL, Capacity, Codebook, Sparse
 from openjepa.latents.macro import MacroAction, MacroActions
-from openjepa.rng import Rng
 
 
 def macro(capacity: Capacity, told: int = 6) -> MacroActions:

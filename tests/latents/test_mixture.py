@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from openjepa.latents import Mixture, Predict
 from openjepa.latents.controls import active_set, best_of, precision
 from openjepa.latents.mixture import MixtureLatent
-from openjepa.nets.branches import Branches
-from openjepa.nets.perceptron import MLP
+from openjepa.nets.dynamics.branches import Branches
+from openjepa.nets.dynamics.mlp import MLP
 
 from .forks import MIDDLE, SHAPE, fork, train
 

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openjepa.errors import UserError
-from openjepa.nets.branches import Branches
 from openjepa.nets.convolutional import Conv, ConvEncoder
-from openjepa.nets.dynamics import Borrowed
-from openjepa.nets.maps import Maps
-from openjepa.nets.perceptron import MLP, Inverse
-from openjepa.nets.recurrent import GRU
+from openjepa.nets.dynamics.base import Borrowed
+from openjepa.nets.dynamics.branches import Branches
+from openjepa.nets.dynamics.gru import GRU
+from openjepa.nets.dynamics.maps import Maps
+from openjepa.nets.dynamics.mlp import MLP, Inverse
 
 
 def encoder(frame: tuple[int, int, int] = (3, 20, 14), **settings: object) -> ConvEncoder:

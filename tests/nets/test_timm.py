@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.jepa import View
 from openjepa.nets.timm import Timm, TimmEncoder
 from openjepa.recipes import build, configure
-from openjepa.rng import Rng
 from openjepa.signals.images.signal import ImageSignal
 
 

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 import torch
 
+from openjepa.common.rng import Rng
 from openjepa.jepa import JEPA
 from openjepa.recipes import build
-from openjepa.rng import Rng
 
-from .. import dots, test_embodied
+from .. import dots
 from ..training import small
 from ..training.test_world_runs import fitted
+from ..world_models import test_proprioception
 
 IMAGES: list[tuple[str, dict[str, object], set[str]]] = [
     ("i-jepa", {}, set()),
@@ -54,7 +55,7 @@ def test_of_worlds(recipe: str, changes: dict[str, Any], expected: set[str]) -> 
     assert model.unused() == not_read(model, config.hold_out(samples)[1]) == expected
 
 
-@pytest.mark.parametrize("name", test_embodied.OPTIONS)
+@pytest.mark.parametrize("name", test_proprioception.OPTIONS)
 def test_of_worlds_on_a_frozen_encoder(name: str) -> None:
-    model = test_embodied.model_of(name)
-    assert model.unused() == not_read(model, test_embodied.windows(model)) == set()
+    model = test_proprioception.model_of(name)
+    assert model.unused() == not_read(model, test_proprioception.windows(model)) == set()

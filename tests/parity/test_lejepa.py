@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.guards import SIGReg
 from openjepa.jepa import JEPA
 from openjepa.recipes import build, configure
-from openjepa.rng import Rng
 
 
 def released(z: Tensor, directions: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.guards import SIGReg
 from openjepa.jepa import JEPA, Views
 from openjepa.recipes import build, configure
-from openjepa.rng import Rng
 
 SIDE, WIDTH, HEADS, NARROW = 6, 16, 2, 8
 TINY = {

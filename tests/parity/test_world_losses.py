@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.recipes import build, configure
-from openjepa.rng import Rng
-from openjepa.world_model import WorldJEPA
+from openjepa.world_models.model import WorldJEPA
 
 from .. import dots
 

@@ -11,7 +11,7 @@ import pytest
 from openjepa import cli
 from openjepa.errors import UserError
 from openjepa.evals.planning import Protocol, protocol_for
-from openjepa.worlds.registry import open_saved
+from openjepa.worlds.opening import open_saved
 
 pytest.importorskip("gymnasium")
 pytest.importorskip("h5py")
@@ -26,7 +26,7 @@ def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "not_to_be_imported.py").write_text(f"open({str(done)!r}, 'w').close()\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "not_to_be_imported", raising=False)
-    monkeypatch.setattr("openjepa.worlds.registry._NAMED", set())
+    monkeypatch.setattr("openjepa.worlds.opening._NAMED", set())
     return done
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from pydantic import ValidationError
 
-from openjepa.rng import Rng
+from openjepa.common.rng import Rng
 from openjepa.signals.images.augment import (
     Augment,
     colour_matrix,

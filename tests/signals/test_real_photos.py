@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from openjepa.rng import Rng
+from openjepa.common.rng import Rng
 from openjepa.signals.images import image_set, open_images, shards
 from openjepa.signals.images.augment import Augment
 from openjepa.signals.images.values import scale

@@ -11,10 +11,10 @@ from PIL import Image
 
 import openjepa
 from openjepa import JEPATransformer
+from openjepa.common.rng import Rng
 from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.jepa import JEPA
 from openjepa.recipes import build, configure
-from openjepa.rng import Rng
 from openjepa.signals.images import image_set, open_images
 from openjepa.signals.images.arrays import channel_axis
 from openjepa.signals.images.values import scale, to_tensor

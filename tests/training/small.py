@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from openjepa.parallel import rank, world_size
+from openjepa.common.distributed import rank, world_size
 from openjepa.recipes import Recipe, build, configure
-from openjepa.samples import hold_out
+from openjepa.signals.base import hold_out
 from openjepa.signals.images import ImageSet, open_images
 from openjepa.training import Run
 from openjepa.training.data import Batches

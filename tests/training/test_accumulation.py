@@ -10,7 +10,7 @@ from torch import Tensor
 from openjepa.errors import UserError
 from openjepa.recipes import build, configure
 from openjepa.recipes.base import Recipe
-from openjepa.samples import Batch
+from openjepa.signals.base import Batch
 from openjepa.training import resume, train
 from openjepa.training.optim import adamw
 from openjepa.training.step import Stepper, require_whole_batches

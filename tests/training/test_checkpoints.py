@@ -13,10 +13,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from openjepa.common import files
 from openjepa.errors import UserError
-from openjepa.hub import store
 from openjepa.recipes import build
-from openjepa.samples import hold_out
+from openjepa.signals.base import hold_out
 from openjepa.training.checkpoints import Checkpoints, State
 from openjepa.training.data import Batches
 from openjepa.training.optim import adamw
@@ -106,7 +106,7 @@ def test_a_full_disk_leaves_the_last_good_one(
         if path.name == file:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "sync", full)
+    monkeypatch.setattr(files, "sync", full)
     found.step = 2
     with pytest.raises(UserError, match=r"No space left on device.*step-000001 is complete") as caught:
         store_of.save(found)

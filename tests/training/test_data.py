@@ -11,7 +11,7 @@ from PIL import Image
 
 from openjepa.errors import UserError
 from openjepa.recipes.base import Training
-from openjepa.samples import hold_out
+from openjepa.signals.base import hold_out
 from openjepa.signals.images import image_set, open_images
 from openjepa.training.data import Batches
 

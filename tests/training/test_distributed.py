@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from openjepa.common.distributed import rank, world_size
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA, Output
-from openjepa.parallel import rank, world_size
 from openjepa.recipes import build
-from openjepa.rng import Rng
-from openjepa.samples import hold_out
+from openjepa.signals.base import hold_out
 from openjepa.training.data import Batches
 from openjepa.training.optim import adamw
 from openjepa.training.step import Stepper

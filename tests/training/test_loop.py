@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from openjepa import training
+from openjepa.common.rng import Rng
 from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.health import Verdict
 from openjepa.jepa import JEPA
 from openjepa.recipes import build
-from openjepa.rng import Rng
-from openjepa.samples import hold_out
+from openjepa.signals.base import hold_out
 from openjepa.signals.images import ImageSet
 from openjepa.training import Collapsed, fit, loop
 from openjepa.training.run import Run

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 import openjepa
+from openjepa.common import files
 from openjepa.errors import OpenJEPAWarning, UserError
-from openjepa.hub import store
 from openjepa.recipes import Recipe
 from openjepa.training import Run, resume, start, train
 from openjepa.training.progress import Silent
@@ -202,7 +202,7 @@ def test_a_disk_that_is_full_at_the_start_leaves_the_name_free(
 
     call = {"data": small.pixels(), "out": tmp_path / "runs/run", "options": quick()}
     with monkeypatch.context() as patch:
-        patch.setattr(store, "sync", full)
+        patch.setattr(files, "sync", full)
         with pytest.raises(UserError, match="No space left on device") as caught:
             train("i-jepa", **call)  # ty: ignore
     assert "\n" not in str(caught.value)

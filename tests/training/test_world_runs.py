@@ -6,15 +6,16 @@ import pytest
 import torch
 
 import openjepa
+from openjepa.common.distributed import rank, world_size
 from openjepa.errors import UserError
-from openjepa.parallel import rank, world_size
 from openjepa.recipes import build, configure
-from openjepa.recipes.worlds import EpisodeWindows, WorldRecipe
+from openjepa.recipes.worlds import WorldRecipe
 from openjepa.training import Run, resume, train
 from openjepa.training.data import Batches
 from openjepa.training.optim import adamw
 from openjepa.training.step import Stepper
-from openjepa.world_model import WorldJEPA
+from openjepa.world_models.model import WorldJEPA
+from openjepa.world_models.windows import EpisodeWindows
 
 from .. import dots
 from .test_loop import InterruptedAt

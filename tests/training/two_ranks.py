@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 
-from openjepa.parallel import rank
+from openjepa.common.distributed import rank
 from openjepa.training import train
 from openjepa.training.distributed import process_group
 

@@ -9,9 +9,9 @@ import pytest
 
 import openjepa
 from openjepa import cli
+from openjepa.common.reach import FOLLOW_LINKS
 from openjepa.errors import UserError
 from openjepa.evals.planning.cloning import open_windows
-from openjepa.reach import FOLLOW_LINKS
 from openjepa.report.command import command_for
 from openjepa.worlds.reading import open_episodes
 

@@ -4,22 +4,53 @@ An environment that raises ends its episode as failed, with what it said; the ot
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from torch import Tensor
 
 from openjepa.agent.environments import Arrival, check_actions, group
-from openjepa.agent.planners import Plan
+from openjepa.agent.perception import Perception
+from openjepa.agent.planners import Plan, Space
 from openjepa.errors import UserError
 
-if TYPE_CHECKING:
-    from openjepa.agent.agent import Agent
-
-
 Ended = Literal["terminated", "truncated", "budget", "error"]
+
+
+class Acting(Protocol):
+    """What an episode asks of who acts in it (`openjepa.agent.Agent`).
+
+    Attributes:
+        space: of its actions.
+        planned: what the last step planned, if it did.
+        judged: the terms of C that the last step found, if it did.
+    """
+
+    @property
+    def space(self) -> Space: ...
+    @property
+    def perception(self) -> Perception: ...
+
+    planned: Plan | None
+    judged: dict[str, Tensor] | None
+
+    def begin(self, problems: int, goal_frames: Any, numbers: Iterable[int] | None) -> None:
+        """New episodes, in as many environments."""
+
+    def step(self, observation: Any, active: Sequence[bool] | None, known: Any) -> Any:
+        """The next actions."""
+
+    def finish(self, observation: Any, rows: Sequence[int], over: bool, known: Any) -> None:
+        """The last frames of environments that have ended."""
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """These environments broke down."""
+
+    def imagined(self) -> Tensor:
+        """The states that the last plan was expected to lead to."""
+        ...
 
 
 @dataclass(eq=False)
@@ -75,7 +106,7 @@ class RecordedPlan:
 
 
 def run(
-    agent: "Agent",
+    agent: Acting,
     environment: Any,
     *,
     seeds: int | Sequence[int] = 0,
@@ -119,7 +150,7 @@ def run(
 class _Episodes:
     """The episodes under way."""
 
-    def __init__(self, agent: "Agent", numbers: list[int], record: bool) -> None:
+    def __init__(self, agent: Acting, numbers: list[int], record: bool) -> None:
         self.agent, self.record, self.clock = agent, record, 0
         self.results = [EpisodeResult(number) for number in numbers]
         self.active = [True] * len(numbers)

@@ -24,7 +24,8 @@ from openjepa.errors import UserError
 
 
 class Above(WorldModel, Protocol):
-    """A world model of another's states, one step of which is many of the other's (`openjepa.hierarchy.Level`)."""
+    """A world model of another's states, one step of which is many of the other's
+    (`openjepa.world_models.hierarchy.Level`)."""
 
     @property
     def span(self) -> int: ...

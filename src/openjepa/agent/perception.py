@@ -10,14 +10,14 @@ from openjepa.agent.protocols import WorldModel
 from openjepa.errors import UserError
 
 if TYPE_CHECKING:
-    from openjepa.embodied import EmbodiedJEPA
+    from openjepa.world_models.proprioception import EmbodiedJEPA
 
 
 class Perception:
     """The world model's encoder over the last `history` frames, one model step apart.
 
     At an episode's start there are fewer frames, and the model is given those that there are. A model that holds the
-    robot's own state in its states (`openjepa.embodied`) is given that too.
+    robot's own state in its states (`openjepa.world_models.proprioception`) is given that too.
     """
 
     def __init__(self, model: WorldModel) -> None:

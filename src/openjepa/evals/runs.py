@@ -6,18 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from openjepa.common import files
+from openjepa.common.files import step_of
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.protocol import Comparison, Kind
 from openjepa.evals.table import UNKNOWN, Cost, ProbeTable, combine
-from openjepa.hub import store
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
 from openjepa.recipes.images import ImageRecipe, require_images
 from openjepa.signals.images import ImageSet
 from openjepa.training import Run, load
-from openjepa.training.checkpoints import step_of
-from openjepa.training.run import MODEL
 
 PROBE = "probe.json"
 
@@ -97,7 +96,7 @@ def training_cost(run: str | Path) -> Cost:
         return UNKNOWN
     newest = opened.checkpoints.newest()
     done = opened.config.train.steps
-    if newest is not None and not (opened.path / MODEL / store.WEIGHTS).exists():
+    if newest is not None and not (opened.path / files.MODEL / files.WEIGHTS).exists():
         done = step_of(newest)
     steps = [line for line in opened.records("train") if line["step"] < done]
     looks = [line for line in opened.records("verdict") if line["step"] <= done]
@@ -142,9 +141,9 @@ def _open_whole(data: str, config: ImageRecipe) -> ImageSet:
 def _write(run: Path, table: ProbeTable) -> None:
     partial_file = run / f".{PROBE}.partial"
     try:
-        store.write_json(partial_file, table.to_dict())
+        files.write_json(partial_file, table.to_dict())
         partial_file.replace(run / PROBE)
     except OSError as error:
         raise UserError(
-            f"{run / PROBE} cannot be written ({store.reason(error)}): make the run writable"
+            f"{run / PROBE} cannot be written ({files.reason(error)}): make the run writable"
         ) from error

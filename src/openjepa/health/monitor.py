@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from openjepa.common.distributed import world_size
+from openjepa.common.rng import Rng
 from openjepa.guards import epps_pulley, sigreg_null
 from openjepa.health import metrics, tasks
 from openjepa.health.symptoms import suspect
 from openjepa.health.tasks import Answers
 from openjepa.jepa import JEPA, Tokens, View, Views, evaluating, gather
-from openjepa.parallel import world_size
-from openjepa.rng import Rng
 from openjepa.signals.images.values import scale
 from openjepa.signals.tasks import Tasks
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from openjepa.rng import Rng
+from openjepa.common.rng import Rng
 from openjepa.signals.tasks import Tasks
 
 RIDGE = 0.1

@@ -8,10 +8,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens, View, Views
-from openjepa.rng import Rng
 from openjepa.signals.images.augment import Augment, Parameters
 from openjepa.signals.images.signal import ImageSignal
 

@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import View, Views
-from openjepa.rng import Rng
 from openjepa.signals.images.augment import Augment
 from openjepa.signals.images.signal import ImageSignal
 

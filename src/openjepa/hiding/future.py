@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens, View, Views
-from openjepa.rng import Rng
 from openjepa.signals.frames import FrameSignal, Window
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from openjepa.common.files import read_json, read_tensors
 from openjepa.errors import UserError
-from openjepa.hub.store import read_json, read_tensors
 from openjepa.jepa import JEPA
 from openjepa.nets.positions import sincos
 from openjepa.nets.predictor import Narrow, TokenPredictor

@@ -1,30 +1,22 @@
 """Models on disk: safetensors and JSON, complete or absent, never anything that could run code."""
 
-import hashlib
-import json
-import os
-import shutil
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
-
-from openjepa import reach
+from openjepa.common.files import (
+    CONFIG,
+    WEIGHTS,
+    complete_or_absent,
+    fill,
+    read_json,
+    read_with_recipe,
+    recover,
+    write_json,
+    write_tensors,
+)
+from openjepa.common.renamed import current, is_recipe
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build, find
-from openjepa.renamed import current, is_recipe
-
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-CHECKSUM = "sha256"
-PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
-_PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # torch.save's zip archive, a bare pickle
 
 
 def save_model(model: JEPA, directory: str | Path) -> None:
@@ -47,7 +39,7 @@ def load_model(directory: str | Path) -> JEPA:
         UserError: something is missing, truncated, of another recipe, or holds pickled code (which is not run).
     """
     directory = Path(directory)
-    _recover(directory)
+    recover(directory)
     model = rebuild(read_config(directory / CONFIG))
     load_weights(model, directory / WEIGHTS)
     return model.eval()
@@ -81,195 +73,10 @@ def load_weights(model: JEPA, path: Path, checksum: str | None = None) -> None:
     Raises:
         UserError: see `read_tensors`; or the weights belong to another recipe or config.
     """
-    tensors, recipe = _read(path, checksum)
+    tensors, recipe = read_with_recipe(path, checksum)
     if not is_recipe(recipe, model.config.recipe):
         raise UserError(
             f"{path} holds a model of recipe {recipe or 'unknown'}, its config asks for {model.config.recipe}: "
             "give the directory that holds both"
         )
     fill(model, tensors, path)
-
-
-def fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """`load_state_dict` that says in one sentence what does not fit."""
-    wanted = model.state_dict()
-    missing, unknown = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    reshaped = [k for k in wanted.keys() & tensors.keys() if wanted[k].shape != tensors[k].shape]
-    groups = {"missing": missing, "unknown": unknown, "of another shape": sorted(reshaped)}
-    wrong = ", ".join(f"{len(keys)} {what} ({keys[0]})" for what, keys in groups.items() if keys)
-    if wrong:
-        raise UserError(f"{path} does not fit its config, tensors are {wrong}: was the config changed?")
-    model.load_state_dict(dict(tensors))
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], recipe: str) -> str:
-    """Tensors by name, with the recipe's name, the library's version and their checksum, which is returned."""
-    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    checksum = digest(held)
-    metadata = {"format": "pt", "recipe": recipe, "openjepa": library_version(), CHECKSUM: checksum}
-    save_file(held, path, metadata)
-    return checksum
-
-
-def read_tensors(path: Path, checksum: str | None = None) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU.
-
-    Args:
-        path: a file of `write_tensors`, or one without a checksum, which is not checked.
-        checksum: what it must be.
-
-    Raises:
-        UserError: missing, truncated, changed since it was written, or pickled.
-    """
-    return _read(path, checksum)[0]
-
-
-def _read(path: Path, checksum: str | None) -> tuple[dict[str, Tensor], str | None]:
-    """The tensors and the recipe's name."""
-    refuse_pickle(path)
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: give a run's or an exported model's directory") from None
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is truncated or not a safetensors file ({error})") from None
-    own = metadata.get(CHECKSUM) if "openjepa" in metadata else None
-    known = {own, checksum} - {None}
-    if known and known != {digest(tensors)}:
-        raise UserError(f"{path} is damaged, its checksum is another: restore it from a copy")
-    return tensors, metadata.get("recipe")
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes, types and values."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {list(tensor.shape)} {tensor.dtype} ".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return found.hexdigest()
-
-
-def refuse_pickle(path: Path) -> None:
-    """Raises UserError for files that Python would execute in order to read them."""
-    beside = [file for file in path.parent.glob("*") if file.suffix in PICKLED] if not path.exists() else []
-    pickled = path if path.suffix in PICKLED or (path.is_file() and _looks_pickled(path)) else None
-    if pickled is not None or beside:
-        raise UserError(
-            f"{pickled or beside[0]} is a pickled file, which can run code when it is opened: only safetensors are "
-            "read; convert it where you trust it"
-        )
-
-
-def _looks_pickled(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(16)
-    return (
-        start.startswith(_PICKLE_STARTS) and start[8:9] != b"{"
-    )  # safetensors: 8 bytes of length, then JSON
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Indented, with a final newline."""
-    path.write_text(json.dumps(data, indent=2) + "\n")
-
-
-def replace_json(path: Path, data: Any) -> None:
-    """The same, leaving an old file whole until the new one is. Raises OSError."""
-    written = partial(path)
-    try:
-        write_json(written, data)
-        sync(written)
-        written.replace(path)
-    finally:
-        with suppress(OSError):
-            written.unlink(missing_ok=True)
-    sync(path.parent)
-
-
-def partial(path: Path) -> Path:
-    """Where a file is written before it takes its name."""
-    return path.with_name(path.name + ".partial")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Raises UserError when the file is missing or not a JSON object."""
-    if not path.exists():
-        raise UserError(f"{path} does not exist: give a run's or an exported model's directory")
-    data = reach.read_json(path)
-    if not isinstance(data, dict):
-        raise UserError(f"{path} is not a JSON object")
-    return data
-
-
-def library_version() -> str:
-    """OpenJEPA's, as installed."""
-    try:
-        return version("openjepa")
-    except PackageNotFoundError:
-        return "not installed"
-
-
-@contextmanager
-def complete_or_absent(directory: Path) -> Generator[Path]:
-    """A fresh sibling directory to fill; it takes the name `directory` once everything in it is on the disk.
-
-    Whatever interrupts the writing leaves an old `directory` as it was; between the two renames it is `_old`.
-
-    Raises:
-        UserError: the disk is full, or there is no permission.
-    """
-    fresh = directory.with_name(f".{directory.name}.partial")
-    try:
-        _recover(directory)
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        yield fresh
-        for path in [*fresh.iterdir(), fresh]:
-            sync(path)
-        if directory.exists():
-            shutil.rmtree(_old(directory), ignore_errors=True)
-            directory.rename(_old(directory))
-        fresh.rename(directory)
-        sync(directory.parent)
-        shutil.rmtree(_old(directory), ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise UserError(f"{directory} cannot be written ({reason(error)})") from error
-
-
-def remove(directory: Path) -> None:
-    """Remove a directory so that an interruption never leaves half of it under its name."""
-    gone = directory.with_name(f".{directory.name}.gone")
-    shutil.rmtree(gone, ignore_errors=True)
-    try:
-        directory.rename(gone)
-    except OSError as error:
-        raise UserError(f"{directory} cannot be removed ({reason(error)})") from error
-    shutil.rmtree(gone, ignore_errors=True)
-
-
-def _old(directory: Path) -> Path:
-    return directory.with_name(f".{directory.name}.old")
-
-
-def _recover(directory: Path) -> None:
-    """Bring back what an interrupted replacement has left without its name."""
-    if not directory.exists() and _old(directory).exists():
-        with suppress(OSError):  # another process has just done it, or may not write here
-            _old(directory).rename(directory)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's or directory's contents are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def reason(error: Exception) -> str:
-    """What the operating system said, without numbers and paths."""
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

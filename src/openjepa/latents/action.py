@@ -7,12 +7,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.config import Choice
 from openjepa.latents.base import Inferred, Latent, Predict
 from openjepa.latents.capacity import KL, Capacity, Codes
-from openjepa.nets.dynamics import Dynamics
-from openjepa.nets.perceptron import Inverse
-from openjepa.rng import Rng
+from openjepa.nets.dynamics.base import Dynamics
+from openjepa.nets.dynamics.mlp import Inverse
 
 
 class LatentAction(Choice):

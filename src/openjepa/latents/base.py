@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
-from openjepa.nets.dynamics import Dynamics
-from openjepa.rng import Rng
+from openjepa.nets.dynamics.base import Dynamics
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """States `[..., *L]` and n values of z for each, `[..., n, Z]`, give next states `[..., n, *L]`."""

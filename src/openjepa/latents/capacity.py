@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from openjepa.common.distributed import global_mean, rank, world_size
+from openjepa.common.rng import Rng
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.latents.base import Inferred
-from openjepa.parallel import global_mean, rank, world_size
-from openjepa.rng import Rng
 
 
 class KL(Choice):

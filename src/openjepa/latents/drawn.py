@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from openjepa.nets.dynamics import Dynamics, Memory
+from openjepa.nets.dynamics.base import Dynamics, Memory
 
 
 class Drawn(Dynamics):

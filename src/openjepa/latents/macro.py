@@ -9,12 +9,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from openjepa.common.rng import Rng
 from openjepa.config import Config, Width
 from openjepa.errors import UserError
 from openjepa.latents.base import Inferred
 from openjepa.latents.capacity import KL, Capacity, Codes
-from openjepa.nets.perceptron import perceptron
-from openjepa.rng import Rng
+from openjepa.nets.dynamics.mlp import perceptron
 
 
 class MacroAction(Config):

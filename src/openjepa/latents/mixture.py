@@ -8,21 +8,21 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from openjepa.common.distributed import global_mean
+from openjepa.common.rng import Rng
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.latents.base import Distance, Inferred, Latent, Predict, distance
-from openjepa.nets.branches import Branches
-from openjepa.nets.dynamics import Dynamics
-from openjepa.nets.perceptron import perceptron
-from openjepa.parallel import global_mean
-from openjepa.rng import Rng
+from openjepa.nets.dynamics.base import Dynamics
+from openjepa.nets.dynamics.branches import Branches
+from openjepa.nets.dynamics.mlp import perceptron
 
 
 class Mixture(Choice):
     """K predictors, of which only the best for a transition learns from it, and a router that learns which it was.
 
     MoP-JEPA, arXiv:2607.05238: a single predictor gives the mean of the futures that a context allows, heads that win
-    by turns give each of them. The predictors are `openjepa.nets.branches.Branches`; z is one-hot. In training
+    by turns give each of them. The predictors are `openjepa.nets.dynamics.branches.Branches`; z is one-hot. In training
     `predict` may hand over what `Branches.every` gave, for which each head is computed once.
     """
 

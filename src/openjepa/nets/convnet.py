@@ -10,10 +10,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
+from openjepa.common.distributed import BatchNorm
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens, View, gather
-from openjepa.parallel import BatchNorm
 from openjepa.signals.images.signal import ImageSignal
 
 

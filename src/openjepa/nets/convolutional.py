@@ -7,10 +7,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from openjepa.common.distributed import BatchNorm
 from openjepa.config import Choice, Width
 from openjepa.errors import UserError
-from openjepa.nets.dynamics import Grid
-from openjepa.parallel import BatchNorm
+from openjepa.nets.dynamics.base import Grid
 
 
 class Conv(Choice):

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from openjepa.errors import UserError
 from openjepa.jepa import View
+from openjepa.nets.backbones import Backbone
 from openjepa.nets.convolutional import Conv, ConvEncoder
-from openjepa.nets.dynamics import Grid
-from openjepa.nets.frozen import Backbone, FrozenNet
+from openjepa.nets.dynamics.base import Grid
+from openjepa.nets.frozen import FrozenNet
 from openjepa.nets.timm import Timm
 from openjepa.nets.transformer import ViT
 from openjepa.signals.images.signal import ImageSignal

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from openjepa.common.distributed import BatchNorm
 from openjepa.config import Choice
-from openjepa.parallel import BatchNorm
 
 
 class NoHead(Choice):

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
+from openjepa.common.memory import require_room
+from openjepa.common.renamed import RECIPES
 from openjepa.config import override
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
-from openjepa.memory import require_room
 from openjepa.recipes import (
     dinowm,
     hjepa,
@@ -24,7 +25,6 @@ from openjepa.recipes import (
 )
 from openjepa.recipes.base import Recipe, Training, register, registered
 from openjepa.recipes.table import CHOICES
-from openjepa.renamed import RECIPES
 
 __all__ = [
     "Recipe",

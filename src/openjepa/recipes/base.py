@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 from pydantic import Field
 from torch import Tensor
 
+from openjepa.common.memory import require_room
 from openjepa.config import Config
 from openjepa.errors import warn
 from openjepa.jepa import JEPA
-from openjepa.memory import require_room
-from openjepa.samples import Batch, Samples, hold_out
+from openjepa.signals.base import Batch, Samples, hold_out
 
 
 class Training(Config):

@@ -32,16 +32,16 @@ from typing import Any, ClassVar, Literal
 from openjepa.energies import L2, Energy
 from openjepa.guards import Guard, NoGuard
 from openjepa.hiding import Future
-from openjepa.nets.concatenated import Concatenated
+from openjepa.nets.dynamics.concatenated import Concatenated
+from openjepa.nets.dynamics.union import WorldPredictor
 from openjepa.nets.frames import FrameNet
 from openjepa.nets.frozen import FrozenNet
 from openjepa.nets.heads import Head, NoHead
-from openjepa.nets.world import WorldPredictor
 from openjepa.recipes.base import Training, register
-from openjepa.recipes.conditions import Condition, Proprioception
 from openjepa.recipes.worlds import WorldRecipe
 from openjepa.signals.frames import FrameSignal
 from openjepa.targets import Shared, Target
+from openjepa.world_models.conditions import Condition, Proprioception
 
 DINOV2_S = {
     "kind": "transformers",

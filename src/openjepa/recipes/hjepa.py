@@ -42,25 +42,25 @@ from typing import Any, ClassVar, Literal, cast
 from openjepa.energies import L2, Energy
 from openjepa.errors import UserError
 from openjepa.guards import Guard, NoGuard, VICReg
-from openjepa.health.hierarchy_monitor import HierarchyMonitor
 from openjepa.hiding import Future
-from openjepa.hierarchy import HierarchicalJEPA, Level2
 from openjepa.jepa import Parts
 from openjepa.nets.convolutional import Conv
+from openjepa.nets.dynamics.gru import GRU
+from openjepa.nets.dynamics.lift import Same
+from openjepa.nets.dynamics.mlp import MLP
+from openjepa.nets.dynamics.union import WorldPredictor
 from openjepa.nets.frames import FrameEncoder, FrameNet
 from openjepa.nets.heads import Head, NoHead
-from openjepa.nets.lift import Same
-from openjepa.nets.perceptron import MLP
-from openjepa.nets.recurrent import GRU
-from openjepa.nets.world import WorldPredictor
 from openjepa.recipes import pldm
 from openjepa.recipes.base import Training, register
-from openjepa.recipes.conditions import Actions, Condition
 from openjepa.recipes.worlds import Over, WorldRecipe
 from openjepa.signals.frames import Window
 from openjepa.targets import Shared, Target
-from openjepa.terms import Terms, TermsOf
-from openjepa.world_model import Form
+from openjepa.world_models.conditions import Actions, Condition
+from openjepa.world_models.hierarchy import HierarchicalJEPA, Level2
+from openjepa.world_models.hierarchy_monitor import HierarchyMonitor
+from openjepa.world_models.model import Form
+from openjepa.world_models.terms import Terms, TermsOf
 
 
 @register("h-jepa")

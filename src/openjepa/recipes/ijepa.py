@@ -50,11 +50,12 @@ from typing import Any, ClassVar, Literal
 from openjepa.energies import Energy, SmoothL1
 from openjepa.guards import Guard, NoGuard
 from openjepa.hiding import Blocks, Hiding
+from openjepa.nets.encoders import Encoder
 from openjepa.nets.heads import Head, NoHead
 from openjepa.nets.predictor import Narrow, Predictor
 from openjepa.nets.transformer import ViT
 from openjepa.recipes.base import Training, register
-from openjepa.recipes.images import Condition, Encoder, ImageRecipe, Positions
+from openjepa.recipes.images import Condition, ImageRecipe, Positions
 from openjepa.signals.images.signal import CIFAR10, ImageSignal
 from openjepa.targets import EMA, Target
 

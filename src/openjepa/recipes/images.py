@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.config import Choice
 from openjepa.energies import Energy
 from openjepa.errors import UserError, warn
@@ -17,14 +18,13 @@ from openjepa.health import Monitor
 from openjepa.health.tasks import task_steps
 from openjepa.hiding import Crops, Hiding
 from openjepa.jepa import JEPA, Parts
-from openjepa.nets.convnet import ConvNet, ConvNetEncoder
+from openjepa.nets.convnet import ConvNetEncoder
+from openjepa.nets.encoders import Encoder
 from openjepa.nets.heads import Head
 from openjepa.nets.predictor import Predictor
-from openjepa.nets.timm import Timm
 from openjepa.nets.transformer import ViT
 from openjepa.nets.unused import unused
 from openjepa.recipes.base import Recipe
-from openjepa.rng import Rng
 from openjepa.signals.images import ImageSet, open_images
 from openjepa.signals.images.signal import ImageSignal
 from openjepa.signals.images.tasks import image_tasks
@@ -40,8 +40,6 @@ OUTLYING = 0.02
 """The part of the range that nearly all values keep to where a few seem to be outliers."""
 OTHER_UNITS = 0.1
 """Images whose spread is so small a part of the training images' are probably in other units."""
-
-Encoder = Annotated[ViT | ConvNet | Timm, Field(discriminator="kind")]
 
 
 class Positions(Choice):

@@ -42,17 +42,17 @@ from openjepa.energies import L1, Energy
 from openjepa.guards import Guard, SIGReg
 from openjepa.hiding import Future
 from openjepa.latents import LatentAction
-from openjepa.nets.actions import ActionMLP
-from openjepa.nets.conditioned import Conditioned
+from openjepa.nets.dynamics.actions import ActionMLP
+from openjepa.nets.dynamics.adaln import Conditioned
+from openjepa.nets.dynamics.union import WorldPredictor
 from openjepa.nets.frames import FrameNet, PatchViT
 from openjepa.nets.heads import Head, Projector
-from openjepa.nets.world import WorldPredictor
 from openjepa.recipes import pldm
 from openjepa.recipes.base import Training, register
-from openjepa.recipes.conditions import Condition, Latents
 from openjepa.recipes.worlds import WorldRecipe
 from openjepa.signals.frames import FrameSignal
 from openjepa.targets import Shared, Target
+from openjepa.world_models.conditions import Condition, Latents
 
 TINY: dict[str, Any] = {
     **pldm.STEERED,

@@ -41,10 +41,10 @@ from typing import Any, ClassVar, Literal
 from openjepa.energies import L2, Energy
 from openjepa.guards import Guard, SIGReg
 from openjepa.hiding import Future
-from openjepa.nets.conditioned import Conditioned
+from openjepa.nets.dynamics.adaln import Conditioned
+from openjepa.nets.dynamics.union import WorldPredictor
 from openjepa.nets.frames import FrameNet, PatchViT
 from openjepa.nets.heads import Head, Projector
-from openjepa.nets.world import WorldPredictor
 from openjepa.recipes import pldm
 from openjepa.recipes.base import Training, register
 from openjepa.recipes.worlds import WorldRecipe

@@ -37,15 +37,15 @@ from openjepa.energies import Cosine, Energy
 from openjepa.guards import Guard, NoGuard
 from openjepa.hiding import Future
 from openjepa.latents import Mixture
+from openjepa.nets.dynamics.mlp import MLP
+from openjepa.nets.dynamics.union import WorldPredictor
 from openjepa.nets.frames import FrameNet, PatchViT
 from openjepa.nets.heads import Head, Projector
-from openjepa.nets.perceptron import MLP
-from openjepa.nets.world import WorldPredictor
 from openjepa.recipes.base import Training, register
-from openjepa.recipes.conditions import Condition, Latents
 from openjepa.recipes.latentaction import TINY
 from openjepa.recipes.worlds import WorldRecipe
 from openjepa.targets import EMA, Target
+from openjepa.world_models.conditions import Condition, Latents
 
 
 @register("mixture")

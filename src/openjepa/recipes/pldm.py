@@ -43,14 +43,14 @@ from openjepa.energies import L2, Energy
 from openjepa.guards import Guard, VICReg
 from openjepa.hiding import Future
 from openjepa.nets.convolutional import Conv
+from openjepa.nets.dynamics.gru import GRU
+from openjepa.nets.dynamics.union import WorldPredictor
 from openjepa.nets.frames import FrameNet
 from openjepa.nets.heads import Head, NoHead
-from openjepa.nets.recurrent import GRU
-from openjepa.nets.world import WorldPredictor
 from openjepa.recipes.base import Training, register
 from openjepa.recipes.worlds import Over, WorldRecipe
 from openjepa.targets import Shared, Target
-from openjepa.terms import Terms
+from openjepa.world_models.terms import Terms
 
 EB_JEPA: dict[str, Any] = {
     "hiding": {"frames": 17, "rollout": 8},

@@ -43,10 +43,10 @@ from openjepa.energies import Cosine, Energy
 from openjepa.guards import Guard, NoGuard
 from openjepa.hiding import Future
 from openjepa.nets.convolutional import Conv
+from openjepa.nets.dynamics.mlp import MLP
+from openjepa.nets.dynamics.union import WorldPredictor
 from openjepa.nets.frames import FrameNet
 from openjepa.nets.heads import Head, Sphere
-from openjepa.nets.perceptron import MLP
-from openjepa.nets.world import WorldPredictor
 from openjepa.recipes.base import Training, register
 from openjepa.recipes.worlds import WorldRecipe
 from openjepa.signals.frames import FrameSignal

@@ -34,17 +34,18 @@ from typing import Any, ClassVar, Literal, Self
 from openjepa.energies import L1, Energy
 from openjepa.guards import Guard, NoGuard
 from openjepa.hiding import Future
-from openjepa.nets.blockcausal import BlockCausal
+from openjepa.nets.dynamics.block_causal import BlockCausal
+from openjepa.nets.dynamics.union import WorldPredictor
 from openjepa.nets.frames import FrameNet
 from openjepa.nets.frozen import FrozenNet
 from openjepa.nets.heads import Head, NoHead
-from openjepa.nets.world import WorldPredictor
 from openjepa.recipes.base import Training, register
-from openjepa.recipes.conditions import Condition, Proprioception
 from openjepa.recipes.dinowm import SMALL
-from openjepa.recipes.worlds import EpisodeWindows, WorldRecipe
+from openjepa.recipes.worlds import WorldRecipe
 from openjepa.signals.frames import FrameSignal
 from openjepa.targets import Shared, Target
+from openjepa.world_models.conditions import Condition, Proprioception
+from openjepa.world_models.windows import EpisodeWindows
 
 VITG = {
     "kind": "transformers",

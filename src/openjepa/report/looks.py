@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from openjepa.common.rng import Rng
 from openjepa.jepa import JEPA, Output, View, Views, evaluating, gather
 from openjepa.report import pixels
-from openjepa.rng import Rng
 
 Progress = Callable[[str, int, int], None]
 BLOCK_COLOURS = 6

@@ -69,10 +69,10 @@ def _write_world(
     record: Record, model: JEPA | None, data: Any, reasons: list[str], progress: Progress | None
 ) -> Path:
     """The report of a world model: windows of episodes in the place of images, and its plans."""
-    from openjepa.report import acting, theatre
+    from openjepa.report.world_models import page, planning
 
-    found = acting.read_acting(record.path)
-    shown = theatre.open_theatre(record, model, data, found.result if found else None, reasons, progress)
+    found = planning.read_acting(record.path)
+    shown = page.open_theatre(record, model, data, found.result if found else None, reasons, progress)
     return _write(record, render(record, model, acting=found, theatre=shown))
 
 

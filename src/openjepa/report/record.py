@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from openjepa.common.reach import parse_json, read_json
+from openjepa.common.renamed import current
 from openjepa.errors import UserError
-from openjepa.reach import parse_json, read_json
-from openjepa.renamed import current
 
 Line = dict[str, Any]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from openjepa.rng import Rng
+from openjepa.common.rng import Rng
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,23 +12,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from openjepa.errors import UserError
-from openjepa.hub.store import (
+from openjepa.common.files import (
     WEIGHTS,
+    checkpoints,
     complete_or_absent,
     library_version,
-    load_weights,
     read_json,
     read_tensors,
     reason,
     refuse_pickle,
     remove,
     replace_json,
+    step_of,
     write_json,
     write_tensors,
 )
+from openjepa.common.renamed import current
+from openjepa.errors import UserError
+from openjepa.hub.store import load_weights
 from openjepa.jepa import JEPA
-from openjepa.renamed import current
 
 MOMENTS, SCALARS = "state.safetensors", "state.json"
 MOMENT_NAMES = ("exp_avg", "exp_avg_sq")
@@ -109,7 +111,7 @@ class Checkpoints:
 
     def all(self) -> list[Path]:
         """Oldest first, by the number in their names."""
-        return sorted((path for path in self.root.glob("step-*") if _is_checkpoint(path)), key=step_of)
+        return checkpoints(self.root)
 
     def newest(self) -> Path | None:
         """The latest, if there is one."""
@@ -207,16 +209,6 @@ class Checkpoints:
                     remove(path)
         for left in self.root.glob(".step-*"):  # by a save or a removal that was interrupted
             shutil.rmtree(left, ignore_errors=True)
-
-
-def step_of(path: Path) -> int:
-    """The steps that were done when a checkpoint was saved, as its name says."""
-    return int(path.name.removeprefix("step-"))
-
-
-def _is_checkpoint(path: Path) -> bool:
-    number = path.name.removeprefix("step-")
-    return number.isascii() and number.isdigit() and path.is_dir()
 
 
 def _scalars(state: State, counts: Mapping[str, float]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from openjepa.errors import UserError
 from openjepa.recipes.base import Training
-from openjepa.samples import Samples
+from openjepa.signals.base import Samples
 from openjepa.training.stopping import ignore_first
 
 PREFETCH = 4

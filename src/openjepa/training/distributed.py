@@ -17,10 +17,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from openjepa.common.distributed import local_device, world_size
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
-from openjepa.parallel import local_device, world_size
-from openjepa.rng import Rng
 
 OF_UNUSED = "the model's `unused`"
 

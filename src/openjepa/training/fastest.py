@@ -4,9 +4,9 @@ import time
 
 import torch
 
-from openjepa.parallel import local_device, world_size
+from openjepa.common.distributed import local_device, world_size
 from openjepa.recipes import Recipe, build
-from openjepa.samples import Samples
+from openjepa.signals.base import Samples
 from openjepa.training.optim import adamw
 from openjepa.training.precision import computes_in_bf16
 from openjepa.training.step import Stepper

@@ -7,13 +7,14 @@ from typing import Protocol
 
 import torch
 
+from openjepa.common.distributed import rank, world_size
+from openjepa.common.files import step_of
 from openjepa.errors import UserError, warn
 from openjepa.health import Verdict, judge
 from openjepa.jepa import JEPA
-from openjepa.parallel import rank, world_size
 from openjepa.recipes import Recipe, build
-from openjepa.samples import Batch, Samples, finite
-from openjepa.training.checkpoints import State, step_of
+from openjepa.signals.base import Batch, Samples, finite
+from openjepa.training.checkpoints import State
 from openjepa.training.data import Batches
 from openjepa.training.distributed import barrier, mean_over_processes, process_group, sum_over_processes
 from openjepa.training.optim import adamw

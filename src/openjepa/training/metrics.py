@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from openjepa.common import files
+from openjepa.common.reach import parse_json
 from openjepa.errors import UserError, warn
-from openjepa.hub import store
-from openjepa.reach import parse_json
 
 Line = dict[str, Any]
 NUMBERS = {"train": ("loss",)}
@@ -35,7 +35,7 @@ class Metrics:
 
     def sync(self) -> int:
         """Bring the file to the disk; its length in bytes. Raises OSError."""
-        store.sync(self.path)
+        files.sync(self.path)
         return self.path.stat().st_size
 
     def rewind(self, length: int, step: int) -> bool:
@@ -72,7 +72,7 @@ class Metrics:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise UserError(f"{self.path} cannot be read ({store.reason(error)})") from None
+            raise UserError(f"{self.path} cannot be read ({files.reason(error)})") from None
 
     def records(self, kind: str) -> Iterator[Line]:
         """The lines of one kind, oldest first."""

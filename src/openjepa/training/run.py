@@ -15,22 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from openjepa import plain
-from openjepa.contents import changed, rewritten
+from openjepa.common import files, plain
+from openjepa.common.contents import changed, rewritten
+from openjepa.common.distributed import rank
+from openjepa.common.lock import LOCK, Lock
+from openjepa.common.reach import regular
+from openjepa.common.renamed import current
 from openjepa.errors import UserError, warn
 from openjepa.health import Verdict, judged
 from openjepa.hub import store
 from openjepa.jepa import JEPA
-from openjepa.lock import LOCK, Lock
-from openjepa.parallel import rank
-from openjepa.reach import regular
 from openjepa.recipes import Recipe
-from openjepa.renamed import current
-from openjepa.samples import Samples
+from openjepa.signals.base import Samples
 from openjepa.training.checkpoints import Checkpoints, State
 from openjepa.training.metrics import Line, Metrics
 
-ABOUT, METRICS, CHECKPOINTS, MODEL = "run.json", "metrics.jsonl", "checkpoints", "model"
+ABOUT, METRICS = "run.json", "metrics.jsonl"
 
 
 class Run:
@@ -40,7 +40,9 @@ class Run:
         self.path, self.config, self.writes, self.lock = path, config, rank() == 0, lock
         self.metrics = Metrics(path / METRICS)
         training = config.train
-        self.checkpoints = Checkpoints(path / CHECKPOINTS, training.keep, training.on_collapse == "rollback")
+        self.checkpoints = Checkpoints(
+            path / files.CHECKPOINTS, training.keep, training.on_collapse == "rollback"
+        )
 
     @classmethod
     def create(
@@ -59,7 +61,7 @@ class Run:
         run = cls(Path(path), config, lock)
         if not run.writes:
             return run
-        if (run.path / store.CONFIG).exists():
+        if (run.path / files.CONFIG).exists():
             raise UserError(
                 f"{path} already holds a run: continue it with --resume {path}, or name another --out"
             )
@@ -68,14 +70,14 @@ class Run:
         about = {"command": command, "versions": _versions(), "data": samples.describe()}
         try:
             run.checkpoints.root.mkdir(parents=True, exist_ok=True)
-            store.replace_json(run.path / ABOUT, about)
+            files.replace_json(run.path / ABOUT, about)
             run.metrics.path.touch()
             # last: a directory with a config is a run
-            store.replace_json(run.path / store.CONFIG, config.model_dump(mode="json"))
+            files.replace_json(run.path / files.CONFIG, config.model_dump(mode="json"))
         except OSError as error:
             run.discard_unbegun()
             raise UserError(
-                f"{path} cannot be written ({store.reason(error)}): make room, or name another --out"
+                f"{path} cannot be written ({files.reason(error)}): make room, or name another --out"
             ) from error
         return run
 
@@ -83,21 +85,21 @@ class Run:
     def open(cls, path: str | Path) -> "Run":
         """Raises UserError where there is no run."""
         path = Path(path)
-        signs = [name for name in (ABOUT, METRICS, CHECKPOINTS) if (path / name).exists()]
+        signs = [name for name in (ABOUT, METRICS, files.CHECKPOINTS) if (path / name).exists()]
         if not signs:  # a model has the config alone
             raise UserError(f"{path} holds no run: name a directory that `openjepa train` has written")
-        if not (path / store.CONFIG).is_file():
+        if not (path / files.CONFIG).is_file():
             raise UserError(
-                f"{path} holds {signs[0]} but no {store.CONFIG}, which says what was trained: restore it"
+                f"{path} holds {signs[0]} but no {files.CONFIG}, which says what was trained: restore it"
                 + (f", or name {path} as --out again" if cls.is_unbegun(path) else "")
             )
-        return cls(path, store.read_config(path / store.CONFIG))
+        return cls(path, store.read_config(path / files.CONFIG))
 
     @property
     def about(self) -> dict[str, Any]:
         """`command`, `versions` and `data` (see `Samples.describe`); of a damaged file what can be read of it."""
         try:
-            about = store.read_json(self.path / ABOUT)
+            about = files.read_json(self.path / ABOUT)
         except UserError as error:
             warn(f"{error}; going on without what it says of the command, the versions and the data")
             about = {}
@@ -181,8 +183,14 @@ class Run:
     @staticmethod
     def is_unbegun(path: Path) -> bool:
         """Whether what lies in the directory is a run that was killed while `create` wrote it."""
-        ours = {LOCK, ABOUT, METRICS, CHECKPOINTS, *(f"{name}.partial" for name in (ABOUT, store.CONFIG))}
-        checkpoints, metrics = path / CHECKPOINTS, path / METRICS
+        ours = {
+            LOCK,
+            ABOUT,
+            METRICS,
+            files.CHECKPOINTS,
+            *(f"{name}.partial" for name in (ABOUT, files.CONFIG)),
+        }
+        checkpoints, metrics = path / files.CHECKPOINTS, path / METRICS
         return (
             {file.name for file in path.iterdir()} <= ours
             and not (checkpoints.is_dir() and any(checkpoints.iterdir()))
@@ -194,8 +202,8 @@ class Run:
         """Remove a run that failed before its first checkpoint, so that its name is free for the next attempt."""
         if not self.writes or self.checkpoints.newest() is not None:
             return
-        for name in (store.CONFIG, ABOUT, METRICS):
-            for file in (self.path / name, store.partial(self.path / name)):
+        for name in (files.CONFIG, ABOUT, METRICS):
+            for file in (self.path / name, files.partial(self.path / name)):
                 with suppress(OSError):
                     file.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints.root, ignore_errors=True)
@@ -203,12 +211,12 @@ class Run:
     def finish(self, model: JEPA, samples: Samples) -> None:
         """Write `model/`, and the files that proved unreadable on the way."""
         if self.writes:
-            with self._writing(MODEL):
-                store.save_model(model, self.path / MODEL)
+            with self._writing(files.MODEL):
+                store.save_model(model, self.path / files.MODEL)
                 about = self.about
                 now = samples.describe()
                 about["data"] = {**now, **about["data"], "skipped": now["skipped"]}
-                store.replace_json(self.path / ABOUT, about)
+                files.replace_json(self.path / ABOUT, about)
 
     @contextmanager
     def _writing(self, name: str) -> Generator[None]:
@@ -220,7 +228,7 @@ class Run:
         except OSError as error:
             good = self.checkpoints.newest()
             raise UserError(
-                f"{self.path / name} cannot be written ({store.reason(error)}); the last good checkpoint is {good}: "
+                f"{self.path / name} cannot be written ({files.reason(error)}); the last good checkpoint is {good}: "
                 "make room and continue with --resume"
             ) from error
 
@@ -228,12 +236,12 @@ class Run:
 def read_config(path: str | Path) -> dict[str, Any]:
     """Plain config data from a run's directory, a JSON or a YAML file. Raises UserError when it is unreadable."""
     path = Path(path)
-    path = path / store.CONFIG if path.is_dir() else path
+    path = path / files.CONFIG if path.is_dir() else path
     regular(path, plain.MOST_BYTES)
     try:
         data = plain.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # a UserError is one
-        raise UserError(f"config {path} cannot be read: {store.reason(error)}") from None
+        raise UserError(f"config {path} cannot be read: {files.reason(error)}") from None
     if not isinstance(data, dict):
         raise UserError(f"config {path} holds no options: write `name: value` lines")
     return current(data)
@@ -241,14 +249,14 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 def _is_about(path: Path) -> bool:
     try:
-        return path.stat().st_size == 0 or "versions" in store.read_json(path)
+        return path.stat().st_size == 0 or "versions" in files.read_json(path)
     except (OSError, UserError):
         return False
 
 
 def _versions() -> dict[str, str]:
     return {
-        "openjepa": store.library_version(),
+        "openjepa": files.library_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),

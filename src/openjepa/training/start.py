@@ -6,14 +6,15 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from openjepa.common import files
+from openjepa.common.distributed import rank
+from openjepa.common.files import step_of
+from openjepa.common.lock import Lock, sole_writer
 from openjepa.errors import UserError, warn
 from openjepa.hub import store
 from openjepa.jepa import JEPA
-from openjepa.lock import Lock, sole_writer
-from openjepa.parallel import rank
 from openjepa.recipes import Recipe, configure
-from openjepa.samples import Samples
-from openjepa.training.checkpoints import step_of
+from openjepa.signals.base import Samples
 from openjepa.training.distributed import barrier, process_group
 from openjepa.training.fastest import chosen
 from openjepa.training.loop import Progress, fit
@@ -59,7 +60,7 @@ def train(
         if out is None:
             config, samples = open_data(config, data, adapt)
             return fit(chosen(config, samples)[0], samples, progress=progress)
-        if not (resume and (Path(out) / store.CONFIG).is_file()):
+        if not (resume and (Path(out) / files.CONFIG).is_file()):
             return _begin(config, out, data, adapt, progress, None)[1]
         return _continue(Run.open(out), data, progress, config, adapt)[1]
 
@@ -110,18 +111,9 @@ def load(path: str | Path) -> JEPA:
     Raises:
         UserError: neither lies there, it is truncated, or it is pickled (which is never opened).
     """
-    path = Path(path)
-    if path.is_file():
-        store.refuse_pickle(path)
-        raise UserError(f"{path} is a file: give the directory of a run or of an exported model")
-    for directory in (path / "model", path):
-        if (directory / store.WEIGHTS).exists():
-            return store.load_model(directory)
-    if not (path / store.CONFIG).exists():
-        store.refuse_pickle(path / store.WEIGHTS)
-        raise UserError(
-            f"{path} holds neither a run nor an exported model: give a directory that `train` has written"
-        )
+    config, weights = files.saved_model(path)
+    if weights and weights[0].parent == config.parent:
+        return store.load_model(config.parent)
     run = Run.open(path)
     if run.checkpoints.newest() is None:
         raise UserError(

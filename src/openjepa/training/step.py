@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from openjepa.common.distributed import world_size
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
 from openjepa.nets.transformer import Block
-from openjepa.parallel import world_size
 from openjepa.recipes.base import Training
-from openjepa.rng import Rng
-from openjepa.samples import Batch, move, pieces
+from openjepa.signals.base import Batch, move, pieces
 from openjepa.training.distributed import mean_over_processes, replicate, require_gradients
 from openjepa.training.optim import set_rates
 from openjepa.training.precision import computing

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from openjepa.parallel import world_size
+from openjepa.common.distributed import world_size
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 _SAID = b"\nopenjepa: saving after this step; once more ends at once\n"

@@ -6,13 +6,14 @@ Where Gymnasium is installed, `gymnasium.make("openjepa/TwoRooms-v0")` and its l
 from importlib.util import find_spec
 
 from openjepa.worlds.arm import Arm
-from openjepa.worlds.base import Box, State, World, make, names, register
+from openjepa.worlds.base import Box, State, World
 from openjepa.worlds.branch import Branch
 from openjepa.worlds.cartpole import CartPole
 from openjepa.worlds.maze import Maze
+from openjepa.worlds.opening import open_world
 from openjepa.worlds.oracle import Oracle
 from openjepa.worlds.policies import BoldWalk, Clumsy, Policy, Random, RandomWalk, Scripted, WideWalk
-from openjepa.worlds.registry import open_world
+from openjepa.worlds.registry import make, names, register
 from openjepa.worlds.two_rooms import TwoRooms
 
 if find_spec("gymnasium"):

@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from openjepa.errors import UserError
 from openjepa.worlds import raster
 from openjepa.worlds.actions import Box
-from openjepa.worlds.base import World, register
+from openjepa.worlds.base import World
 from openjepa.worlds.factors import AGENTS, GROUNDS, WALLS, Factor, colour, numbers
+from openjepa.worlds.registry import register
 from openjepa.worlds.state import State
 
 ARENA = 64.0

@@ -14,10 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from openjepa.errors import UserError
 from openjepa.worlds.actions import Box, checked
 from openjepa.worlds.factors import Factor, unknown
-from openjepa.worlds.registry import make, names, register
 from openjepa.worlds.state import State
 
-__all__ = ["Box", "State", "World", "make", "names", "register"]
+__all__ = ["Box", "State", "World"]
 
 SIDE, STEPS = 2048, 1_000_000
 """The most pixels along a frame's side, and steps of an episode."""

@@ -15,11 +15,11 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from openjepa.errors import UserError
-from openjepa.worlds.base import register
 from openjepa.worlds.factors import DANGER, Factor, colour
 from openjepa.worlds.geometry import shortest
 from openjepa.worlds.planar import Planar
 from openjepa.worlds.raster import blend, boxes_mask, capsule_mask, paint
+from openjepa.worlds.registry import register
 from openjepa.worlds.state import State
 
 LOW, HIGH = 3.5, 59.5

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
+from openjepa.common.lock import sole_writer
 from openjepa.errors import UserError
-from openjepa.lock import sole_writer
 from openjepa.worlds.base import STEPS, World
 from openjepa.worlds.episodes import Episode, Episodes
 from openjepa.worlds.factors import unknown
+from openjepa.worlds.opening import open_world
 from openjepa.worlds.policies import BoldWalk, Clumsy, Policy, Random, RandomWalk, Scripted, WideWalk
 from openjepa.worlds.reading import open_episodes
 from openjepa.worlds.records import Progress
-from openjepa.worlds.registry import open_world
 from openjepa.worlds.state import State
 from openjepa.worlds.store import Store
 

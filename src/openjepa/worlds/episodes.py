@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openjepa.contents import Contents
+from openjepa.common.contents import Contents
 from openjepa.errors import UserError
 from openjepa.signals.frames import z_score
 from openjepa.signals.images import Skipped

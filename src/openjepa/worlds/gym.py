@@ -8,9 +8,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from openjepa.errors import UserError
-from openjepa.worlds.base import World, make
+from openjepa.worlds.base import World
 from openjepa.worlds.factors import unknown
-from openjepa.worlds.registry import classes
+from openjepa.worlds.registry import classes, make
 from openjepa.worlds.state import State
 
 try:

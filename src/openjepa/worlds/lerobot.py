@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from openjepa.common.reach import fitting, inside, read_json
 from openjepa.errors import UserError
-from openjepa.reach import fitting, inside, read_json
 from openjepa.signals.images import Skipped
 from openjepa.signals.images.decode import BROKEN
 from openjepa.worlds.fields import Fields, find_fields

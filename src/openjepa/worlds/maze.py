@@ -16,11 +16,11 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from openjepa.errors import UserError
-from openjepa.worlds.base import register
 from openjepa.worlds.factors import Factor
 from openjepa.worlds.geometry import sees
 from openjepa.worlds.layouts import Layouts, layouts
 from openjepa.worlds.planar import Planar
+from openjepa.worlds.registry import register
 from openjepa.worlds.state import State
 
 WALL = 2.0

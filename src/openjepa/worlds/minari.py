@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from openjepa.common.reach import fitting, inside, parse_json, read_json
 from openjepa.errors import UserError
-from openjepa.reach import fitting, inside, parse_json, read_json
 from openjepa.worlds.actions import Box
 from openjepa.worlds.hdf5 import read_files
 from openjepa.worlds.records import CHOICES, EPISODES, Progress, Recording, settle

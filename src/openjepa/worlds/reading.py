@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from openjepa.common.reach import inside, regular
 from openjepa.errors import UserError
-from openjepa.reach import inside, regular
 from openjepa.worlds.episodes import Episodes
 from openjepa.worlds.hdf5 import read_files
 from openjepa.worlds.lerobot import INFO, open_lerobot

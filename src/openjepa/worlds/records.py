@@ -21,7 +21,7 @@ NAMED = 1_000
 """Missing episodes that are named one by one."""
 
 Progress = Callable[[str, int, int], object]
-"""`progress(what, done, total)`, e.g. `openjepa.waiting.Waiting`."""
+"""`progress(what, done, total)`, e.g. `openjepa.common.progress.Waiting`."""
 
 
 class Source(Protocol):

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from openjepa.common.lock import LOCK
 from openjepa.errors import UserError
-from openjepa.lock import LOCK
 from openjepa.signals.images.decode import BROKEN
 from openjepa.worlds.actions import Box
 from openjepa.worlds.episodes import Episode

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from openjepa.contents import Contents, of_array, of_files
+from openjepa.common.contents import Contents, of_array, of_files
 from openjepa.errors import UserError
 from openjepa.signals.images import Skipped
 from openjepa.signals.images.decode import BROKEN

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from openjepa.common.reach import regular
 from openjepa.errors import UserError
-from openjepa.reach import regular
 from openjepa.signals.images.decode import BROKEN
 from openjepa.worlds.records import first_line
 

@@ -18,11 +18,11 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from openjepa.errors import UserError
-from openjepa.worlds.base import register
 from openjepa.worlds.factors import DANGER, Factor, numbers, unknown
 from openjepa.worlds.geometry import shortest
 from openjepa.worlds.planar import Planar
 from openjepa.worlds.raster import disc
+from openjepa.worlds.registry import register
 from openjepa.worlds.state import State
 
 LOW, HIGH = 4.0, 60.0

@@ -16,8 +16,9 @@ from openjepa.agent.semantic import Log
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.planning.protocol import Cloning
-from openjepa.recipes.worlds import EpisodeWindows, WorldRecipe
-from openjepa.world_model import WorldJEPA
+from openjepa.recipes.worlds import WorldRecipe
+from openjepa.world_models.model import WorldJEPA
+from openjepa.world_models.windows import EpisodeWindows
 from openjepa.worlds.episodes import Episode
 
 ENCODED = 256

@@ -9,14 +9,15 @@ from openjepa.evals.features import Progress
 from openjepa.evals.planning.clips import Violation
 from openjepa.evals.planning.cloning import clone, open_windows
 from openjepa.evals.planning.film import Camera
-from openjepa.evals.planning.play import Outcome, Player, play, problems
+from openjepa.evals.planning.play import Outcome, Player
 from openjepa.evals.planning.players import Chance, Cloned, Expert, Planned, Simulating, Still
+from openjepa.evals.planning.playing import play, problems
 from openjepa.evals.planning.protocol import Evaluation, Protocol
 from openjepa.evals.planning.result import PlanningResult, Row
 from openjepa.evals.planning.state import StateTable, probe_state
 from openjepa.evals.planning.surprise import SurpriseTable, surprise
-from openjepa.recipes.worlds import EpisodeWindows
-from openjepa.world_model import WorldJEPA
+from openjepa.world_models.model import WorldJEPA
+from openjepa.world_models.windows import EpisodeWindows
 from openjepa.worlds import World
 from openjepa.worlds.planar import Planar
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
+from openjepa.common import files
 from openjepa.errors import UserError, warn
 from openjepa.evals.planning.play import Outcome, Problems
 from openjepa.evals.planning.players import Planned
 from openjepa.evals.planning.recall import Remembered, packed, recall, unpacked
-from openjepa.hub import store
 from openjepa.worlds import State
 from openjepa.worlds.pictures import Pixels
 from openjepa.worlds.records import first_line
@@ -76,15 +76,15 @@ class Films:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             with whole(Path(path)) as partial:
-                store.write_tensors(partial, {k: torch.as_tensor(v) for k, v in tensors.items()}, "films")
+                files.write_tensors(partial, {k: torch.as_tensor(v) for k, v in tensors.items()}, "films")
         except (OSError, SafetensorError) as error:
-            raise UserError(f"{path} cannot be written ({store.reason(error)}): name another file") from error
+            raise UserError(f"{path} cannot be written ({files.reason(error)}): name another file") from error
 
     @classmethod
     def read(cls, path: str | Path) -> "Films":
         """Raises UserError when there are none or the file is damaged."""
         episodes: dict[str, dict[str, Any]] = {}
-        for name, tensor in store.read_tensors(Path(path)).items():
+        for name, tensor in files.read_tensors(Path(path)).items():
             episode, _, part = name.partition("/")
             episodes.setdefault(episode, {})[part] = tensor if part == "plans" else tensor.numpy()
         memory = episodes.pop("memory", None)

@@ -16,7 +16,7 @@ from openjepa.config import Config
 from openjepa.errors import UserError
 from openjepa.evals.planning.counted import Counted
 from openjepa.evals.planning.play import Problems
-from openjepa.hierarchy import HierarchicalJEPA
+from openjepa.world_models.hierarchy import HierarchicalJEPA
 from openjepa.worlds import State, World
 
 

@@ -17,8 +17,8 @@ from openjepa.evals.features import Progress
 from openjepa.evals.planning.cloning import encoded, new_policy
 from openjepa.evals.planning.play import Problems
 from openjepa.evals.planning.protocol import Cloning
-from openjepa.recipes.worlds import EpisodeWindows
-from openjepa.world_model import WorldJEPA
+from openjepa.world_models.model import WorldJEPA
+from openjepa.world_models.windows import EpisodeWindows
 from openjepa.worlds import State
 
 

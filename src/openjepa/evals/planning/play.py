@@ -1,8 +1,7 @@
 """Episodes of one who acts in n worlds at once, all in step; each ends at its goal, at an error or by its budget."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,7 +12,7 @@ from openjepa.agent.perception import own_size
 from openjepa.worlds import State, World
 
 if TYPE_CHECKING:
-    from openjepa.worlds.third_party import ThirdParty
+    pass
 
 TASKS, CHANCE = 1, 2
 """Streams of random numbers: of starts and goals, of what a world leaves to chance."""
@@ -113,59 +112,6 @@ class Player(Protocol):
             active: `[n]` bool.
         """
         ...
-
-
-def problems(
-    world: "World | ThirdParty",
-    seed: int,
-    numbers: Sequence[int],
-    factors: dict[str, Any],
-    difficulty: dict[str, Any],
-    hold: int = 1,
-) -> Problems:
-    """Starts and goals, each a function of seed and number.
-
-    Raises:
-        UserError: an unknown factor or difficulty, or no goal of that difficulty.
-    """
-    if not isinstance(world, World):
-        from openjepa.evals.planning.live import live_problems
-
-        return replace(live_problems(world, seed, numbers, factors, difficulty), hold=hold)
-    found = [
-        world.task(1, np.random.default_rng([seed, TASKS, number]), factors, **difficulty)
-        for number in numbers
-    ]
-    starts, goals = (State.concatenate(side) for side in zip(*found, strict=True))
-    return Problems(world, list(numbers), starts, goals, hold=hold)
-
-
-def play(
-    player: Player,
-    given: Problems,
-    budget: int,
-    seed: int,
-    tick: Callable[[int], None] = lambda done: None,
-    watch: Callable[[State], None] | None = None,
-) -> tuple[list[Outcome], list[float]]:
-    """One episode of each problem.
-
-    Args:
-        budget: environment steps.
-        seed: of what the world leaves to chance.
-        tick: told how many episodes are over.
-        watch: shown the n worlds after every step.
-
-    Returns:
-        Their outcomes, and the seconds of every call of `act`.
-    """
-    episodes = given.begin(player, seed)
-    while episodes.active.any() and len(episodes.seconds) < budget:
-        episodes.step()
-        if watch is not None:
-            watch(episodes.state)
-        tick(int((~episodes.active).sum()))
-    return episodes.outcomes(), episodes.seconds
 
 
 @dataclass(frozen=True, eq=False)

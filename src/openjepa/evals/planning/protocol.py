@@ -9,16 +9,17 @@ from torch import nn
 
 from openjepa.agent.cost import Reduce
 from openjepa.agent.planners import CEM, Planner
+from openjepa.common import files
+from openjepa.common.distributed import local_device
+from openjepa.common.reach import read_json
 from openjepa.config import Config, override
 from openjepa.errors import UserError
 from openjepa.evals.planning.guides import Higher
-from openjepa.hub import store
-from openjepa.parallel import local_device
-from openjepa.reach import read_json
 from openjepa.training import Run, load
-from openjepa.world_model import WorldJEPA
+from openjepa.world_models.model import WorldJEPA
 from openjepa.worlds import Box, World
-from openjepa.worlds.registry import THIRD_PARTY, make, named, open_saved
+from openjepa.worlds.opening import named, open_saved
+from openjepa.worlds.registry import THIRD_PARTY, make
 
 if TYPE_CHECKING:
     from openjepa.worlds.third_party import ThirdParty
@@ -288,7 +289,7 @@ def load_world_model(run: str | Path) -> WorldJEPA:
 
 def fingerprint(model: nn.Module) -> str:
     """SHA-256 over names, shapes and values of all weights."""
-    return store.digest(model.state_dict())
+    return files.digest(model.state_dict())
 
 
 def check_fit(world: "World | ThirdParty", model: WorldJEPA, name: str) -> None:
@@ -316,9 +317,9 @@ def write(path: str | Path, data: Any) -> None:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        store.replace_json(path, data)
+        files.replace_json(path, data)
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({store.reason(error)}): name another file") from error
+        raise UserError(f"{path} cannot be written ({files.reason(error)}): name another file") from error
 
 
 def _said(actions: Any) -> str:

@@ -20,9 +20,9 @@ from openjepa.evals.features import Progress
 from openjepa.evals.planning.cloning import encode_clips
 from openjepa.evals.probes import standardise_
 from openjepa.evals.runs import untrained
-from openjepa.recipes.worlds import EpisodeWindows
 from openjepa.signals.images.classical import PIXEL_SIDE
-from openjepa.world_model import WorldJEPA
+from openjepa.world_models.model import WorldJEPA
+from openjepa.world_models.windows import EpisodeWindows
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Of the ridge, beside features of unit variance."""

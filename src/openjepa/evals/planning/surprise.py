@@ -22,7 +22,7 @@ from openjepa.evals.planning.cloning import encode_clips
 from openjepa.evals.planning.protocol import check_fit
 from openjepa.evals.runs import untrained
 from openjepa.evals.table import Z95
-from openjepa.world_model import WorldJEPA
+from openjepa.world_models.model import WorldJEPA
 from openjepa.worlds import World
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openjepa.contents import Contents, of_array, of_files
+from openjepa.common.contents import Contents, of_array, of_files
+from openjepa.common.reach import regular
 from openjepa.errors import UserError
-from openjepa.reach import regular
 from openjepa.signals.images.decode import Header, fit, recolour
 from openjepa.signals.images.image_set import Held, ImageSet, build, fits_in_memory, settle
 from openjepa.signals.images.splits import SPLITS, pick_split

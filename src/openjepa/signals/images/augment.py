@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.config import Config
-from openjepa.rng import Rng
 
 LUMA = (0.299, 0.587, 0.114)
 _TRIES = 10  # as in torchvision: crop shapes drawn per image until one fits

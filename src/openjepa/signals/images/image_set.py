@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openjepa.contents import Contents, of_array
+from openjepa.common.contents import Contents, of_array
+from openjepa.common.distributed import rank
 from openjepa.errors import UserError, warn
-from openjepa.parallel import rank
 from openjepa.signals.images.decode import BROKEN, Header
 from openjepa.signals.images.statistics import Statistics, measure
 from openjepa.signals.images.values import Kept, stored, together

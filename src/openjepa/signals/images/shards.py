@@ -16,9 +16,9 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from openjepa.contents import Contents, of_files
+from openjepa.common.contents import Contents, of_files
+from openjepa.common.reach import inside, regular
 from openjepa.errors import UserError
-from openjepa.reach import inside, regular
 from openjepa.signals.images.cache import cache_dir
 from openjepa.signals.images.image_set import ImageSet, Skipped, build
 from openjepa.signals.images.sources import Encoded, Names

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from openjepa.contents import Contents, of_files
+from openjepa.common.contents import Contents, of_files
+from openjepa.common.reach import inside
 from openjepa.errors import UserError
-from openjepa.reach import inside
 from openjepa.signals.images.arrays import channel_axis
 from openjepa.signals.images.decode import Header, decode, fit, from_pil, header_of, inspect, recolour
 from openjepa.signals.images.image_set import ImageSet, Skipped, build

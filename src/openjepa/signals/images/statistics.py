@@ -1,16 +1,13 @@
 """The values in a set of images: their range, how many levels they have, mean and spread of each channel."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from openjepa.samples import LEAST_HELD_OUT, hold_out
+from openjepa.signals.base import LEAST_HELD_OUT, Samples, hold_out
 from openjepa.signals.images.values import Limits
-
-if TYPE_CHECKING:
-    from openjepa.signals.images.image_set import ImageSet
 
 MEASURED = 2000
 """Images from which mean and spread are measured, at most."""
@@ -24,6 +21,15 @@ SEEN = 2**18
 """Values of each part among which levels are counted."""
 FAINT = 64
 """Bytes below this use so little of 0..255 that they are scaled by their own range."""
+
+
+class Images(Samples, Protocol):
+    """A set of images of one shape."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows, columns."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Statistics:
         return {"low": self.low, "high": self.high, "levels": levels}
 
 
-def measure(images: "ImageSet") -> Statistics:
+def measure(images: Images) -> Statistics:
     """Look at a set, at all of it where it lies in memory."""
     every = torch.arange(len(images)) if images.in_memory else _some(torch.arange(len(images)), DECODED)
     low, high, found, constant, whole = float("inf"), float("-inf"), torch.empty(0), [], True
@@ -80,7 +86,7 @@ def measure(images: "ImageSet") -> Statistics:
     return Statistics(low, high, (bulk[0], bulk[1]), len(found), mean, std, tuple(constant), whole)
 
 
-def _moments(images: "ImageSet") -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _moments(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, in float64, of a sample of what is trained on."""
     rows = hold_out(images)[0] if len(images) >= 2 * LEAST_HELD_OUT else torch.arange(len(images))
     some = _some(rows, MEASURED if images.in_memory else DECODED)
@@ -103,6 +109,6 @@ def _some(rows: Tensor, most: int) -> Tensor:
     return rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).long()]
 
 
-def _parts(rows: Tensor, images: "ImageSet") -> tuple[Tensor, ...]:
+def _parts(rows: Tensor, images: Images) -> tuple[Tensor, ...]:
     channels, height, width = images.shape
     return rows.split(max(1, PART // (channels * height * width)))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, one_hot
 
-from openjepa.rng import Rng
+from openjepa.common.rng import Rng
 from openjepa.signals.images.augment import Augment
 from openjepa.signals.tasks import Tasks
 

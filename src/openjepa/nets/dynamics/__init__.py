@@ -1,0 +1,1 @@
+"""Predictors of world models: states and actions in, the next states out."""

@@ -1,0 +1,20 @@
+"""The predictors of world models that a recipe can choose from.
+
+All are built alike, `config.build(width, actions, grid, head) -> Dynamics`: for latents of `width` numbers (at every
+place of a `grid`, where there is one), actions of so many numbers a step, and what predictions end in.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from openjepa.nets.dynamics.adaln import Conditioned
+from openjepa.nets.dynamics.block_causal import BlockCausal
+from openjepa.nets.dynamics.concatenated import Concatenated
+from openjepa.nets.dynamics.gru import GRU
+from openjepa.nets.dynamics.maps import Maps
+from openjepa.nets.dynamics.mlp import MLP
+
+WorldPredictor = Annotated[
+    GRU | MLP | Maps | Conditioned | Concatenated | BlockCausal, Field(discriminator="kind")
+]

@@ -1,0 +1,14 @@
+"""Encoders of images that a recipe can choose from.
+
+All are built alike: `config.build(signal)` gives a network from a view to the tokens' features.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from openjepa.nets.convnet import ConvNet
+from openjepa.nets.timm import Timm
+from openjepa.nets.transformer import ViT
+
+Encoder = Annotated[ViT | ConvNet | Timm, Field(discriminator="kind")]

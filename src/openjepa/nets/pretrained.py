@@ -1,0 +1,132 @@
+"""Trained image encoders, by where they lie: a run or exported model of ours, or a model that transformers knows."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from openjepa.common import files
+from openjepa.common.renamed import current
+from openjepa.config import Choice
+from openjepa.errors import UserError, warn
+from openjepa.nets.backbones import Backbone, part, transformers
+from openjepa.nets.encoders import Encoder
+from openjepa.signals.images.signal import ImageSignal
+
+HUB = "hub:"
+_UNTOLD = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
+_UNTOLD |= {
+    "id2label",
+    "label2id",
+    "problem_type",
+    "return_dict",
+    "output_attentions",
+    "output_hidden_states",
+}
+"""Of Hugging Face's configs: nothing that a network's shape depends on."""
+
+
+def architecture(source: str) -> dict[str, Any]:
+    """What `nets.frozen` needs to build the encoder again, plain data.
+
+    Raises:
+        UserError: nothing is named, or what lies there is no image encoder, or cannot be read.
+    """
+    name = _theirs(source)
+    if name is None:
+        config = _config(source, files.saved_model(source)[0])
+        signal = ImageSignal.parse(config["signal"])
+        encoder: Choice = TypeAdapter(Encoder).validate_python(config["encoder"])
+        return {
+            "kind": "ours",
+            "signal": signal.model_dump(mode="json"),
+            "encoder": encoder.model_dump(mode="json"),
+        }
+    library = transformers()
+    with _reading(source):
+        config = library.AutoConfig.from_pretrained(name, trust_remote_code=False).to_dict()
+    if not {"patch_size", "hidden_size"} <= config.keys():
+        raise UserError(f"{source} is a {config['model_type']}, not a transformer over patches of a picture")
+    pixels: dict[str, Any] = {}
+    with contextlib.suppress(OSError):  # not every repository says how its pixels are scaled
+        pixels = library.BaseImageProcessor.get_image_processor_dict(name)[0]
+    scale = {
+        ours: pixels[key] for ours, key in (("mean", "image_mean"), ("std", "image_std")) if key in pixels
+    }
+    return {"kind": "transformers", "config": {k: v for k, v in config.items() if k not in _UNTOLD}, **scale}
+
+
+def fill(net: Backbone, source: str) -> None:
+    """Give an encoder, built from the source's `architecture`, the source's weights.
+
+    Raises:
+        UserError: see `architecture`; or the weights are of other sizes.
+    """
+    name = _theirs(source)
+    if name is None:
+        found = _weights(source)
+    else:
+        with _reading(source):
+            model = transformers().AutoModel.from_pretrained(
+                name, trust_remote_code=False, use_safetensors=True, dtype="float32"
+            )
+        found = part(model).state_dict()
+    files.fill(net.net, found, Path(source))
+
+
+def _theirs(source: str) -> str | None:
+    """The name or directory that transformers is to be asked for; `None`: the source is ours."""
+    if not source:
+        raise UserError(
+            "a frozen encoder comes from somewhere: give --encoder.source a run of an image recipe (train one with "
+            "`openjepa train lejepa`), or hub: and a model's name, e.g. hub:facebook/dinov2-small"
+        )
+    if source.startswith(HUB):
+        return source.removeprefix(HUB)
+    config = Path(source) / files.CONFIG
+    return source if config.is_file() and "model_type" in files.read_json(config) else None
+
+
+def _config(source: str, path: Path) -> dict[str, Any]:
+    """The saved config of one of our image recipes, as it is in its file."""
+    config = current(files.read_json(path))
+    kind = config["signal"].get("kind") if isinstance(config.get("signal"), dict) else None
+    if kind != "image" or not isinstance(config.get("encoder"), dict):
+        raise UserError(
+            f"{source} is a run of {config.get('recipe', 'another program')}, which is no image encoder: name one of "
+            "i-jepa or lejepa"
+        )
+    return config
+
+
+def _weights(source: str) -> dict[str, Tensor]:
+    """The encoder's: of an unfinished run those of its latest checkpoint that is sound."""
+    path, saved = files.saved_model(source)
+    config = _config(source, path)
+    prefix = "target.encoder." if config.get("target", {}).get("kind") == "ema" else "encoder."
+    for number, file in enumerate(saved):
+        try:
+            tensors = files.read_tensors(file)
+        except UserError as error:
+            if number == len(saved) - 1:
+                raise
+            warn(f"{error}; falling back to {saved[number + 1].parent}")
+            continue
+        return {
+            name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
+        }
+    raise UserError(
+        f"{source} holds no model yet: its run was interrupted at the start; continue it with --resume"
+    )
+
+
+@contextlib.contextmanager
+def _reading(source: str) -> Any:
+    """What transformers says of a model that it cannot read, in one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"encoder.source {source} cannot be read: {first}") from error

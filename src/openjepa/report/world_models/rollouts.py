@@ -1,0 +1,138 @@
+"""Held-out windows of a world model: frames, actions, what it imagined of them and where it erred."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openjepa.agent.perception import own_size
+from openjepa.common.rng import Rng
+from openjepa.report import pixels
+from openjepa.report.charts import Chart, Line
+from openjepa.report.curves import Figure, figure
+from openjepa.report.world_models.decoding import Imagining
+from openjepa.signals.frames import Window
+
+SHOWN = 4
+"""Windows."""
+STEPS = 12
+"""Frames of a window that are shown, at most."""
+MEASURED = 64
+"""Windows that the energies are averaged over."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One frame: pictures, the energy of its prediction over the mean target's, the action that leads on from it."""
+
+    real: str
+    imagined: str
+    ratio: float
+    colour: str
+    action: str
+    arrow: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """Attributes: rows of steps, a chart of energies over the horizon, and whether pixels are to be shown hard."""
+
+    windows: list[list[Step]]
+    ahead: Figure
+    small: bool
+
+
+@torch.no_grad()
+def foresee(imagining: Imagining) -> Foresight:
+    """Raises UserError where the model cannot roll out what its windows show."""
+    model = imagining.model
+    window = imagining.held_out[:MEASURED].to(next(model.parameters()).device)
+    states, truth = _states(imagining, window)
+    actions = window.actions[:, -(states.shape[1] - 1) :]
+    guess = model.rollout(states[:, :1], actions[:, None])[:, 0]
+    wrong = model.rollout(states[:, :1], actions.roll(1, 0)[:, None])[:, 0]
+    guesses = {
+        "prediction": model.form.tokens(guess),
+        "one step ahead": _one_step(imagining, states, actions),
+        "last state": truth[:, :1].expand_as(truth[:, 1:]),
+        "wrong actions": model.form.tokens(wrong),
+        "mean target": truth[:, 1:].mean(0, keepdim=True).expand_as(truth[:, 1:]),
+    }
+    features = slice(-own_size(model) or None)  # a picture does not tell the robot's own state
+    truth = truth[..., features]
+    guesses = {name: guess[..., features] for name, guess in guesses.items()}
+    steps = list(range(1, states.shape[1]))
+    energies = {name: [_energy(imagining, g, truth, t) for t in steps] for name, g in guesses.items()}
+    even = float(np.mean(energies["mean target"]))
+    pictures = imagining.decoder.draw(torch.cat([states[:, :1], guess], 1)[:SHOWN]).numpy()
+    frames = window.frames[:, -states.shape[1] :]
+    rows = []
+    for i in range(min(SHOWN, len(frames))):
+        errors = [_energy(imagining, guesses["prediction"], truth, t, i) for t in steps]
+        ratios = [0.0, *(error / max(even, 1e-12) for error in errors)]
+        rows.append(
+            [
+                _step(frames[i, t], pictures[i, t], ratios[t], actions[i, t : t + 1], imagining)
+                for t in range(min(STEPS, states.shape[1]))
+            ]
+        )
+    return Foresight(rows, _chart(energies, steps), model.signal.size <= pixels.SMALL)
+
+
+def _states(imagining: Imagining, window: Window) -> tuple[Tensor, Tensor]:
+    """Of T frames: states `[B, T, *L]` to predict from, and targets `[B, T, n, D]`."""
+    model = imagining.model
+    views = model.views(window, Rng(0, 0))
+    s_x = model.represent(views.context)
+    return model.states(s_x[0]), model.everywhere(model.raw_targets(views, s_x))
+
+
+def _one_step(imagining: Imagining, states: Tensor, actions: Tensor) -> Tensor:
+    """Each frame from the true ones before it, `[B, T-1, n, D]`."""
+    model, found = imagining.model, []
+    for t in range(actions.shape[1]):
+        first = max(0, t + 1 - model.history)
+        past = actions[:, first:t] if t > first else None
+        found.append(model.rollout(states[:, first : t + 1], actions[:, None, t : t + 1], past=past)[:, 0])
+    return model.form.tokens(torch.cat(found, 1))
+
+
+def _energy(imagining: Imagining, guess: Tensor, truth: Tensor, step: int, row: int | None = None) -> float:
+    """Of the prediction of frame `step`, over all windows or of one."""
+    rows = slice(None) if row is None else slice(row, row + 1)
+    return float(imagining.model.energy(guess[rows, step - 1], truth[rows, step]))
+
+
+def _step(frame: Tensor, imagined: np.ndarray, ratio: float, action: Tensor, imagining: Imagining) -> Step:
+    red, green, blue = pixels.against_even(np.array(ratio)).tolist()
+    numbers = action[0].tolist() if len(action) else []
+    return Step(
+        real=pixels.data_uri(pixels.to_rgb(frame.cpu().numpy())),
+        imagined=pixels.data_uri(pixels.to_rgb(imagined)),
+        ratio=ratio,
+        colour=f"rgb({red} {green} {blue})",
+        action=", ".join(f"{value:.2g}" for value in numbers[:4]) + (" …" if len(numbers) > 4 else ""),
+        arrow=_arrow(numbers, imagining),
+    )
+
+
+def _arrow(numbers: list[float], imagining: Imagining) -> tuple[float, float] | None:
+    """The way of a block of actions with two numbers each, in shares of the largest; `None` for others."""
+    signal = imagining.model.signal
+    if not numbers or signal.action_dim != 2 or isinstance(imagining.model.actions, int):
+        return None
+    bounds = np.maximum(np.abs(imagining.model.actions.low), np.abs(imagining.model.actions.high))
+    x, y = (np.array(numbers).reshape(-1, 2).mean(0) / np.maximum(bounds, 1e-9)).clip(-1, 1).tolist()
+    return round(x, 2), round(y, 2)
+
+
+def _chart(energies: dict[str, list[float]], steps: list[int]) -> Figure:
+    lines = [Line(name, steps, values) for name, values in energies.items()]
+    caption = (
+        "Energy of each frame of held-out windows, by how many steps of the model it lies ahead of the first: rolled "
+        "out from the first frame (prediction), each from the true ones before it (one step ahead), the first state "
+        "copied, and the rollout given another window's actions. Where the prediction meets the last one, planning "
+        "farther is guessing."
+    )
+    return figure(Chart("How far ahead", caption, lines), "ahead")
