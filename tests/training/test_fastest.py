@@ -1,5 +1,6 @@
 """Precision and attention: measured where several ways are open, written down, and kept when a run continues."""
 
+import pytest
 import torch
 
 import openjepa
@@ -83,3 +84,10 @@ def test_the_config_chooses_the_kernels_of_attention(monkeypatch):
     torch.testing.assert_close(*outputs, atol=1e-6, rtol=1e-5)
     attention.attend(q, k, v)
     assert used == ["fused", "fused"]  # as before, afterwards
+
+
+@pytest.mark.parametrize(("kind", "plain"), [("fp32", False), ("bf16", True)])
+def test_kernels_that_nobody_has_chosen_are_plain_in_bf16_on_the_cpu(kind, plain):
+    training = small.config("i-jepa", train__precision=kind, train__attention="auto").train
+    with precision.computing(training, torch.device("cpu")):
+        assert attention.Kernels.plain is plain

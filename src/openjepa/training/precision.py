@@ -18,10 +18,11 @@ def computes_in_bf16(device: torch.device) -> bool:
 
 @contextmanager
 def computing(training: Training, device: torch.device) -> Generator[None]:
-    """Compute in the config's precision, with its attention kernels; an `auto` that is left goes by the hardware."""
+    """Compute in the config's precision, with its attention kernels; an `auto` that is left goes by the hardware: bf16
+    where it has it, and there, on a CPU, plain products."""
     bf16 = training.precision == "bf16" or (training.precision == "auto" and computes_in_bf16(device))
     with ExitStack() as stack:
         stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=bf16))
-        if training.attention == "math":
+        if training.attention == "math" or (training.attention == "auto" and bf16 and device.type == "cpu"):
             stack.enter_context(plain_products())
         yield
