@@ -48,7 +48,7 @@ class Training(Config):
     clip: float | None = Field(None, gt=0)
     """Largest gradient norm."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: what is fastest in a few measured steps, of fp32 and, where the hardware computes in it, bf16."""
+    """`auto`: the fastest in a few measured steps, of fp32 and, where the hardware computes in it, bf16."""
     attention: Literal["auto", "fused", "math"] = "auto"
     """Kernels of attention: PyTorch's fused ones, or plain matrix products, which are faster for few tokens in bf16 on
     CPUs. `auto`: fused in fp32, measured in bf16."""
@@ -58,11 +58,11 @@ class Training(Config):
     workers: int = Field(2, ge=0, le=512)
     """Decoding processes for sets that do not fit into memory."""
     health_every: float = Field(0.02, gt=0, le=1)
-    """Share of the steps between two looks at the held-out batch."""
+    """Share of the steps between two measurements of health on the held-out batch."""
     save_every: float = Field(0.1, gt=0, le=1)
     """Share of the steps between two checkpoints."""
     keep: int = Field(2, ge=1, le=1_000_000)
-    """Checkpoints kept, the latest."""
+    """Checkpoints kept: the latest ones."""
     on_collapse: Literal["warn", "stop", "rollback"] = "warn"
 
 

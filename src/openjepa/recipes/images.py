@@ -31,15 +31,15 @@ from openjepa.signals.images.tasks import image_tasks
 from openjepa.targets import Target
 
 MEASURABLE = ("range", "mean", "std")
-"""What of the signal follows from the training images."""
+"""Numbers of the signal that are measured on the training images."""
 NEAR = 0.02
-"""A mean or std that is nearer than this, in stds, to the one that was measured is kept as it is."""
+"""A configured mean or std is kept if it differs from the measured one by less than this, in stds."""
 LEAST_STD = 1e-5
-"""Of a channel that says something, in units of the range; one with less is left as it is."""
+"""Smallest std of a channel that is normalised, in units of the range."""
 OUTLYING = 0.02
-"""The part of the range that nearly all values keep to where a few seem to be outliers."""
+"""A few values seem to be outliers if nearly all others keep within this part of the range."""
 OTHER_UNITS = 0.1
-"""Images whose spread is so small a part of the training images' are probably in other units."""
+"""Images with less than this part of the training images' spread are probably in other units."""
 
 
 class Positions(Choice):
@@ -58,7 +58,7 @@ Condition = Annotated[Positions | Nothing, Field(discriminator="kind")]
 
 
 class ImageRecipe(Recipe):
-    """The six choices, the sizes, the training."""
+    """Config of an image recipe: the six choices, the sizes, the training."""
 
     data: str = "fashion-mnist"
     """A name, a folder of images, tar shards, or a numpy file."""
@@ -201,7 +201,7 @@ def _check_fit(recipe: ImageRecipe) -> None:
 
 
 def _check_map(recipe: ImageRecipe, encoder: Any) -> None:
-    """Hidden tokens are compared one by one, so the encoder must give one feature a token, and enough of them."""
+    """Raises UserError unless the encoder gives one feature a token, and enough: tokens are compared one by one."""
     signal, features = recipe.signal, encoder.grid(recipe.signal.grid)
     fixed = getattr(encoder, "stride", None)  # of an encoder whose feature map does not follow signal.patch
     if recipe.hiding.kind == "crops":
@@ -226,7 +226,7 @@ def _check_map(recipe: ImageRecipe, encoder: Any) -> None:
 
 
 USEFUL_GRID = 7
-"""Features along a side that are advised at least, as many as a convnet has of 224 px."""
+"""Fewest features along a side that an error advises: as many as a convnet has of 224 px."""
 
 
 def _can_hide(recipe: ImageRecipe, side: int) -> bool:
@@ -238,7 +238,7 @@ def _can_hide(recipe: ImageRecipe, side: int) -> bool:
 
 
 def _alike(recipe: ImageRecipe, encoder: Any) -> bool:
-    """Whether the layers of which the target takes the mean have one size."""
+    """Whether the layers that the target averages have one size."""
     alike = getattr(encoder, "alike", None)
     return alike is None or alike(getattr(recipe.target, "layers", 1))
 

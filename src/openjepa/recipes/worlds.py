@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Names(Config):
-    """What the data call things, where that is not plain or there are several: paths within an episode, or columns."""
+    """Names of the data, where they are not plain or there are several: paths within an episode, or columns."""
 
     frames: str | None = None
     actions: str | None = None
@@ -50,7 +50,10 @@ Over = Literal["first", "steps", "window"]
 
 
 class WorldRecipe(Recipe):
-    """The six choices, the sizes, the training; what the episodes decide is filled in when they are opened."""
+    """Config of a world model's recipe: the six choices, the sizes, the training.
+
+    What the episodes decide is filled in when they are opened.
+    """
 
     data: str = ""
     """A folder of episodes, or an HDF5 file."""
@@ -195,7 +198,7 @@ def guarded_states(frames: int, over: Over) -> Callable[[list[Tensor], Tensor, R
 
 
 def _check_history(recipe: WorldRecipe, predictor: Dynamics) -> None:
-    """A transformer has no place for more frames than its history; what only knows the last state has no limit."""
+    """Raises UserError for windows longer than a transformer's history; a predictor of the last state has no limit."""
     wanted = recipe.hiding.frames - 1
     short = recipe.hiding.forced and 1 < predictor.history < wanted
     if short or predictor.history < recipe.hiding.seen:
