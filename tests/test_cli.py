@@ -169,7 +169,7 @@ def test_a_saved_config_repeats_a_run_with_options_on_top(trained, tmp_path, sai
 
 
 def test_options_may_stand_before_the_recipe():
-    args = cli._parse(
+    args = cli.parsing.parse(
         ["train", "--train.lr", "2e-3", "--guard=sigreg", "i-jepa", "--out", "x", "--train.compile"]
     )
     assert args.recipe == "i-jepa" and args.out == "x"
@@ -262,7 +262,7 @@ def test_all_mistakes_are_named_at_once(refused):
 
 def test_the_process_exits_with_2_and_no_traceback():
     command = [sys.executable, "-m", "openjepa", "train", "ijepa"]
-    variables = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    variables = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])}
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("openjepa: unknown recipe 'ijepa'") and done.stderr.count("\n") == 1

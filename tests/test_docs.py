@@ -60,14 +60,14 @@ def test_python_in_the_docs_runs(code):
 
 @pytest.mark.parametrize("arguments", commands())
 def test_commands_in_the_docs_are_understood(arguments):
-    args = cli._parse(arguments)
+    args = cli.parsing.parse(arguments)
     if args.command != "train" or args.help or args.resume:
         return
     if args.config:  # of a run that the page has trained before
         folder = Path(args.config)
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps(configure("i-jepa", "tiny").model_dump(mode="json")))
-    config = cli._configure(args)
+    config = cli.train.configure(args)
     if config.encoder.kind == "timm":
         pytest.importorskip("timm")
     config.build()
@@ -82,7 +82,7 @@ def test_the_table_of_systems_is_what_the_command_prints(capsys):
 
 def test_the_readme_shows_every_command():
     shown = {words.values[0][0] for words in commands()}
-    assert shown >= set(cli._commands(cli._parser())) - {"recipes"}
+    assert shown >= set(cli.parsing.subparsers(cli.parsing.make_parser())) - {"recipes"}
 
 
 def test_the_two_commands_are_targets_of_the_makefile():

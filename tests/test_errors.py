@@ -27,7 +27,7 @@ def test_it_can_be_silenced_by_its_category() -> None:
 def test_the_command_line_prints_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "_recipes", lambda args: errors.warn("odd data"))
+    monkeypatch.setattr(cli.recipes, "run", lambda args: errors.warn("odd data"))
     cli.main(["recipes"])
     assert capsys.readouterr().err == "openjepa: odd data\n"
 

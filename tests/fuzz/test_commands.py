@@ -141,7 +141,7 @@ def test_every_command_succeeds_or_ends_with_one_sentence(
 @pytest.mark.filterwarnings("ignore")
 def test_a_process_says_the_same(source: Source, inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of commands that are refused, some without all that the test above puts in the way."""
-    variables = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1]), "PYTHONIOENCODING": "ascii"}
+    variables = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2]), "PYTHONIOENCODING": "ascii"}
     compared = 0
     while compared < PROCESSES:
         words, _ = source.draw()

@@ -145,7 +145,7 @@ def test_mistakes_are_one_sentence(runs: list[str], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere"):
         evaluate(protocol.model_copy(update={"data": "nowhere"}))
     with pytest.raises(UserError, match="give no run or option"):
-        cli._plan(cli._parse(["plan", runs[0], "--protocol", "x.json"]))
+        cli.plan.run(cli.parsing.parse(["plan", runs[0], "--protocol", "x.json"]))
     with pytest.raises(UserError, match="searches discrete actions"):
         changes = {name: value for name, value in SMALL.items() if name != "planner.horizon"}
         evaluate(protocol_for(runs, changes=changes | {"planner": "categorical-cem"}))

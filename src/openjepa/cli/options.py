@@ -1,0 +1,95 @@
+"""How a command is declared, and the options that several commands share."""
+
+import argparse
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from openjepa.errors import UserError
+
+LONGEST = 1500
+"""Characters of a sentence."""
+
+Run = Callable[[argparse.Namespace], None]
+Commands = Any
+"""What argparse adds commands to, a type of its own that it keeps private."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are the user's, like any other.
+
+    Attributes:
+        dotted: whether dotted options of a config stand beside the command's own.
+    """
+
+    dotted = False
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = ", ".join(action.choices)
+            raise UserError(f"unknown command {value!r}, known are {known}{nearest(value, action.choices)}")
+
+    def error(self, message: str) -> Any:
+        raise UserError(f"{message}; see `{self.prog} --help`")
+
+
+def command(
+    commands: Commands,
+    name: str,
+    run: Run,
+    text: str,
+    *,
+    examples: str = "",
+    dotted: bool = False,
+    **more: Any,
+) -> Parser:
+    """Add a command: what it runs, one line of help, examples below its options."""
+    if examples:
+        more |= {"epilog": examples, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False, **more)
+    parser.set_defaults(run=run)
+    parser.dotted = dotted
+    return parser
+
+
+def add_run(parser: Parser, text: str | None = None) -> None:
+    """One run, `args.run_dir`."""
+    parser.add_argument("run_dir", metavar="RUN", help=text)
+
+
+def add_runs(parser: Parser, count: str, text: str) -> None:
+    """Several runs, `args.runs`; `count` as argparse's `nargs`."""
+    parser.add_argument("runs", nargs=count, metavar="RUN", help=text)
+
+
+def add_data(parser: Parser, text: str) -> None:
+    parser.add_argument("--data", help=text)
+
+
+def add_seed(parser: Parser, text: str | None = None) -> None:
+    parser.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, help=text)
+
+
+def add_json(parser: Parser, text: str = "print the result as JSON") -> None:
+    parser.add_argument("--json", action="store_true", help=text)
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number within bounds."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"invalid int value: {text[:LONGEST]!r}") from None
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not within {least} and {most}")
+        return value
+
+    return read
+
+
+def nearest(word: str, options: Iterable[str]) -> str:
+    """The end of a sentence about a word that is none of the options."""
+    close = difflib.get_close_matches(word, options, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

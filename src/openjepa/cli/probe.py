@@ -1,0 +1,52 @@
+"""`openjepa probe`."""
+
+import argparse
+
+from openjepa.cli.options import Commands, add_data, add_json, add_runs, add_seed, command
+from openjepa.cli.results import show_table
+
+
+def add(commands: Commands) -> None:
+    text = "score frozen features beside classical ones and a random encoder"
+    parser = command(commands, "probe", run, text)
+    add_runs(parser, "+", "a run; several of one recipe give intervals over seeds")
+    add_data(parser, "labelled images (default: the data of the run)")
+    parser.add_argument("--test", help="test images (default: the test split of --data)")
+    parser.add_argument("--kinds", nargs="+", default=["linear", "knn"], help="of linear, knn, attentive")
+    parser.add_argument(
+        "--few-label", nargs="+", type=float, default=[], metavar="SHARE", help="e.g. 0.01 0.1: of the labels"
+    )
+    parser.add_argument(
+        "--per-class",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="N",
+        help="e.g. 10 1: labelled examples per class",
+    )
+    parser.add_argument(
+        "--classical",
+        default="all",
+        help="features beside the model's: all; quick, without the k-means dictionary (minutes on 50,000 images); none",
+    )
+    add_seed(parser, "of validation splits, label draws, random encoders")
+    add_json(parser, "print the table as JSON")
+
+
+def run(args: argparse.Namespace) -> None:
+    from openjepa.common.progress import Waiting
+    from openjepa.evals import probe_runs
+
+    with Waiting() as waiting:
+        table = probe_runs(
+            args.runs,
+            data=args.data,
+            test=args.test,
+            kinds=args.kinds,
+            classical=args.classical,
+            few_label=args.few_label,
+            per_class=args.per_class,
+            seed=args.seed,
+            progress=waiting,
+        )
+    show_table(args, table)

@@ -1,0 +1,112 @@
+"""`openjepa train`."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from openjepa.cli.options import Commands, Parser, add_data, add_json, command
+from openjepa.cli.results import show
+from openjepa.errors import UserError
+
+if TYPE_CHECKING:
+    from openjepa.recipes import Recipe
+
+EXAMPLES = """\
+Recipes whose signal is frames learn from episodes, the others from images (see `openjepa recipes`). Every choice swaps
+from here, by its dotted name:
+
+  openjepa train i-jepa --guard sigreg --target shared
+  openjepa train lejepa --encoder timm --encoder.name resnet18
+  openjepa train i-jepa --preset tiny --train.steps 500 --train.lr 2e-3
+  openjepa train pldm --data episodes --hiding.rollout 4 --terms.inverse 2
+
+`openjepa train RECIPE --help` lists the recipe's options with their values; with --preset, those of that preset.
+"""
+
+
+def add(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "train",
+        run,
+        "train a recipe on images or episodes",
+        examples=EXAMPLES,
+        dotted=True,
+        add_help=False,
+    )
+    parser.set_defaults(parser=parser)
+    parser.add_argument("recipe", nargs="?", help="see `openjepa recipes`")
+    parser.add_argument("-h", "--help", action="store_true", help="show this, or a recipe's options")
+    parser.add_argument("--preset", help="a named size, e.g. tiny (two CPU cores, minutes) or vit-b16")
+    add_data(
+        parser,
+        "a folder of images, tar shards, a .npy file, or fashion-mnist (the default); for a world model a folder "
+        "of episodes, as `openjepa collect` writes it, or an .hdf5 file",
+    )
+    parser.add_argument("--out", help="the run's directory (default: runs/RECIPE-PRESET-SEED)")
+    parser.add_argument("--config", help="a saved config.json or a YAML file, with options on top")
+    parser.add_argument(
+        "--resume", metavar="DIR", help="continue an interrupted run, bit for bit; --data where it has moved"
+    )
+    parser.add_argument("--steps", help="short for --train.steps")
+    parser.add_argument("--seed", help="short for --train.seed")
+    parser.add_argument("--on-collapse", help="warn, stop or rollback; short for --train.on_collapse")
+    add_json(parser, "print the result as JSON and no progress")
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.help:
+        print(_help(args))
+        return
+    from openjepa.training import resume, start
+    from openjepa.training.progress import Console, Silent
+
+    progress = Silent() if args.json else Console()
+    if args.resume:
+        named = (args.recipe, args.preset, args.out, args.config, args.steps, args.seed, args.on_collapse)
+        if args.changes or any(value is not None for value in named):
+            raise UserError(
+                "--resume continues a run as it was configured: give nothing but --data beside it"
+            )
+        run = resume(args.resume, data=args.data, progress=progress)
+    else:
+        config = configure(args)
+        out = args.out or f"runs/{config.recipe}-{config.preset}-{config.train.seed}"
+        adapt = "signal.channels" not in args.changes
+        run = start(config, out, adapt=adapt, progress=progress, command=args.line)
+    if run.writes:
+        verdict = run.verdict()
+        found = {"verdict": verdict.word, "reason": verdict.reason, "advice": verdict.advice}
+        show(args, {"run": str(run.path), **found})
+
+
+def configure(args: argparse.Namespace) -> "Recipe":
+    """The config that the options name.
+
+    Raises:
+        UserError: no recipe, an unknown name, values that do not fit.
+    """
+    from openjepa import recipes
+    from openjepa.training.run import read_config
+
+    base = read_config(args.config) if args.config else {}
+    recipe = args.recipe or base.get("recipe")
+    if recipe is None:
+        raise UserError("name a recipe to train; `openjepa recipes` lists them")
+    named = {"train.steps": args.steps, "train.seed": args.seed, "train.on_collapse": args.on_collapse}
+    changes = {name: value for name, value in {**named, "data": args.data}.items() if value is not None}
+    return recipes.configure(recipe, args.preset or (None if base else "tiny"), changes | args.changes, base)
+
+
+def _help(args: argparse.Namespace) -> str:
+    parser: Parser = args.parser
+    text = parser.format_help()
+    if not (args.recipe or args.config):
+        return text
+    from openjepa.config import describe
+    from openjepa.recipes import find
+
+    config = configure(args)
+    cls = find(config.recipe)
+    text += f"\nPresets of {config.recipe}: {', '.join(cls.presets)}\n"
+    text += f"Options, with the values of preset {config.preset}:\n\n"
+    return text + describe(cls, config.model_dump(mode="json"))
