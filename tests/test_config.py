@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
 
-from openjepa.config import Choice, Config, dotted_paths, models_in, override
+from openjepa.config import Choice, Config, describe, dotted_paths, models_in, override
 from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.recipes import Recipe, base, build, configure, find, registered
 from openjepa.recipes.table import as_dicts
@@ -40,6 +40,10 @@ class Thing(Config):
     rate: float = 0.1
     shape: Annotated[Round | Square, Field(discriminator="kind")] = Round()
     inner: Inner = Inner()
+
+
+class Maybe(Config):
+    inner: Inner | None = None
 
 
 def changed(changes: dict[str, str], data: dict[str, Any] | None = None) -> Thing:
@@ -146,6 +150,12 @@ def test_the_data_given_is_not_changed() -> None:
     before = json.dumps(data)
     override(Thing, data, {"shape": "square", "inner.size": "3"})
     assert json.dumps(data) == before
+
+
+def test_an_optional_config_begins_with_its_defaults_where_an_option_of_it_is_set() -> None:
+    plain = Maybe().model_dump(mode="json")
+    assert Maybe.parse(override(Maybe, plain, {"inner.size": "3"})).inner == Inner(size=3)
+    assert "--inner.size" in describe(Maybe, plain)
 
 
 def test_an_option_below_what_holds_none_is_no_misspelt_one():

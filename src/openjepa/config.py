@@ -72,7 +72,8 @@ def override(cls: type[Config], data: Mapping[str, Any], changes: Mapping[str, s
     """Plain config data with dotted changes on top, e.g. `{"guard": "sigreg", "guard.slices": "512"}`.
 
     A bare name given to a tagged union switches its member; the old member's options go with it. Shorter paths
-    are applied first, so the order on the command line does not matter. `guard.kind` means `guard`.
+    are applied first, so the order on the command line does not matter. `guard.kind` means `guard`. An optional config
+    that is not there begins with its defaults.
 
     Raises:
         UserError: a path that does not exist, with the nearest that does.
@@ -83,7 +84,9 @@ def override(cls: type[Config], data: Mapping[str, Any], changes: Mapping[str, s
         *parents, leaf = path.split(".")
         node: Any = result
         for name in parents:
-            node = node.setdefault(name, {}) if isinstance(node, dict) else None
+            if isinstance(node, dict) and node.get(name) is None:
+                node[name] = {}
+            node = node[name] if isinstance(node, dict) else None
         if not _exists(cls, path, result):
             raise UserError(f"unknown option {_shown(path)}{_nearest(path, dotted_paths(cls, result))}")
         if not isinstance(node, dict):
@@ -238,8 +241,8 @@ def describe(cls: type[BaseModel], data: Mapping[str, Any], indent: str = "  ", 
         kinds = [kind for model in models_in(field.annotation) if (kind := kind_of(model))]
         chosen = kind_of(member) or "" if value is not None else "none"
         lines.append(f"{option} {chosen}" + (f"   one of {', '.join(kinds)}" if len(kinds) > 1 else ""))
-        if isinstance(value, Mapping):
-            lines.append(describe(member, value, f"{indent}  ", f"{prefix}{name}."))
+        if isinstance(value, Mapping) or value is None:
+            lines.append(describe(member, value or {}, f"{indent}  ", f"{prefix}{name}."))
     return "\n".join(lines)
 
 
