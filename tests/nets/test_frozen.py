@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from openjepa.errors import UserError
+from openjepa.common.files import CHECKPOINTS, CONFIG, WEIGHTS
+from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.hub.store import save_model
 from openjepa.jepa import Tokens, View
 from openjepa.nets.frames import FrozenFrames, frame_encoder
@@ -60,6 +61,31 @@ def test_it_is_the_encoder_that_the_source_evaluates(source: Path) -> None:
     torch.testing.assert_close(net(view(pixels)), model.tokens(frames))
     assert (net.width, net.places) == (16, (4, 4))
     assert FrozenNet(source=str(source)).known().scale(3) == {"mean": signal.mean, "std": signal.std}
+
+
+def test_a_convolutional_encoder_of_ours_is_read_as_well(tmp_path: Path) -> None:
+    import openjepa
+
+    model = build(configure("lejepa", "tiny", {"head.hidden": "16", "head.width": "8"}), seed=3)
+    save_model(model, tmp_path)
+    side = model.signal.size
+    net, frames = encoder((1, side, side), source=str(tmp_path)), torch.rand(2, 1, side, side)
+    pixels = (frames - model.signal.mean[0]) / model.signal.std[0]
+    torch.testing.assert_close(net(view(pixels)), openjepa.load(tmp_path).tokens(frames))
+
+
+def test_an_unfinished_run_gives_its_latest_checkpoint_that_is_sound(source: Path, tmp_path: Path) -> None:
+    (tmp_path / CONFIG).write_bytes((source / CONFIG).read_bytes())
+    with pytest.raises(UserError, match="holds no model yet"):
+        encoder(source=str(tmp_path))
+    for step, weights in (("000009", (source / WEIGHTS).read_bytes()), ("000010", b"cut off")):
+        path = tmp_path / CHECKPOINTS / f"step-{step}"
+        path.mkdir(parents=True)
+        (path / WEIGHTS).write_bytes(weights)
+    with pytest.warns(OpenJEPAWarning, match=r"step-000010.* falling back to .*step-000009"):
+        net = encoder(source=str(tmp_path))
+    frames = view(torch.rand(2, 1, 16, 16))
+    torch.testing.assert_close(net(frames), encoder(source=str(source))(frames))
 
 
 def test_frames_of_other_sizes_and_channels_are_fitted(source: Path) -> None:
