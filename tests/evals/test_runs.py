@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from openjepa.errors import UserError
-from openjepa.evals import Cost, ProbeTable, probe_runs
+from openjepa.evals import Comparison, Cost, ProbeTable, probe_runs
 from openjepa.evals.runs import training_cost, untrained
 from openjepa.recipes import build, configure
 from openjepa.training import Run, load, start
@@ -116,6 +116,24 @@ def test_a_set_without_splits_may_be_the_test_set(runs, digits, tmp_path):
     np.savez(tmp_path / "other.npz", x=digits[0][600:650], y=digits[1][600:650])
     table = quick([runs[0].path], test=str(tmp_path / "other.npz"), kinds=("linear",))
     assert {score.tested for score in table.scores} == {50}
+
+
+def test_fewer_labelled_images_are_a_fair_share_of_each_class(runs, data, monkeypatch):
+    seen = []
+
+    class Seen(Comparison):
+        def __init__(self, train, *rest, **options):
+            seen.append(np.bincount(train.labels))
+            super().__init__(train, *rest, **options)
+
+    monkeypatch.setattr("openjepa.evals.runs.Comparison", Seen)
+    for most in (None, 60, 60, 1000):
+        quick([runs[0].path], kinds=("linear",), classical="none", labelled=most)
+    everything, drawn, again, more = seen
+    assert drawn.sum() == 60 and (abs(drawn - everything / 5) < 1).all()
+    assert (again == drawn).all() and (more == everything).all()
+    with pytest.raises(UserError, match="at least one sample of each class"):
+        quick([runs[0].path], kinds=("linear",), classical="none", labelled=4)
 
 
 def test_mistakes_are_named(runs, data, digits, tmp_path):

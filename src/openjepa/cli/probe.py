@@ -25,6 +25,12 @@ def add(commands: Commands) -> None:
         help="e.g. 10 1: labelled examples per class",
     )
     parser.add_argument(
+        "--labelled",
+        type=int,
+        metavar="N",
+        help="choose and fit on so many labelled images at most (default: all); a quick look on large sets",
+    )
+    parser.add_argument(
         "--classical",
         default="all",
         help="features beside the model's: all; quick, without the k-means dictionary (minutes on 50,000 images); none",
@@ -46,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
             classical=args.classical,
             few_label=args.few_label,
             per_class=args.per_class,
+            labelled=args.labelled,
             seed=args.seed,
             progress=waiting,
         )

@@ -6,11 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from openjepa.common import files
 from openjepa.common.files import step_of
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.protocol import Comparison, Kind
+from openjepa.evals.splits import stratified
 from openjepa.evals.table import UNKNOWN, Cost, ProbeTable, combine
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
@@ -30,6 +33,7 @@ def probe_runs(
     classical: str = "all",
     few_label: Sequence[float] = (),
     per_class: Sequence[int] = (),
+    labelled: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ProbeTable:
@@ -45,6 +49,8 @@ def probe_runs(
         test: labelled images to test on; `None`: the test split of `data`.
         classical: which classical features stand beside the models: `none`, `quick` or `all`.
         few_label, per_class: shares of the labels and examples per class that are scored besides all labels.
+        labelled: how many labelled images to choose and fit on at most, drawn by `seed` with each class in proportion;
+            `None`: all. Classical features are fitted on the same images.
 
     Raises:
         UserError: not a run, runs of several recipes or data sets, data without labels or without a test split, a
@@ -55,6 +61,8 @@ def probe_runs(
     _check_alike(runs, configs)
     source = data or configs[0].data
     train_set = _open(source, "train", configs[0])
+    if labelled is not None:
+        train_set = _some(train_set, labelled, seed)
     test_set = _open(source, "test", configs[0]) if test is None else _open_whole(test, configs[0])
     beside = Comparison(
         train_set,
@@ -78,6 +86,15 @@ def probe_runs(
         _write(Path(run), table)
         tables.append(table)
     return tables[0] if len(tables) == 1 else combine(tables)
+
+
+def _some(images: ImageSet, most: int, seed: int) -> ImageSet:
+    labels = images.labels
+    if labels is None or most >= int((labels >= 0).sum()):
+        return images  # without labels, for the probe to refuse
+    known = np.flatnonzero(labels >= 0)
+    drawn = stratified(labels[known], most, np.random.default_rng([seed, 8]))
+    return images.subset(known[drawn])
 
 
 def untrained(config: Recipe, seed: int) -> JEPA:
