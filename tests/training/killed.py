@@ -46,7 +46,9 @@ def run(recipe: str, out: Path, doom: Doom | None) -> int:
         options = small.options(recipe) | every
         code = 1
         try:
-            train(recipe, data=small.pixels(), out=out, options=options, resume=True, progress=doom)
+            preset = small.PRESETS.get(recipe, "tiny")
+            data = small.pixels()
+            train(recipe, preset=preset, data=data, out=out, options=options, resume=True, progress=doom)
             code = 0
         finally:
             os._exit(code)

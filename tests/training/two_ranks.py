@@ -46,7 +46,8 @@ def main(out: Path) -> None:
             dotted = {
                 k: v for k, v in dotted.items() if not (dotted.get("guard") == "none" and k[:6] == "guard.")
             }
-            train(recipe, data=small.pixels(), out=out / case, options=dotted)
+            preset = small.PRESETS.get(recipe, "tiny")
+            train(recipe, preset=preset, data=small.pixels(), out=out / case, options=dotted)
     assert group() is None, "whoever holds the process group keeps its threads, which may abort the exit"
 
 
