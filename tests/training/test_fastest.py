@@ -91,3 +91,8 @@ def test_kernels_that_nobody_has_chosen_are_plain_in_bf16_on_the_cpu(kind, plain
     training = small.config("i-jepa", train__precision=kind, train__attention="auto").train
     with precision.computing(training, torch.device("cpu")):
         assert attention.Kernels.plain is plain
+
+
+def test_a_loss_that_diverges_while_it_is_measured_is_left_for_the_run_to_tell():
+    wild = small.config("i-jepa", train__lr=1e20, train__warmup=0.0)
+    assert fastest.rate(wild, small.images(), torch.device("cpu")) > 0

@@ -1,6 +1,7 @@
 """The fastest precision and attention for a run, found by measuring a few steps."""
 
 import time
+from contextlib import suppress
 
 import torch
 
@@ -9,7 +10,7 @@ from openjepa.recipes import Recipe, build
 from openjepa.signals.base import Samples
 from openjepa.training.optim import adamw
 from openjepa.training.precision import computes_in_bf16
-from openjepa.training.step import Stepper
+from openjepa.training.step import NotFinite, Stepper
 
 WARM, TIMED = 1, 3
 """Steps of each candidate: the first one allocates, the quickest of the others counts."""
@@ -64,7 +65,8 @@ def rate(config: Recipe, samples: Samples, device: torch.device) -> float:
         batch, times = samples.read(torch.arange(size)), []
         for step in range(WARM + TIMED):
             begun = time.perf_counter()
-            stepper(step, batch)
+            with suppress(NotFinite):  # the run itself will say so; here time alone counts
+                stepper(step, batch)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times.append(time.perf_counter() - begun)

@@ -10,7 +10,7 @@ import openjepa
 from openjepa import cli
 from openjepa.world_models.model import WorldJEPA
 
-from . import dots
+from .. import dots
 
 pytest.importorskip("h5py")
 
