@@ -1,7 +1,7 @@
 """The training loop."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Protocol
 
@@ -52,6 +52,7 @@ def fit(
     run: Run | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    notes: Iterable[str] = (),
 ) -> JEPA:
     """Train a recipe's model.
 
@@ -61,6 +62,7 @@ def fit(
         run: the directory for metrics, checkpoints and the final model; `None` keeps nothing.
         resume: continue from the run's latest readable checkpoint, bit for bit.
         progress: told about every step.
+        notes: what was found out before, logged and told once it is sure that training can begin.
 
     Returns:
         The model, in eval mode.
@@ -74,7 +76,10 @@ def fit(
         told = progress if rank() == 0 else None
         try:
             with stop_requests(run is not None) as asked:
-                return Trainer(config, samples, device, run, told, asked).run_to_end(resume)
+                trainer = Trainer(config, samples, device, run, told, asked)
+                for note in notes:
+                    trainer.event(note)
+                return trainer.run_to_end(resume)
         finally:
             if told:
                 told.finished()

@@ -154,11 +154,8 @@ def _begin(
         run = Run.create(out, config, samples, command, lock)
         barrier()
         try:
-            for text in filter(None, (adapted, fastest)):
-                run.log("event", 0, text=text)
-                if progress and run.writes:
-                    progress.event(text)
-            return run, fit(config, samples, run=run, progress=progress)
+            notes = filter(None, (adapted, fastest))
+            return run, fit(config, samples, run=run, progress=progress, notes=notes)
         except UserError:
             run.discard_unbegun()
             raise
