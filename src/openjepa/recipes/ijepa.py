@@ -22,27 +22,7 @@ a share of the run in `tiny`, steps in the paper's sizes (momentum .996, rising 
 config was released, warm up for 40 epochs as the others do; `vit-s16` is ours. The tiny presets do not decay the mask
 token.
 
-What makes it learn at small scale (49 tokens, 3 heads, fp32, 1,200 steps of 64 images, about 150 core-seconds, one seed
-each; mean of tokens, 12,000 Fashion-MNIST images for the probe; linear / 10-NN in %, the random encoder 63.1 / 61.1):
-
-    half-life .1 of the run                            71.2 / 69.0
-    half-life .03                                      71.5 / 71.3
-      and the target the mean of all 4 layers          73.3 / 73.4   <- preset tiny
-        and crops of 60-100 % with flips               72.3 / 71.5
-        and learning rate 2e-3, beta2 .95              71.3 / 71.4
-      and learning rate 3e-3                           70.1 / 69.9
-      and VICReg on context tokens                     62.3 / 62.3
-      and targets standardised over the batch          70.4 / 68.4
-    positions centred, half-life .1                    67.9 / 63.8
-    positions centred, half-life .5                    64.4 / 60.1
-      and whole images instead of crops                63.3 / 61.8
-    positions centred and standardised, half-life .1   65.7 / 61.7
-    shared target with SIGReg, L2                      60.0 / 57.2
-
-At these lengths a target that follows quickly matters most, then one that holds shallow layers too. Centring the
-target per position, which takes away what is the same in every sample, keeps its variance up, as does a slow
-average, but both learn less per step: followed by the layer norm, centring blows up tokens in which samples hardly
-differ (the dark background).
+What was tried at small scale: docs/notebook/i-jepa.md.
 """
 
 from typing import Any, ClassVar, Literal
