@@ -9,8 +9,8 @@ condition  target positions                     guard    none beyond the target
     openjepa train i-jepa   # preset tiny, Fashion-MNIST: linear 88.2 ± 0.5 %, 10-NN 87.9 ± 0.4 %, 17 core-minutes
     torchrun --nproc-per-node 8 -m openjepa train i-jepa --preset vit-h14 --data photos
 
-Measured over 3 seeds, 95 % intervals, pooling chosen on validation data; nine random encoders: 87.1 ± 0.1, 87.0 ± 0.3;
-raw pixels: 84.5, 88.1. `tiny-cifar10`, 5 seeds: 59.4 ± 1.4, 57.8 ± 2.4 in 14 core-minutes;
+Measured in fp32 over 3 seeds, 95 % intervals, pooling chosen on validation data; nine random encoders: 87.1 ± 0.1,
+87.0 ± 0.3; raw pixels: 84.5, 88.1. `tiny-cifar10`, 5 seeds: 59.4 ± 1.4, 57.8 ± 2.4 in 14 core-minutes;
 random encoders 52.9 ± 0.7, 51.7 ± 0.9, raw pixels 41.3, 50.8.
 
 Departures from the released code: scale and aspect of a block are drawn independently; blocks may touch the last row
