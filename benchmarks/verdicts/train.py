@@ -18,8 +18,11 @@ from openjepa.training.loop import Trainer
 
 TRAINED_ON = 25_600
 """2 % are held out: 512."""
-PRESETS = {"i-jepa": "tiny", "lejepa": "tiny-vit"}
-COLOUR = {"signal.size": "32", "signal.channels": "3"}
+PRESETS = {
+    "i-jepa": {"fashion-mnist": "tiny", "cifar10": "tiny-cifar10"},
+    "lejepa": {"fashion-mnist": "tiny-vit", "cifar10": "tiny-cifar10-vit"},
+}
+"""All of them transformers."""
 ENDED = "ended.json"
 
 
@@ -40,8 +43,7 @@ def samples(case: Case, split: str, root: Path) -> tuple[Tensor, np.ndarray]:
 
 def config_of(case: Case) -> Recipe:
     """The case's recipe."""
-    colour = {} if case.data == "fashion-mnist" else COLOUR
-    return configure(case.recipe, PRESETS[case.recipe], colour | options(case))
+    return configure(case.recipe, PRESETS[case.recipe][case.data], options(case))
 
 
 class Recorder(Trainer):

@@ -116,4 +116,9 @@ class LeJEPA(ImageRecipe):
             "train": {**TINY["train"], "steps": 6400},
         },
         "tiny-vit": TINY_VIT,
+        "tiny-cifar10-vit": {
+            **TINY_VIT,
+            "signal": {"size": 32, "channels": 3, "patch": 4, **CIFAR10},
+            "train": {**TINY_VIT["train"], "steps": 1500, "precision": "fp32"},
+        },
     }
