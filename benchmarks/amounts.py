@@ -58,20 +58,21 @@ def scored(
     """One run on the first `count` training images; 0 steps: the encoder before training."""
     import openjepa
     from openjepa.evals import probe
-    from openjepa.recipes import build
+    from openjepa.recipes import build, configure
 
-    options = {"train.steps": max(steps, 1), "train.seed": seed, "train.health_every": 1.0}
-    begun = time.process_time()
+    minutes = 0.0
     if steps:
+        options = {"train.steps": steps, "train.seed": seed, "train.health_every": 1.0}
+        begun = time.process_time()
         model = openjepa.train(recipe, preset=preset, data=train.subset(range(count)), options=options)
+        minutes = (time.process_time() - begun) / 60
     else:
-        model = build(openjepa.recipes.configure(recipe, preset)).eval()
-    minutes = (time.process_time() - begun) / 60
+        model = build(configure(recipe, preset)).eval()
     table = probe(model, some(train, LABELLED), test, classical="none", per_class=(FEW,))
     return {
         "images": count,
         "steps": steps,
-        "minutes": minutes if steps else 0.0,
+        "minutes": minutes,
         "linear": table.score("model", "linear").mean,
         "knn": table.score("model", "knn").mean,
         "few": table.score("model", "linear", per_class=FEW).mean,

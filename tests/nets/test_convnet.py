@@ -6,7 +6,7 @@ import torch
 import openjepa
 from openjepa.errors import UserError
 from openjepa.jepa import View
-from openjepa.nets.convnet import Conv, ConvNet
+from openjepa.nets.convnet import ConvNet, PaddedConv
 from openjepa.nets.transformer import ViT
 from openjepa.recipes import build, configure
 from openjepa.signals.images.signal import ImageSignal
@@ -178,7 +178,7 @@ def test_a_mask_of_another_grid_is_refused():
 @pytest.mark.parametrize(("size", "kernel", "stride"), [(5, 4, 2), (5, 3, 1), (9, 4, 2), (2, 3, 1)])
 def test_gradients_in_bf16_on_small_maps_are_those_of_an_ordinary_convolution(size, kernel, stride):
     torch.manual_seed(0)
-    ours = Conv(8, 16, kernel, stride).to(memory_format=torch.channels_last)
+    ours = PaddedConv(8, 16, kernel, stride).to(memory_format=torch.channels_last)
     plain = torch.nn.Conv2d(8, 16, kernel, stride, padding=1, bias=False)
     plain.load_state_dict(ours.state_dict())
     x = torch.randn(6, 8, size, size)
@@ -194,7 +194,7 @@ def test_gradients_in_bf16_on_small_maps_are_those_of_an_ordinary_convolution(si
 
 
 def test_small_maps_are_convolved_the_fast_way_in_bf16_alone():
-    conv, x = Conv(4, 8, 3), torch.randn(2, 4, 5, 5)
+    conv, x = PaddedConv(4, 8, 3), torch.randn(2, 4, 5, 5)
     with torch.autocast("cpu", torch.bfloat16):
         assert "SmallMapConv" in type(conv(x).grad_fn).__name__
         assert "SmallMapConv" not in type(conv(torch.randn(2, 4, 16, 16)).grad_fn).__name__

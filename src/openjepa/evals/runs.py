@@ -13,7 +13,7 @@ from openjepa.common.files import step_of
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.protocol import Comparison, Kind
-from openjepa.evals.splits import stratified
+from openjepa.evals.splits import fewer
 from openjepa.evals.table import UNKNOWN, Cost, ProbeTable, combine
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
@@ -62,7 +62,7 @@ def probe_runs(
     source = data or configs[0].data
     train_set = _open(source, "train", configs[0])
     if labelled is not None:
-        train_set = _some(train_set, labelled, seed)
+        train_set = fewer(train_set, labelled, np.random.default_rng([seed, 8]))
     test_set = _open(source, "test", configs[0]) if test is None else _open_whole(test, configs[0])
     beside = Comparison(
         train_set,
@@ -86,15 +86,6 @@ def probe_runs(
         _write(Path(run), table)
         tables.append(table)
     return tables[0] if len(tables) == 1 else combine(tables)
-
-
-def _some(images: ImageSet, most: int, seed: int) -> ImageSet:
-    labels = images.labels
-    if labels is None or most >= int((labels >= 0).sum()):
-        return images  # without labels, for the probe to refuse
-    known = np.flatnonzero(labels >= 0)
-    drawn = stratified(labels[known], most, np.random.default_rng([seed, 8]))
-    return images.subset(known[drawn])
 
 
 def untrained(config: Recipe, seed: int) -> JEPA:

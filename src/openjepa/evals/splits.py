@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openjepa.errors import UserError
+from openjepa.signals.images import ImageSet
 
 Rows = NDArray[np.int64]
 
@@ -69,6 +70,13 @@ def stratified(labels: Rows, size: int, rng: np.random.Generator) -> Rows:
     order = order[np.argsort(inverse[order], kind="stable")]
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     return np.sort(np.concatenate([order[s : s + q] for s, q in zip(starts, quota, strict=True)]))
+
+
+def fewer(images: ImageSet, most: int, rng: np.random.Generator) -> ImageSet:
+    """At most so many labelled images, each class in proportion; a set without labels as it is."""
+    if images.labels is None or most >= len(images):
+        return images
+    return images.subset(stratified(images.labels, most, rng))
 
 
 def per_class(labels: Rows, count: int, rng: np.random.Generator) -> Rows:

@@ -151,7 +151,7 @@ class Stage(nn.Module):
         super().__init__()
         self.stride = stride
         kernel = 4 if stride == 2 else 3
-        self.conv = Conv(given, channels, kernel, stride)
+        self.conv = PaddedConv(given, channels, kernel, stride)
         self.norm = VisibleNorm(channels, norm)
         self.blocks = nn.ModuleList(ResidualBlock(channels, norm) for _ in range(blocks))
 
@@ -171,7 +171,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
-        self.conv1, self.conv2 = (Conv(channels, channels, 3) for _ in range(2))
+        self.conv1, self.conv2 = (PaddedConv(channels, channels, 3) for _ in range(2))
         self.norm1, self.norm2 = (VisibleNorm(channels, norm) for _ in range(2))
         nn.init.zeros_(self.norm2.norm.weight)
 
@@ -180,7 +180,7 @@ class ResidualBlock(nn.Module):
         return F.relu(x + self.norm2(self.conv2(inner), visible))
 
 
-class Conv(nn.Conv2d):
+class PaddedConv(nn.Conv2d):
     """Convolution without bias, padded by 1, whose bf16 step on the CPU is fast on small maps too."""
 
     def __init__(self, given: int, channels: int, kernel: int, stride: int = 1) -> None:
@@ -188,15 +188,12 @@ class Conv(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         stride = self.stride[0]
-        bf16 = input.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-        if (
-            bf16
-            and self.weight.requires_grad
-            and (input.shape[2] // stride) * (input.shape[3] // stride) <= SMALL
-        ):
-            dtype = torch.get_autocast_dtype("cpu")
-            return cast(Tensor, _SmallMapConv.apply(input.to(dtype), self.weight.to(dtype), stride))
-        return super().forward(input)
+        small = (input.shape[2] // stride) * (input.shape[3] // stride) <= SMALL
+        in_bf16 = input.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        if not (small and in_bf16 and self.weight.requires_grad):
+            return super().forward(input)
+        dtype = torch.get_autocast_dtype("cpu")
+        return cast(Tensor, _SmallMapConv.apply(input.to(dtype), self.weight.to(dtype), stride))
 
 
 SMALL = 25

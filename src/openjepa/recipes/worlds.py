@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import model_validator
 from torch import Tensor
@@ -29,9 +29,6 @@ from openjepa.world_models.model import Ending, Form, WorldJEPA
 from openjepa.world_models.monitor import WorldMonitor
 from openjepa.world_models.terms import Terms, TermsOf
 from openjepa.world_models.windows import EpisodeWindows
-
-if TYPE_CHECKING:
-    pass
 
 
 class Names(Config):
