@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from openjepa.common.rng import Rng
-from openjepa.signals.images import image_set, open_images, shards
+from openjepa.signals.images import image_set, open_images
 from openjepa.signals.images.augment import Augment
 from openjepa.signals.images.values import scale
+from openjepa.signals.readers import shards
 
 FOLDER = Path(os.environ.get("OPENJEPA_TEST_DATA", "/nonexistent")) / "cifar10"
 pytestmark = [

@@ -9,10 +9,11 @@ from torch import Tensor
 from openjepa.errors import UserError
 from openjepa.signals.images.arrays import open_array_file, open_arrays
 from openjepa.signals.images.fashion_mnist import holds, open_fashion_mnist
-from openjepa.signals.images.image_set import ImageSet, Skipped
-from openjepa.signals.images.shards import find_shards, open_shards
-from openjepa.signals.images.sources import open_dataset, open_folder
-from openjepa.signals.images.splits import pick_split
+from openjepa.signals.images.image_set import ImageSet
+from openjepa.signals.images.sources import open_dataset, open_folder, open_shards
+from openjepa.signals.readers.shards import find_shards
+from openjepa.signals.readers.skipped import Skipped
+from openjepa.signals.readers.splits import pick_split
 
 __all__ = ["ImageSet", "Skipped", "open_images"]
 

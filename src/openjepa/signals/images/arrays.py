@@ -18,8 +18,8 @@ from openjepa.common.reach import regular
 from openjepa.errors import UserError
 from openjepa.signals.images.decode import Header, fit, recolour
 from openjepa.signals.images.image_set import Held, ImageSet, build, fits_in_memory, settle
-from openjepa.signals.images.splits import SPLITS, pick_split
 from openjepa.signals.images.values import Kept, kind_of, stored, to_tensor, together
+from openjepa.signals.readers.splits import SPLITS, pick_split
 
 MEMBER_BYTES = 2**33
 """The largest array in a .npz file, which must be unpacked into memory; a .npy file may be of any size."""

@@ -22,9 +22,9 @@ import numpy as np
 
 from openjepa.errors import UserError
 from openjepa.signals.images.arrays import open_arrays
-from openjepa.signals.images.cache import cache_dir
 from openjepa.signals.images.image_set import ImageSet
-from openjepa.signals.images.splits import pick_split
+from openjepa.signals.readers.cache import cache_dir
+from openjepa.signals.readers.splits import pick_split
 
 CLASSES = [
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),

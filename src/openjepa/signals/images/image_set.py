@@ -1,10 +1,7 @@
 """A set of images of one size, in memory or decoded as they are read."""
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -13,30 +10,20 @@ import torch
 from torch import Tensor
 
 from openjepa.common.contents import Contents, of_array
-from openjepa.common.distributed import rank
 from openjepa.errors import UserError, warn
 from openjepa.signals.images.decode import BROKEN, Header
 from openjepa.signals.images.statistics import Statistics, measure
 from openjepa.signals.images.values import Kept, stored, together
+from openjepa.signals.readers.skipped import Skipped, attempt, attempt_all, reason_of, say, say_skipped
 
 IN_MEMORY_BYTES = 2**30
 """Sets whose decoded pixels need no more than this live in memory."""
 DEFAULT_SIZE = 224
 FINGERPRINTED = 64
 """Images whose pixels enter a set's fingerprint."""
-NAMED = 3
-"""Files that a sentence about left-out files names."""
 
 Indices = Sequence[int] | np.ndarray | Tensor
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file that is not in the set, and why."""
-
-    name: str
-    reason: str
 
 
 class Source(Protocol):
@@ -136,7 +123,7 @@ class ImageSet:
         """Warn about files that `read` has found damaged since the set was opened or this was last called."""
         skipped = self.skipped
         if len(skipped) > self._told:
-            _warn_of(self.name, skipped[self._told :], len(self))
+            say_skipped(self.name, skipped[self._told :], len(self), self.noun)
             self._told = len(skipped)
 
     def read(self, indices: Indices) -> Tensor:
@@ -269,7 +256,7 @@ def build(
     Raises:
         UserError: nothing readable.
     """
-    headers = _attempt_all(source.inspect, source.surveyed, source.threaded)
+    headers = attempt_all(lambda row: _attempt(lambda: source.inspect(row)), source.surveyed, source.threaded)
     failed = {row: header for row, header in enumerate(headers) if isinstance(header, str)}
     known = {row: header for row, header in enumerate(headers) if isinstance(header, Header)}
     kind, others = _kept(known)
@@ -289,7 +276,7 @@ def build(
         def load(i: int) -> None:
             images[i] = stored(source.decode(rows[i], hw, channels), kind)
 
-        outcome = _attempt_all(load, len(rows), source.threaded)
+        outcome = attempt_all(lambda i: _attempt(lambda: load(i)), len(rows), source.threaded)
         bad = {i: why for i, why in enumerate(outcome) if isinstance(why, str)}
         failed |= {rows[i]: why for i, why in bad.items()}
         good = [i for i in range(len(rows)) if i not in bad]
@@ -300,9 +287,9 @@ def build(
     missing = [*skipped, *(Skipped(source.name(row), why) for row, why in sorted(failed.items()))]
     if not rows:
         raise _nothing(name, len(source), missing)
-    _warn_of(name, missing, len(rows))
+    say_skipped(name, missing, len(rows), ImageSet.noun)
     if cut := sum(header.cut for header in known.values()):
-        _warn(
+        say(
             f"{name}: {cut:,} images have 16 bits a colour, of which only the upper 8 are read: give arrays of them"
         )
     labels = None if source.labels is None else source.labels[rows]
@@ -324,21 +311,6 @@ def _kept(headers: Mapping[int, Header]) -> tuple[Kept, dict[int, str]]:
     return together(header.kind for header in headers.values()), {}
 
 
-def _warn(sentence: str) -> None:
-    if rank() == 0:
-        warn(sentence)
-
-
-def _warn_of(name: str, skipped: Sequence[Skipped], used: int) -> None:
-    """One sentence about files that are left out; the first ones are named."""
-    if not skipped:
-        return
-    named = ", ".join(f"{one.name} ({one.reason})" for one in skipped[:NAMED])
-    more = f" and {len(skipped) - NAMED:,} more" if len(skipped) > NAMED else ""
-    files = "1 file is" if len(skipped) == 1 else f"{len(skipped):,} files are"
-    _warn(f"{name}: {files} left out beside {used:,} images: {named}{more}")
-
-
 def fits_in_memory(count: int, size: tuple[int, int], channels: int, kind: Kept) -> bool:
     """Whether that many decoded images are few enough to be held."""
     return count * channels * size[0] * size[1] * (1 if kind == "bytes" else 4) <= IN_MEMORY_BYTES
@@ -357,25 +329,11 @@ def settle(headers: Sequence[Header], size: int | None, channels: int | None) ->
 
 def _attempt(action: Callable[[], T]) -> T | str:
     """The action's result, or why the image is unreadable."""
-    try:
-        return action()
-    except UserError:
-        raise
-    except BROKEN as error:
-        return (
-            "not an image" if type(error).__name__ == "UnidentifiedImageError" else str(error) or repr(error)
-        )
+    return attempt(action, BROKEN, _reason)
 
 
-def _attempt_all(action: Callable[[int], T], count: int, threaded: bool) -> list[T | str]:
-    """`_attempt` for rows 0..count-1, on all cores: Pillow decodes outside Python's lock."""
-
-    def run(rows: range) -> list[T | str]:
-        return [_attempt(lambda row=row: action(row)) for row in rows]
-
-    chunks = [range(i, min(i + 64, count)) for i in range(0, count, 64)]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1) if threaded else 1) as pool:
-        return [result for chunk in pool.map(run, chunks) for result in chunk]
+def _reason(error: BaseException) -> str:
+    return "not an image" if type(error).__name__ == "UnidentifiedImageError" else reason_of(error)
 
 
 def _nothing(name: str, count: int, skipped: Sequence[Skipped]) -> UserError:

@@ -1,8 +1,6 @@
 """Images from folders and torch data sets."""
 
-import os
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,15 +8,16 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from openjepa.common.contents import Contents, of_files
-from openjepa.common.reach import inside
+from openjepa.common.contents import Contents
 from openjepa.errors import UserError
 from openjepa.signals.images.arrays import channel_axis
 from openjepa.signals.images.decode import Header, decode, fit, from_pil, header_of, inspect, recolour
-from openjepa.signals.images.image_set import ImageSet, Skipped, build
-from openjepa.signals.images.splits import SPLITS, pick_split
+from openjepa.signals.images.image_set import ImageSet, build
 from openjepa.signals.images.values import kind_of, to_tensor
+from openjepa.signals.readers.folders import FolderFiles, list_folder
+from openjepa.signals.readers.shards import TarFiles, Wanted, read_shards
 
+SHARDED = Wanted(frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"}), "an image", "images")
 _PEEK = 64  # items of a torch data set that are looked at before it is read
 
 
@@ -26,8 +25,15 @@ class Encoded:
     """Encoded images; a subclass says where each one's bytes are."""
 
     labels: np.ndarray | None
-    surveyed: int
     threaded = True
+
+    @property
+    def surveyed(self) -> int:
+        """All: their headers are cheap."""
+        return len(self)
+
+    def __len__(self) -> int:
+        raise NotImplementedError
 
     def file(self, row: int) -> Path | BinaryIO:
         """What Pillow can open."""
@@ -44,112 +50,36 @@ class Encoded:
         return decode(self.file(row), size, channels)
 
 
-class Names:
-    """Many strings in one buffer: a list of a million would be copied, page by page, into every forked worker."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        encoded = [os.fsencode(name) for name in names]
-        self._text, self._ends = b"".join(encoded), np.cumsum([0, *map(len, encoded)])
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, row: int) -> str:
-        return os.fsdecode(self._text[self._ends[row] : self._ends[row + 1]])
-
-
-class FolderSource(Encoded):
-    """Files below `root`."""
-
-    def __init__(self, root: Path, names: Sequence[str], labels: np.ndarray | None) -> None:
-        self.root, self.names, self.labels, self.surveyed = root, Names(names), labels, len(names)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def name(self, row: int) -> str:
-        return self.names[row]
-
-    def file(self, row: int) -> Path:
-        return self.root / self.names[row]
-
-    def contents(self) -> Contents:
-        return of_files((self.names[row], self.root / self.names[row]) for row in range(len(self)))
+class FolderSource(FolderFiles, Encoded):
+    """Images below a folder."""
 
 
 def open_folder(root: Path, split: str, size: int | None, channels: int | None) -> ImageSet:
-    """Images anywhere below a folder, labelled by its first-level sub-folders.
-
-    `train`, `test` and `val` sub-folders are splits. In a labelled folder, files beside the class folders have no
-    label (-1); a folder without sub-folders is not labelled.
-    """
-    parts = {s: root / alias for s, aliases in SPLITS.items() for alias in aliases if (root / alias).is_dir()}
-    if "train" not in parts and not set(_subfolders(root)) <= {path.name for path in parts.values()}:
-        parts = {}  # a class that happens to be called "test"
-    splits = tuple(parts) or ("train",)
-    folder = parts.get(pick_split(str(root), splits, split), root)
-    classes = sorted({name for part in parts.values() or [root] for name in _subfolders(part)})
-    skipped: list[Skipped] = []
-    names = sorted(_walk(folder, skipped))
-    labels = None
-    if any("/" in name for name in names):
-        number = {name: i for i, name in enumerate(classes)}
-        labels = np.array(
-            [number[name.split("/", 1)[0]] if "/" in name else -1 for name in names], dtype=np.int64
-        )
-    source = FolderSource(folder, names, labels)
+    """Images anywhere below a folder, labelled by its first-level sub-folders (see `readers.folders.list_folder`)."""
+    found = list_folder(root, split)
+    source = FolderSource(found.folder, found.names, found.labels)
     return build(
         str(root),
         source,
         size=size,
         channels=channels,
-        classes=None if labels is None else classes,
-        splits=splits,
-        skipped=skipped,
+        classes=found.classes,
+        splits=found.splits,
+        skipped=found.skipped,
     )
 
 
-def _subfolders(folder: Path) -> list[str]:
-    """Visible sub-folders that are not empty."""
-    return [
-        path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "." and os.listdir(path)
-    ]
+class ShardSource(TarFiles, Encoded):
+    """Images in tar shards."""
 
 
-def _walk(root: Path, skipped: list[Skipped]) -> Iterator[str]:
-    """Visible ordinary files below a folder, by relative path with `/`, sorted.
-
-    Links are followed, but not in circles and not out of the folder; what is left out is added to `skipped`.
-    """
-    seen, top = set(), os.path.realpath(root)
-
-    def allowed(name: str) -> bool:
-        try:
-            inside(root, name)
-        except UserError as error:
-            skipped.append(Skipped(name, str(error).removeprefix(f"{root / name} ").removeprefix("is ")))
-            return False
-        return True
-
-    def within(path: str) -> bool:
-        return os.path.commonpath([top, os.path.realpath(path)]) == top
-
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        seen.add(os.path.realpath(folder))
-        here = Path(folder).relative_to(root)
-        subfolders[:] = [
-            s for s in subfolders if s[0] != "." and os.path.realpath(f"{folder}/{s}") not in seen
-        ]
-        plain = within(folder)
-        for file in files:
-            name = (here / file).as_posix()
-            if file[0] != "." and ((plain and _is_plain(f"{folder}/{file}")) or allowed(name)):
-                yield name
-
-
-def _is_plain(path: str) -> bool:
-    """Whether it is an ordinary file, and no link."""
-    return stat.S_ISREG(os.lstat(path).st_mode)
+def open_shards(
+    name: str, shards: Sequence[Path], split: str, size: int | None, channels: int | None
+) -> ImageSet:
+    """Images and labels of shards, `key.jpg` (or png, webp, bmp) and `key.cls` (see `readers.shards.read_shards`)."""
+    splits, places, index = read_shards(name, shards, split, SHARDED)
+    source = ShardSource(places, index)
+    return build(name, source, size=size, channels=channels, splits=splits, skipped=index.skipped)
 
 
 class DatasetSource:

@@ -1,4 +1,4 @@
-"""Tar shards of `key.jpg` (or png, webp, bmp) and `key.cls` (the label's number), gzipped or not."""
+"""Tar shards of samples (`key.jpg`) and of their labels (`key.cls`, a number), gzipped or not."""
 
 import contextlib
 import glob
@@ -10,6 +10,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tarfile import ReadError
 from typing import Any, BinaryIO, Self
@@ -19,22 +20,34 @@ import numpy as np
 from openjepa.common.contents import Contents, of_files
 from openjepa.common.reach import inside, regular
 from openjepa.errors import UserError
-from openjepa.signals.images.cache import cache_dir
-from openjepa.signals.images.image_set import ImageSet, Skipped, build
-from openjepa.signals.images.sources import Encoded, Names
-from openjepa.signals.images.splits import SPLITS, pick_split
+from openjepa.signals.readers.cache import cache_dir
+from openjepa.signals.readers.folders import Names
+from openjepa.signals.readers.skipped import Skipped
+from openjepa.signals.readers.splits import SPLITS, pick_split
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 HELD_BYTES = 2**28
 """Gzipped shards with no more encoded bytes than this are read into memory; others are unpacked into the cache."""
 MEMBER_BYTES = 2**28
-"""No single image file is larger than this."""
+"""No single sample is larger than this."""
 UNPACKED_BYTES = 2**37
 """The most that a gzipped shard may unpack to."""
 HEADER_BYTES = 2**20
 """The most that a long name or other extra of a tar header may take."""
 
-_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which files of a shard are samples.
+
+    Attributes:
+        suffixes: in lower case, with the dot.
+        one, several: what messages call them: `an image`, `images`.
+    """
+
+    suffixes: frozenset[str]
+    one: str
+    several: str
 
 
 class _Member(tarfile.TarInfo):
@@ -64,14 +77,13 @@ class _TooLarge(Exception):
     """The gzipped shards do not fit into `HELD_BYTES`."""
 
 
-class ShardSource(Encoded):
-    """Byte ranges of plain tar files, or of one buffer."""
+class TarFiles:
+    """Byte ranges of plain tar files, or of one buffer, by number."""
 
     def __init__(self, places: Sequence[Path | bytes], index: "_Index") -> None:
         self.places, self.names = places, Names(index.names)
         self.at = np.array(index.at, dtype=np.int64).reshape(-1, 3)  # place, offset, length
         self.labels = np.array(index.labels, dtype=np.int64)
-        self.surveyed = len(self.names)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -93,7 +105,7 @@ class ShardSource(Encoded):
 
 
 class _Index:
-    """What the shards hold: images, where they lie, their labels, and what cannot be used."""
+    """What the shards hold: samples, where they lie, their labels, and what cannot be used."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -101,8 +113,8 @@ class _Index:
         self.labels: list[int] = []
         self.skipped: list[Skipped] = []
 
-    def add_shard(self, shard: str, images: dict[str, tuple[int, int, int]], labels: dict[str, int]) -> None:
-        for name, at in images.items():
+    def add_shard(self, shard: str, samples: dict[str, tuple[int, int, int]], labels: dict[str, int]) -> None:
+        for name, at in samples.items():
             self.names.append(f"{shard}/{name}")
             self.at.append(at)
             self.labels.append(labels.get(os.path.splitext(name)[0], -1))
@@ -124,18 +136,24 @@ def _inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def open_shards(
-    name: str, shards: Sequence[Path], split: str, size: int | None, channels: int | None
-) -> ImageSet:
-    """Names that begin with `train`, `test` or `val` give the split; if none does, all shards are `train`."""
+def read_shards(
+    name: str, shards: Sequence[Path], split: str, wanted: Wanted
+) -> tuple[tuple[str, ...], list[Path | bytes], "_Index"]:
+    """The splits on offer, and of the one that is meant: where the samples lie, for `TarFiles`, and their index.
+
+    Names of shards that begin with `train`, `test` or `val` give the split; if none does, all are `train`.
+
+    Raises:
+        UserError: there is no such split, a label is no number, or a shard is too large to be unpacked.
+    """
     parts = {s: [path for path in shards if _split_of(path) == s] for s in SPLITS}
     parts = {s: paths for s, paths in parts.items() if paths} or {"train": list(shards)}
     split = pick_split(name, tuple(parts), split)
     try:
-        source, skipped = _read(parts[split])
+        places, index = _read(parts[split], wanted)
     except _TooLarge:
-        source, skipped = _read([_unpacked(path) for path in parts[split]])
-    return build(name, source, size=size, channels=channels, splits=tuple(parts), skipped=skipped)
+        places, index = _read([_unpacked(path) for path in parts[split]], wanted)
+    return tuple(parts), places, index
 
 
 def _split_of(path: Path) -> str | None:
@@ -143,43 +161,43 @@ def _split_of(path: Path) -> str | None:
     return next((split for split, aliases in SPLITS.items() if first in aliases), None)
 
 
-def _read(shards: Sequence[Path]) -> tuple[ShardSource, list[Skipped]]:
+def _read(shards: Sequence[Path], wanted: Wanted) -> tuple[list[Path | bytes], _Index]:
     """Index plain shards; read gzipped ones, which have no random access, into one buffer (place 0)."""
     index, buffer = _Index(), bytearray()
     for number, path in enumerate(shards, 1):
-        images: dict[str, tuple[int, int, int]] = {}
+        samples: dict[str, tuple[int, int, int]] = {}
         labels: dict[str, int] = {}
         packed = _is_gzip(path)
         try:
             with _open(path, packed) as tar:
-                for member in _files(tar, index.skipped, path.name, packed):
+                for member in _files(tar, index.skipped, path.name, packed, wanted):
                     stem, suffix = os.path.splitext(member.name)
                     if suffix.lower() == ".cls":
                         labels[stem] = _label(tar, member, path)
-                    elif suffix.lower() not in _IMAGES:
-                        index.skipped.append(Skipped(f"{path.name}/{member.name}", "not an image"))
+                    elif suffix.lower() not in wanted.suffixes:
+                        index.skipped.append(Skipped(f"{path.name}/{member.name}", f"not {wanted.one}"))
                     elif packed:
-                        images[member.name] = (0, len(buffer), member.size)
+                        samples[member.name] = (0, len(buffer), member.size)
                         buffer += _bytes(tar, member)
                         if len(buffer) > HELD_BYTES:
                             raise _TooLarge
                     else:
-                        images[member.name] = (number, member.offset_data, member.size)
+                        samples[member.name] = (number, member.offset_data, member.size)
         except (EOFError, OSError, ValueError, OverflowError, zlib.error, tarfile.TarError) as error:
             if isinstance(error, UserError):
                 raise
             index.skipped.append(
-                Skipped(path.name, f"truncated or damaged after {len(images)} images ({error})")
+                Skipped(path.name, f"truncated or damaged after {len(samples)} {wanted.several} ({error})")
             )
-        index.add_shard(path.name, images, labels)
-    return ShardSource([bytes(buffer), *shards], index), index.skipped
+        index.add_shard(path.name, samples, labels)
+    return [bytes(buffer), *shards], index
 
 
 _TOO_MUCH = f"unpacks to more than {UNPACKED_BYTES:,} bytes: unpack it yourself and give the .tar file"
 
 
 def _files(
-    tar: tarfile.TarFile, skipped: list[Skipped], shard: str, packed: bool
+    tar: tarfile.TarFile, skipped: list[Skipped], shard: str, packed: bool, wanted: Wanted
 ) -> Iterator[tarfile.TarInfo]:
     """Ordinary visible files. Names only ever serve as keys: nothing is written where a tar file says."""
     total = 0
@@ -194,7 +212,10 @@ def _files(
             skipped.append(Skipped(f"{shard}/{member.name}", "not an ordinary file"))
         elif member.size > MEMBER_BYTES:
             skipped.append(
-                Skipped(f"{shard}/{member.name}", f"{member.size:,} bytes are too many for one image")
+                Skipped(
+                    f"{shard}/{member.name}",
+                    f"{member.size:,} bytes are too many for {wanted.one}",
+                )
             )
         else:
             yield member

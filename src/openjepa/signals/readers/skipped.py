@@ -1,0 +1,68 @@
+"""Files that are left out of a set: why, and the sentence that says so."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from openjepa.common.distributed import rank
+from openjepa.errors import UserError, warn
+
+NAMED = 3
+"""Files that a sentence about left-out files names."""
+
+T = TypeVar("T")
+Errors = tuple[type[BaseException], ...]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that is not in the set, and why."""
+
+    name: str
+    reason: str
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a file cannot be read, in the reader's words."""
+    return str(error) or repr(error)
+
+
+def attempt(
+    action: Callable[[], T], broken: Errors, reason: Callable[[BaseException], str] = reason_of
+) -> T | str:
+    """The action's result, or the `reason` of one of the errors that damaged files cause."""
+    try:
+        return action()
+    except UserError:
+        raise
+    except broken as error:
+        return reason(error)
+
+
+def attempt_all(action: Callable[[int], T], count: int, threaded: bool) -> list[T]:
+    """The action for rows 0..count-1, on all cores where it is `threaded`: decoders work outside Python's lock."""
+
+    def run(rows: range) -> list[T]:
+        return [action(row) for row in rows]
+
+    chunks = [range(i, min(i + 64, count)) for i in range(0, count, 64)]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1) if threaded else 1) as pool:
+        return [result for chunk in pool.map(run, chunks) for result in chunk]
+
+
+def say(sentence: str) -> None:
+    """A warning, once for all processes."""
+    if rank() == 0:
+        warn(sentence)
+
+
+def say_skipped(name: str, skipped: Sequence[Skipped], used: int, noun: str) -> None:
+    """One sentence about files that are left out; the first ones are named."""
+    if not skipped:
+        return
+    named = ", ".join(f"{one.name} ({one.reason})" for one in skipped[:NAMED])
+    more = f" and {len(skipped) - NAMED:,} more" if len(skipped) > NAMED else ""
+    files = "1 file is" if len(skipped) == 1 else f"{len(skipped):,} files are"
+    say(f"{name}: {files} left out beside {used:,} {noun}: {named}{more}")
