@@ -6,7 +6,7 @@ import torch
 import openjepa
 from openjepa.errors import UserError
 from openjepa.jepa import View
-from openjepa.nets.convnet import ConvNet, PaddedConv
+from openjepa.nets.convnet import ConvNet, PaddedConv, VisibleNorm
 from openjepa.nets.transformer import ViT
 from openjepa.recipes import build, configure
 from openjepa.signals.images.signal import ImageSignal
@@ -84,6 +84,31 @@ def test_everything_kept_equals_no_mask(norm):
     torch.testing.assert_close(
         net(masked(images, keep)), net(View(SIGNAL.tokenize(images))), atol=1e-5, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_batch_norm_of_visible_places_is_that_of_these_places_alone(relu):
+    random = torch.Generator().manual_seed(0)
+    norm, alone = (VisibleNorm(8, "batch").double(), torch.nn.BatchNorm1d(8).double())
+    for parameter in norm.parameters():
+        torch.nn.init.normal_(parameter, 0.5, 1.0, random)
+    alone.load_state_dict(norm.norm.state_dict())
+    x, wish = (torch.randn(4, 8, 3, 3, generator=random, dtype=torch.float64) for _ in range(2))
+    visible = torch.rand(4, 9, generator=random).topk(5).indices.sort(1).values
+    hidden = torch.ones(4, 9).scatter(1, visible, 0).bool().view(4, 3, 3)
+    x[..., 1, 1] += 100  # a place that some hide and others show
+    given, places = (x.clone().requires_grad_() for _ in range(2))
+    found = norm(given, visible, relu=relu)
+    expected = torch.zeros_like(x).permute(0, 2, 3, 1).clone()
+    expected[~hidden] = alone(places.permute(0, 2, 3, 1)[~hidden])
+    expected = (expected.relu() if relu else expected).permute(0, 3, 1, 2)
+    for result in (found, expected):
+        (result * wish).sum().backward()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(given.grad, places.grad)
+    for name, ours in norm.norm.named_parameters():
+        torch.testing.assert_close(ours.grad, alone.get_parameter(name).grad)
+    torch.testing.assert_close(norm.norm.state_dict(), alone.state_dict())
 
 
 def test_group_norm_makes_a_sample_independent_of_its_batch():

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
-from openjepa.common.distributed import BatchNorm
+from openjepa.common.distributed import BatchNorm, world_size
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens, View, gather
@@ -247,9 +247,69 @@ class VisibleNorm(nn.Module):
         if visible is None:
             x = self.norm(x)
             return F.relu(x) if relu else x
+        if isinstance(self.norm, BatchNorm) and self.norm.training and world_size() == 1:
+            return self._in_place(self.norm, x, visible, relu)
         places = x.permute(0, 2, 3, 1).flatten(1, 2)
         seen = self.norm(gather(places, visible).transpose(1, 2)).transpose(1, 2)
         seen = F.relu(seen) if relu else seen
         index = visible.unsqueeze(-1).expand_as(seen)
         filled = torch.zeros_like(places, dtype=seen.dtype).scatter(1, index, seen)
         return filled.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+
+    def _in_place(self, norm: BatchNorm, x: Tensor, visible: Tensor, relu: bool) -> Tensor:
+        """The same without moving any place, in half of the time."""
+        assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
+        shown = torch.zeros(len(x), x.shape[2] * x.shape[3], dtype=x.dtype, device=x.device)
+        shown = shown.scatter_(1, visible, 1).view(len(x), 1, *x.shape[2:])
+        y, mean, variance = _VisibleBatchNorm.apply(
+            x, shown, visible.numel(), norm.weight, norm.bias, norm.eps, relu
+        )
+        norm.running_mean.lerp_(mean, norm.momentum)
+        unbiased = variance * (visible.numel() / max(1, visible.numel() - 1))
+        norm.running_var.lerp_(unbiased, norm.momentum)
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked += 1
+        return y
+
+
+class _VisibleBatchNorm(torch.autograd.Function):
+    """Batch norm over the `count` places that `shown` `[B, 1, H, W]` has as 1, zero elsewhere, then ReLU if wished.
+
+    Gives the map, and mean and variance of each channel. Torch's kernels see the whole map, its hidden places zero.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, shown: Tensor, count: int, weight: Tensor, bias: Tensor, eps: float, relu: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x = x * shown
+        more = shown.numel() / count
+        _, mean, inverse = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
+        square = (inverse.square().reciprocal() - eps + mean.square()) * more
+        mean = mean * more
+        variance = (square - mean.square()).clamp(min=0)
+        y, _, _ = torch.native_batch_norm(x, weight, bias, mean, variance, False, 0.0, eps)
+        y = y.mul_(shown).relu_() if relu else y.mul_(shown)
+        ctx.save_for_backward(x, shown, weight, mean, variance, y if relu else None)
+        ctx.count, ctx.eps = count, eps
+        ctx.mark_non_differentiable(mean, variance)
+        return y, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, shown, weight, mean, variance, y = ctx.saved_tensors
+        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
+        if y is None:
+            gradient = gradient * shown
+        else:
+            gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
+        to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        # of the mean and the variance, which every visible place has moved
+        inverse = torch.rsqrt(variance + ctx.eps)
+        slope = -weight * inverse.square() * to_weight / ctx.count
+        level = -weight * inverse * to_bias / ctx.count - slope * mean
+        slope, level = (part.to(x.dtype).view(-1, 1, 1) for part in (slope, level))
+        to_x.addcmul_(x, slope).addcmul_(shown, level)
+        return to_x, None, None, to_weight, to_bias, None, None
