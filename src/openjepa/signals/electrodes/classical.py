@@ -1,0 +1,202 @@
+"""What a user can have of electrodes without training: power in frequency bins, and covariances in tangent space."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from openjepa.errors import UserError
+from openjepa.signals.electrodes.signal import ElectrodeSignal, Recordings
+
+Level = Literal["none", "quick", "all"]
+"""Which classical features: none; both kinds, which take seconds; both, and the two side by side."""
+Rows = NDArray[np.int64]
+
+BINS = 33
+"""Frequencies from 0 to half the rate at which the power is taken."""
+EDGES = (1.0, 4.0, 8.0, 10.0, 13.0, 20.0, 30.0, 40.0)
+"""Hz between the seven bands of the covariances: delta, theta, two of alpha, two of beta, gamma."""
+SHRINK = 0.05
+"""Share of the mean variance in each covariance's diagonal: a second of one band has few independent samples."""
+FITTED = 2000
+"""Windows from which the mean covariances are taken, at most."""
+ROUNDS = 8
+"""Of the geometric mean's iteration, which has then converged."""
+LEAST = 1e-12
+
+
+class Windows(Protocol):
+    """What the features need of a set of recordings."""
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int: ...
+    def read(self, indices: Sequence[int] | Rows) -> Recordings: ...
+
+
+def classical(signal: ElectrodeSignal, level: str = "all") -> list[Any]:
+    """The features of that `Level`, cheapest first.
+
+    Raises:
+        UserError: no such level.
+    """
+    if level not in get_args(Level):
+        raise UserError(f"unknown classical features {level!r}; choose from {', '.join(get_args(Level))}")
+    power, tangent = BandPower(signal.rate), Tangent(signal.rate)
+    return {"none": [], "quick": [power, tangent], "all": [power, tangent, Both(signal.rate)]}[level]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features with nothing left to fit, as a `Source`: functions of windows in microvolts."""
+
+    name: str
+    functions: dict[str, Callable[[Tensor], Tensor]]
+    poolings: dict[str, int]
+    default: str
+    notes: Sequence[str] = field(default=())
+
+    def stream(
+        self, images: Windows, rows: Rows, names: Sequence[str]
+    ) -> Iterator[tuple[Rows, dict[str, Tensor]]]:
+        """Batches of float32 features by name."""
+        for start in range(0, len(rows), 512):
+            part = rows[start : start + 512]
+            values = images.read(part).values
+            yield part, {name: self.functions[name](values) for name in names}
+
+
+class BandPower:
+    """Logarithm of the power of each channel in 33 frequency bins (Welch's method)."""
+
+    name = "log band power"
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def fit(self, images: Windows, **options: object) -> Features:
+        """Nothing is learned."""
+        dims = {"power": images.shape[0] * BINS}
+        return Features(self.name, {"power": lambda x: log_power(x).flatten(1)}, dims, "power")
+
+
+class Tangent:
+    """Covariances of the channels in seven bands, in the tangent space at their mean (Barachant et al. 2012)."""
+
+    name = "covariance, tangent space"
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def fit(self, images: Windows, **options: object) -> Features:
+        """The mean covariance of each band, of up to 2,000 windows without their labels."""
+        roots = self.references(images)
+        return Features(self.name, {"tangent": self._at(roots)}, {"tangent": self._dims(images)}, "tangent")
+
+    def references(self, images: Windows) -> Tensor:
+        """`[bands, C, C]`, the inverse roots of the mean covariances."""
+        rows = np.unique(np.linspace(0, len(images) - 1, FITTED).astype(np.int64))
+        found = torch.cat(
+            [covariances(images.read(rows[i : i + 512]).values, self.rate) for i in range(0, len(rows), 512)]
+        )
+        return torch.stack([_power(geometric_mean(found[:, band]), -0.5) for band in range(found.shape[1])])
+
+    def _at(self, roots: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda values: tangent(covariances(values, self.rate), roots)
+
+    def _dims(self, images: Windows) -> int:
+        return len(bands(self.rate)) * images.shape[0] * (images.shape[0] + 1) // 2
+
+
+class Both(Tangent):
+    """Band power and covariances side by side: the strongest classical features of EEG that we know."""
+
+    name = "band power and covariance"
+
+    def fit(self, images: Windows, **options: object) -> Features:
+        """See `Tangent`."""
+        further = self._at(self.references(images))
+
+        def both(values: Tensor) -> Tensor:
+            return torch.cat([log_power(values).flatten(1), further(values)], 1)
+
+        dims = {"both": images.shape[0] * BINS + self._dims(images)}
+        return Features(self.name, {"both": both}, dims, "both")
+
+
+def log_power(values: Tensor) -> Tensor:
+    """`[B, C, S] -> [B, C, 33]`: natural logarithm of the mean power over Hann windows of 64 samples, half apart."""
+    length = 2 * (BINS - 1)
+    values = values.double()
+    if values.shape[-1] < length:
+        values = torch.nn.functional.pad(values, (0, length - values.shape[-1]))
+    parts = values.unfold(-1, length, length // 2)
+    parts = (parts - parts.mean(-1, keepdim=True)) * torch.hann_window(length, dtype=torch.float64)
+    power = torch.fft.rfft(parts).abs().square().mean(-2)
+    return (power + LEAST).log().float()
+
+
+def bands(rate: float) -> list[tuple[float, float]]:
+    """Those of the seven bands that lie below half the rate."""
+    edges = [edge for edge in EDGES if edge < rate / 2]
+    return list(itertools.pairwise(edges)) or [(0.0, rate / 2)]
+
+
+def covariances(values: Tensor, rate: float) -> Tensor:
+    """`[B, C, S] -> [B, bands, C, C]`, float64: of each band, a little shrunk towards the mean variance."""
+    values = values.double()
+    size = values.shape[-1]
+    values = (values - values.mean(-1, keepdim=True)) * torch.hann_window(size, dtype=torch.float64)
+    spectrum = torch.fft.rfft(values)
+    frequency = torch.fft.rfftfreq(size, 1 / rate)
+    found = []
+    for low, high in bands(rate):
+        inside = (frequency >= low) & (frequency < high)
+        if not inside.any():
+            inside = (frequency - (low + high) / 2).abs() == (frequency - (low + high) / 2).abs().min()
+        part = spectrum[..., inside]
+        found.append((part @ part.mH).real / size)
+    cov = torch.stack(found, 1)
+    channels = cov.shape[-1]
+    level = cov.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp_min(LEAST)
+    return (1 - SHRINK) * cov + SHRINK * level * torch.eye(channels, dtype=torch.float64)
+
+
+def geometric_mean(matrices: Tensor) -> Tensor:
+    """Of positive definite matrices `[N, C, C]`: the point whose distances to them, along the cone, are smallest."""
+    mean = matrices.mean(0)
+    for _ in range(ROUNDS):
+        root, inverse = _power(mean, 0.5), _power(mean, -0.5)
+        step = _log(inverse @ matrices @ inverse).mean(0)
+        mean = root @ _exp(step) @ root
+    return mean
+
+
+def tangent(matrices: Tensor, roots: Tensor) -> Tensor:
+    """`[B, bands, C, C] -> [B, bands * C (C + 1) / 2]`: logarithms as seen from the means, off-diagonals times √2."""
+    logs = _log(roots @ matrices @ roots)
+    channels = logs.shape[-1]
+    row, column = torch.triu_indices(channels, channels)
+    weight = torch.where(row == column, 1.0, math.sqrt(2)).double()
+    return (logs[..., row, column] * weight).flatten(1).float()
+
+
+def _power(matrix: Tensor, exponent: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * values.clamp_min(LEAST).pow(exponent).unsqueeze(-2)) @ vectors.mT
+
+
+def _log(matrix: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * values.clamp_min(LEAST).log().unsqueeze(-2)) @ vectors.mT
+
+
+def _exp(matrix: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * values.exp().unsqueeze(-2)) @ vectors.mT

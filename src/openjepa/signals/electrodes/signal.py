@@ -1,0 +1,185 @@
+"""Electrodes on a head: windows of several channels as tokens, one a channel and second."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from openjepa.config import Choice
+from openjepa.errors import UserError
+from openjepa.jepa import Tokens
+from openjepa.signals.electrodes.montage import Place, canonical, place
+
+MOST_TOKENS = 256**2
+
+
+@dataclass(frozen=True, eq=False)
+class Recordings:
+    """A batch of windows of recordings.
+
+    Attributes:
+        values: float32 `[B, C, S]`, microvolts.
+        places: float32 `[B, C, 3]`, where each electrode is on a head of radius 1 (right, front, up).
+        valid: bool `[B, C]`, which channels were recorded; of others the values are zero.
+    """
+
+    values: Tensor
+    places: Tensor
+    valid: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: slice | Tensor) -> "Recordings":
+        """Some of the windows: a slice, a mask `[B]` or indices."""
+        return Recordings(self.values[rows], self.places[rows], self.valid[rows])
+
+    def to(self, device: torch.device | str) -> "Recordings":
+        """The same on another device; from pinned memory without waiting."""
+        parts = (self.values, self.places, self.valid)
+        return Recordings(*(part.to(device, non_blocking=True) for part in parts))
+
+    def pin_memory(self) -> "Recordings":
+        """In page-locked memory, as torch's loader asks for."""
+        return Recordings(self.values.pin_memory(), self.places.pin_memory(), self.valid.pin_memory())
+
+
+class ElectrodeSignal(Choice):
+    """Windows of a recording become tokens, one a channel and second, each at its electrode's place and its time."""
+
+    kind: Literal["electrodes"] = "electrodes"
+    noun: ClassVar[str] = "windows"
+    axes: ClassVar[tuple[str, ...]] = ("channel", "second")
+
+    rate: float = Field(128.0, gt=0, le=100_000)
+    """Samples a second, to which all channels are resampled."""
+    seconds: float = Field(16.0, gt=0, le=86_400)
+    """Of a window."""
+    band: tuple[float, float] | None = (0.5, 40.0)
+    """Lowest and highest frequency in Hz that are kept; none: the recordings are filtered already."""
+    patch: int = Field(128, ge=1, le=65_536)
+    """Samples from a token to the next one of its channel."""
+    overlap: int = Field(24, ge=0, le=65_536)
+    """Samples after it that a token also holds, and a window after its last token: convolutions without padding, whose
+    field is longer than their stride, then give one output a token. 0 for a linear stem."""
+    windows: Literal["tiles", "events"] = "tiles"
+    """`tiles`: side by side through each recording, labelled by its sub-folder or else by the annotation over their
+    middle. `events`: where annotations begin, labelled by these."""
+    offset: float = Field(0.0, ge=-3600, le=3600)
+    """Seconds after the beginning of an annotation at which the window of an event begins."""
+    channels: tuple[str, ...] = ()
+    """Electrodes of the training data, in the order of the channel table; taken from the data."""
+    places: tuple[Place, ...] = ()
+    """Where each of them is, on a head of radius 1: right, front, up."""
+    scale: float = Field(0.0, ge=0)
+    """Microvolts that become 1; 0: the standard deviation of the training data."""
+    clip: float | None = Field(20.0, gt=0)
+    """Values beyond so many scales are cut to it: bursts of muscles and of cables."""
+    subject: str = r"(?:^|[/_])sub-([A-Za-z0-9]+)|(?:^|/)(S\d+)R\d+\."
+    """A regular expression whose first group that matches in a file's path names the person: no split cuts one. Where
+    it does not match, the file's header names the person, else each file is a person."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ElectrodeSignal":
+        if self.band is not None and not 0 <= self.band[0] < self.band[1]:
+            raise ValueError(f"band {list(self.band)} must be two frequencies in ascending order")
+        if self.band is not None and self.band[1] > self.rate / 2:
+            raise ValueError(
+                f"band reaches {self.band[1]:g} Hz: {self.rate:g} samples a second show {self.rate / 2:g}"
+            )
+        if self.steps < 1:
+            raise ValueError(
+                f"a window of {self.seconds:g} s has {round(self.seconds * self.rate)} samples, fewer than a patch of "
+                f"{self.patch}: use a smaller patch or longer windows"
+            )
+        if len(self.channels) != len(self.places):
+            raise ValueError(f"{len(self.channels)} channels have {len(self.places)} places: give one each")
+        if max(1, len(self.channels)) * self.steps > MOST_TOKENS:
+            raise ValueError(
+                f"{len(self.channels)} channels of {self.steps} patches are more than {MOST_TOKENS:,} tokens"
+            )
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Tokens of one channel in a window."""
+        return round(self.seconds * self.rate) // self.patch
+
+    @property
+    def samples(self) -> int:
+        """Samples of one channel in a window."""
+        return self.steps * self.patch + self.overlap
+
+    @property
+    def features(self) -> int:
+        """Numbers in a raw token."""
+        return self.patch + self.overlap
+
+    @property
+    def layout(self) -> tuple[int, int]:
+        """Channels and patches of a window of the training data."""
+        return len(self.channels), self.steps
+
+    def batch(self, raw: Any, channels: Sequence[str] | None = None) -> Recordings:
+        """A user's array of windows at the signal's rate, `[N, C, S]` or one `[C, S]`, in microvolts.
+
+        Args:
+            channels: their names; `None`: those of the training data, in their order.
+
+        Raises:
+            UserError: another shape, values that are no numbers, names that are no electrodes'.
+        """
+        if isinstance(raw, Recordings):
+            return raw
+        values = torch.as_tensor(np.asarray(raw, np.float32) if not isinstance(raw, Tensor) else raw).float()
+        values = values.unsqueeze(0) if values.dim() == 2 else values
+        where = self.places if channels is None else tuple(map(place, channels))
+        if values.dim() != 3 or values.shape[1] != len(where):
+            raise UserError(
+                f"windows of shape {list(values.shape)} are not [N, {len(where)}, samples]: "
+                + ("name their channels" if channels is None else f"{len(where)} channels are named")
+            )
+        if channels is not None and (
+            unknown := [canonical(c) for c, p in zip(channels, where, strict=True) if p is None]
+        ):
+            raise UserError(
+                f"channel {unknown[0]} is no electrode of the 10-5 system: leave it out or rename it"
+            )
+        if len(bad := (~values.isfinite()).flatten(1).any(1).nonzero()):
+            raise UserError(f"window {int(bad[0])} holds values that are no numbers: mend or remove it")
+        places = values.new_tensor(where).expand(len(values), -1, -1)
+        return Recordings(values, places, torch.ones(values.shape[:2], dtype=torch.bool))
+
+    def tokenise(self, batch: Recordings) -> Tokens:
+        """Raw tokens `[B, C * T, patch + overlap]`, channel by channel, at (right, front, up, second).
+
+        Raises:
+            UserError: windows shorter than a token.
+        """
+        values = batch.values
+        if values.shape[-1] < self.features:
+            raise UserError(
+                f"windows of {values.shape[-1]} samples are shorter than a token of {self.features}: "
+                "use longer windows, or a smaller signal.patch"
+            )
+        values = values / (self.scale or 1.0)
+        if self.clip is not None:
+            values = values.clamp(-self.clip, self.clip)
+        patches = values.unfold(-1, self.features, self.patch)  # [B, C, T, F]
+        channels, steps = patches.shape[1:3]
+        places = batch.places
+        if len(places) > 1 and bool((places == places[:1]).all()):
+            places = places[:1]
+        times = torch.arange(steps, device=values.device, dtype=torch.float32) * (self.patch / self.rate)
+        positions = torch.cat(
+            [
+                places.unsqueeze(2).expand(-1, -1, steps, -1),
+                times.view(1, 1, -1, 1).expand(len(places), channels, -1, -1),
+            ],
+            -1,
+        )
+        return Tokens(patches.flatten(1, 2), positions.flatten(1, 2), (channels, steps))
