@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from openjepa.errors import OpenJEPAWarning, UserError
-from openjepa.signals.images import arrays, image_set, open_images
-from openjepa.signals.readers import shards
+from openjepa.signals.images import image_set, open_images
+from openjepa.signals.readers import arrays, shards
 
 
 def photo(value: int, size=(12, 10), mode: str = "RGB") -> Image.Image:

@@ -1,43 +1,26 @@
 """Images from numpy arrays and torch tensors, and from .npy and .npz files of them."""
 
-import lzma
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from openjepa.common.contents import Contents, of_array, of_files
-from openjepa.common.reach import regular
 from openjepa.errors import UserError
 from openjepa.signals.images.decode import Header, fit, recolour
 from openjepa.signals.images.image_set import Held, ImageSet, build, fits_in_memory, settle
 from openjepa.signals.images.values import Kept, kind_of, stored, to_tensor, together
-from openjepa.signals.readers.splits import SPLITS, pick_split
+from openjepa.signals.readers.arrays import read_array_file
 
-MEMBER_BYTES = 2**33
-"""The largest array in a .npz file, which must be unpacked into memory; a .npy file may be of any size."""
 PART = 2**22
 """Values of an array that are converted together."""
 LOOKED_AT = 256
 """Images of a large array whose values decide how all are kept."""
 FEW = 4
 """Channels that an image has at most where the shape alone shows which axis they are on."""
-
-_IMAGES = ("x", "images", "data", "arr_0")
-_LABELS = ("y", "labels", "targets", "arr_1")
-_DAMAGED = (
-    *(OSError, EOFError, ValueError, TypeError, LookupError, OverflowError, SyntaxError, MemoryError),
-    *(NotImplementedError, RuntimeError, zipfile.BadZipFile, tokenize.TokenError),
-    *(zlib.error, lzma.LZMAError, struct.error),
-)
-"""What numpy's and zipfile's readers are known to raise on damaged input."""
 
 
 class ArraySource:
@@ -196,77 +179,8 @@ def _labels(labels: Any, count: int, name: str) -> tuple[list[str] | None, np.nd
 
 
 def open_array_file(path: Path, split: str, size: int | None, channels: int | None) -> ImageSet:
-    """`.npy`: images, memory-mapped. `.npz`: `x` and, if labelled, `y`; or `x_train`, `y_train`, `x_test`, `y_test`.
-
-    The names `images` and `data`, `labels` and `targets`, also before (`train_images`) or after the split, are
-    understood too. Pickled objects are never loaded.
-    """
-    regular(path)
-    try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            pick_split(str(path), ("train",), split)
-            return open_arrays(loaded, None, size, channels, str(path))
-        with loaded:
-            return _open_npz(path, loaded, split, size, channels)
-    except UserError:
-        raise
-    except _DAMAGED as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is not a readable numpy file of plain numbers ({why})") from None
-
-
-def _open_npz(path: Path, loaded: Any, split: str, size: int | None, channels: int | None) -> ImageSet:
-    def key(names: tuple[str, ...], part: str) -> str | None:
-        wanted = names if not part else [f for n in names for f in (f"{n}_{part}", f"{part}_{n}")]
-        return next((name for name in wanted if name in loaded), None)
-
-    parts = [part for part in SPLITS if key(_IMAGES, part)]
-    split = pick_split(str(path), parts or ("train",), split)
-    part = split if parts else ""
-    images, labels = key(_IMAGES, part), key(_LABELS, part)
-    if images is None:
-        held = ", ".join(list(loaded)[:8]) or "nothing"
-        raise UserError(f"{path} holds {held}: name the images 'x' and their labels 'y'")
-    found = open_arrays(
-        _member(path, loaded, images),
-        None if labels is None else _member(path, loaded, labels).reshape(-1),
-        size,
-        channels,
-        str(path),
-    )
-    found.splits = tuple(parts) or ("train",)
-    return found
-
-
-def _member(path: Path, loaded: Any, name: str) -> np.ndarray:
-    """An array of a .npz file, once its header says as many bytes as there are, and not too many.
-
-    Raises:
-        UserError: too large, or a header that promises what is not there.
-    """
-    archive: zipfile.ZipFile = loaded.zip
-    member = archive.getinfo(name if name in archive.namelist() else f"{name}.npy")
-    with archive.open(member) as file:
-        claimed = _claimed(file)
-    if (size := max(claimed, member.file_size)) > MEMBER_BYTES:
-        raise UserError(
-            f"{path}: {name} unpacks to {size:,} bytes, and at most {MEMBER_BYTES:,} are read: save it as a .npy file, "
-            "which is read in parts"
-        )
-    if claimed > member.file_size:
-        raise UserError(
-            f"{path}: {name} is cut off: {claimed:,} bytes are promised, {member.file_size:,} are there"
-        )
-    return loaded[name]
-
-
-def _claimed(file: IO[bytes]) -> int:
-    """Bytes of data that an array's header promises."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    claimed = dtype.itemsize
-    for length in shape:
-        claimed *= int(length)
-    return claimed
+    """Images and labels of a `.npy` or `.npz` file (see `readers.arrays.read_array_file`)."""
+    with read_array_file(path, split) as found:
+        images = open_arrays(found.samples, found.labels, size, channels, str(path))
+    images.splits = found.splits
+    return images
