@@ -75,8 +75,8 @@ def recipe(sizes: Sizes, joint: bool, batch: int, **more: object) -> Recipe:
 
 def masks(config: Recipe, images: Tensor, index: int) -> Masks:
     """What our training of this config hides at step `index`."""
-    views = config.hiding.build(config.signal)(images, Rng(config.train.seed, index))
-    keep, select = views.context[0].keep, views.target[0].select
+    (pair,) = config.hiding.build(config.signal)(images, Rng(config.train.seed, index))
+    keep, select = pair.context.keep, pair.select
     assert keep is not None and select is not None
     return keep, select
 

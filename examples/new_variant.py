@@ -17,7 +17,7 @@ from openjepa.common.rng import Rng
 from openjepa.config import Choice
 from openjepa.energies import Cosine, Energy
 from openjepa.guards import Guard, SIGReg
-from openjepa.jepa import View, Views
+from openjepa.jepa import Pair, View
 from openjepa.recipes import register
 from openjepa.recipes.ijepa import IJEPA
 from openjepa.signals.images.signal import ImageSignal
@@ -37,12 +37,12 @@ class HalfHiding:
     def __init__(self, signal: ImageSignal) -> None:
         self.signal = signal
 
-    def __call__(self, batch: Tensor, rng: Rng) -> Views:
-        tokens = self.signal.tokenize(batch)
+    def __call__(self, batch: Tensor, rng: Rng) -> list[Pair]:
+        tokens = self.signal.tokenise(batch)
         row, column = (tokens.positions - tokens.positions.mean(1, keepdim=True)).unbind(-1)  # [1, N] each
         angle = 2 * math.pi * rng.uniform(len(batch), 1).to(row.device)
         seen, hidden = (row * angle.cos() + column * angle.sin()).argsort(1).tensor_split(2, 1)  # [B, N / 2]
-        return Views(context=[View(tokens, keep=seen)], target=[View(tokens, select=hidden.unsqueeze(1))])
+        return [Pair(View(tokens, keep=seen), (View(tokens),), hidden.unsqueeze(1))]
 
 
 @register("half-image")

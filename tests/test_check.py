@@ -12,7 +12,7 @@ import openjepa
 from openjepa.check import ContractError, check_jepa
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
-from openjepa.jepa import JEPA, View, Views
+from openjepa.jepa import JEPA, Pair, View
 from openjepa.recipes import build, configure
 
 SMALL = {
@@ -130,8 +130,8 @@ class Wrapped(nn.Module):
     def layers(self, view: View, count: int) -> list[Tensor]:
         return [self.after(x) for x in self.inner.layers(view, count)]
 
-    def grid(self, grid: tuple[int, int]) -> tuple[int, int]:
-        return self.inner.grid(grid)
+    def layout(self, layout: tuple[int, int]) -> tuple[int, int]:
+        return self.inner.layout(layout)
 
 
 def replace_encoder(model: JEPA, after: Callable[[Tensor], Tensor]) -> JEPA:
@@ -153,7 +153,7 @@ def method(model: JEPA, name: str, function: Callable[..., Any]) -> JEPA:
     return model
 
 
-def unseeded_views(model: JEPA, old: Any, batch: Tensor, rng: Rng) -> Views:
+def unseeded_pairs(model: JEPA, old: Any, batch: Tensor, rng: Rng) -> list[Pair]:
     return old(model, batch, Rng(int(torch.randint(10**9, ())), 0))
 
 
@@ -168,16 +168,16 @@ def attached_terms(model: JEPA, old: Any, batch: Tensor, rng: Rng) -> Any:
     return type(output)(output.loss, terms, output.s_x, output.s_y, output.prediction)
 
 
-def broadcast_prediction(model: JEPA, old: Any, s_x: Sequence[Tensor], views: Views) -> list[Tensor]:
-    return [guess.mean(1, keepdim=True) for guess in old(model, s_x, views)]
+def broadcast_prediction(model: JEPA, old: Any, s_x: Sequence[Tensor], pairs: Sequence[Pair]) -> list[Tensor]:
+    return [guess.mean(1, keepdim=True) for guess in old(model, s_x, pairs)]
 
 
 def detached_context(model: JEPA, old: Any, views: Sequence[View]) -> list[Tensor]:
     return [s.detach() for s in old(model, views)]
 
 
-def blind_prediction(model: JEPA, old: Any, s_x: Sequence[Tensor], views: Views) -> list[Tensor]:
-    return [guess.detach() + 0 * s_x[0].sum() + s_x[0].mean() for guess in old(model, s_x, views)]
+def blind_prediction(model: JEPA, old: Any, s_x: Sequence[Tensor], pairs: Sequence[Pair]) -> list[Tensor]:
+    return [guess.detach() + 0 * s_x[0].sum() + s_x[0].mean() for guess in old(model, s_x, pairs)]
 
 
 def trainable_target(model: JEPA) -> JEPA:
@@ -244,7 +244,7 @@ def climbing(model: JEPA, old: Any, batch: Tensor, rng: Rng) -> Any:
 
 
 BROKEN: dict[str, tuple[Callable[[], JEPA], str]] = {
-    "own random numbers": (lambda: method(i_jepa(), "views", unseeded_views), "hiding must be a function"),
+    "own random numbers": (lambda: method(i_jepa(), "pairs", unseeded_pairs), "hiding must be a function"),
     "nan": (lambda: method(i_jepa(), "forward", nan_output), "loss must be finite, not nan"),
     "terms hold the graph": (lambda: method(i_jepa(), "forward", attached_terms), r"detached, \['mine'\]"),
     "broadcast": (

@@ -134,7 +134,7 @@ def test_at_first_the_target_equals_the_encoder_and_never_has_gradients(kind: st
         copied = dict(jepa.target.encoder.named_parameters())[name]
         assert torch.equal(parameter, copied) and copied is not parameter
     output = jepa(images(), Rng(0, 0))
-    assert not output.s_y.requires_grad
+    assert not output.s_y[0].requires_grad
     output.loss.backward()
     assert all(p.grad is None and not p.requires_grad for p in jepa.target.parameters())
 
@@ -179,12 +179,12 @@ def test_features_come_from_the_average_alone() -> None:
 def test_shared_is_the_encoder_with_or_without_its_gradient(stop: bool) -> None:
     jepa = model(target="shared", **{"target.stop_gradient": str(stop).lower()})
     assert not list(jepa.target.parameters())
-    views = jepa.views(images(), Rng(0, 0))
-    s_y = jepa.targets(views, jepa.represent(views.context))
+    pairs = jepa.pairs(images(), Rng(0, 0))
+    (s_y,) = jepa.targets(pairs, jepa.represent([pairs[0].context]))
     assert s_y.requires_grad is not stop
-    everything = jepa.encoder(View(views.target[0].tokens))
+    everything = jepa.encoder(View(pairs[0].target[0].tokens))
     rows = torch.arange(len(everything))[:, None, None]
-    torch.testing.assert_close(s_y, everything[rows, views.target[0].select])
+    torch.testing.assert_close(s_y, everything[rows, pairs[0].select])
 
 
 def test_a_view_that_is_both_context_and_target_is_encoded_once() -> None:
@@ -196,7 +196,7 @@ def test_a_view_that_is_both_context_and_target_is_encoded_once() -> None:
     output = jepa(torch.rand(4, 1, 28, 28), Rng(0, 0))
     assert sum(seen) == 4 * len(output.s_x)
     centre = (output.s_x[0] + output.s_x[1]) / 2
-    torch.testing.assert_close(output.s_y[:, 0], centre)
+    torch.testing.assert_close(output.s_y[0][:, 0], centre)
 
 
 def test_layer_norm_and_position_centring() -> None:

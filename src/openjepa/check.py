@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterable
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +9,12 @@ from torch import Tensor, nn
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.health.metrics import effective_rank
-from openjepa.jepa import JEPA
+from openjepa.jepa import JEPA, View
 from openjepa.recipes import Recipe, build
-from openjepa.signals.frames import Window
+from openjepa.signals.base import Batch
 from openjepa.targets import EMATarget
+
+AnyBatch = Tensor | Batch
 
 STEPS = 8
 """Optimiser steps on the one batch that must lower its loss."""
@@ -26,7 +27,7 @@ class ContractError(AssertionError):
     """One sentence: the rule that the model breaks, and what was seen."""
 
 
-def check_jepa(model: JEPA, batch: Tensor | Window, *, seed: int = 0) -> None:
+def check_jepa(model: JEPA, batch: AnyBatch, *, seed: int = 0) -> None:
     """Check that a model keeps the contract on which trainer, health monitor and probes rely.
 
     It hides by the step's random numbers alone; gives a finite loss, with predictions shaped like their targets; its
@@ -48,7 +49,7 @@ def check_jepa(model: JEPA, batch: Tensor | Window, *, seed: int = 0) -> None:
     """
     if len(batch) < LEAST_SAMPLES:
         raise UserError(f"check_jepa was given {len(batch)} samples and needs at least {LEAST_SAMPLES}")
-    device = _device(batch)
+    device = batch.device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         for check in (_hiding, _output, _gradients, _independence, _embed, _rank, _state, _target, _learning):
@@ -61,31 +62,38 @@ def _require(holds: bool | Tensor, sentence: str) -> None:
         raise ContractError(sentence)
 
 
-def _hiding(model: JEPA, batch: Tensor | Window, seed: int) -> None:
-    first = model.views(batch, Rng(seed, 0))
+def _hiding(model: JEPA, batch: AnyBatch, seed: int) -> None:
+    first = model.pairs(batch, Rng(seed, 0))
     torch.rand(7)  # moves torch's own random state, which hiding must not read
-    again = model.views(batch, Rng(seed, 0))
-    for a, b in zip([*first.context, *first.target], [*again.context, *again.target], strict=True):
-        same = torch.equal(a.tokens.values, b.tokens.values)
-        same &= (
-            _equal(a.keep, b.keep) and _equal(a.select, b.select) and _equal(first.condition, again.condition)
-        )
-        _require(same, "hiding must be a function of the batch and of Rng: the same step gave other views")
+    again = model.pairs(batch, Rng(seed, 0))
+    for a, b in zip(first, again, strict=True):
+        seen = zip((a.context, *a.target), (b.context, *b.target), strict=True)
+        same = all(_same_view(one, other) for one, other in seen)
+        fields = ("select", "valid", "weight", "place", "condition")
+        same &= all(_equal(getattr(a, name), getattr(b, name)) for name in fields) and a.kind == b.kind
+        _require(same, "hiding must be a function of the batch and of Rng: the same step gave other pairs")
+
+
+def _same_view(a: View, b: View) -> bool:
+    fields = ("values", "positions", "valid", "links")
+    alike = all(_equal(getattr(a.tokens, name), getattr(b.tokens, name)) for name in fields)
+    return alike and _equal(a.keep, b.keep) and _equal(a.valid, b.valid)
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:
     return a is b if a is None or b is None else torch.equal(a, b)
 
 
-def _output(model: JEPA, batch: Tensor | Window, seed: int) -> None:
-    views = model.views(batch, Rng(seed, 0))
-    s_x = model.represent(views.context)
-    s_y, predictions = model.targets(views, s_x), model.predict(s_x, views)
-    counts = f"{len(s_x)} and {len(predictions)} for {len(views.context)}"
-    one_each = len(s_x) == len(predictions) == len(views.context)
-    _require(one_each, f"every context view must give one s_x and one prediction, not {counts}")
-    wrong = [list(prediction.shape) for prediction in predictions if prediction.shape != s_y.shape]
-    _require(not wrong, f"a prediction must have its target's shape, {list(s_y.shape)}, not {wrong[:1]}")
+def _output(model: JEPA, batch: AnyBatch, seed: int) -> None:
+    pairs = model.pairs(batch, Rng(seed, 0))
+    s_x = model.represent([pair.context for pair in pairs])
+    s_y, predictions = model.targets(pairs, s_x), model.predict(s_x, pairs)
+    counts = f"{len(s_x)}, {len(predictions)} and {len(s_y)} for {len(pairs)}"
+    one_each = len(s_x) == len(predictions) == len(s_y)
+    _require(one_each, f"every pair must give one s_x, one prediction and one target, not {counts}")
+    for guess, wanted in zip(predictions, s_y, strict=True):
+        shapes = f"{list(wanted.shape)}, not {list(guess.shape)}"
+        _require(guess.shape == wanted.shape, f"a prediction must have its target's shape, {shapes}")
     output = model(batch, Rng(seed, 0))
     _require(output.loss.dim() == 0, f"the loss must be a scalar, not of shape {list(output.loss.shape)}")
     _require(output.loss.isfinite(), f"the loss must be finite, not {output.loss.item()}")
@@ -93,7 +101,7 @@ def _output(model: JEPA, batch: Tensor | Window, seed: int) -> None:
     _require(not attached, f"terms must be detached, {attached[:1]} still hold the graph")
 
 
-def _gradients(model: JEPA, batch: Tensor | Window, seed: int) -> None:
+def _gradients(model: JEPA, batch: AnyBatch, seed: int) -> None:
     model.train()
     _own_parameters_fixed(model)
     model(batch, Rng(seed, 0)).loss.backward()
@@ -118,32 +126,32 @@ def _own_parameters_fixed(model: JEPA) -> None:
     _require(not trainable, "a target of its own must not require gradients, or the optimiser would train it")
 
 
-def _independence(model: JEPA, batch: Tensor | Window, seed: int) -> None:
+def _independence(model: JEPA, batch: AnyBatch, seed: int) -> None:
     others = _other_neighbours(batch)
     embedded = model.embed(batch)
     changed = _changed(embedded, model.embed(others)) or _changed(embedded, model.embed(batch[:1]))
     _require(not changed, "embed must treat each sample alone: other neighbours changed a sample's embedding")
     model.eval()  # so that batch normalisation, which may mix samples in training, does not
     with torch.no_grad():
-        before = model.represent(model.views(batch, Rng(seed, 0)).context)
-        after = model.represent(model.views(others, Rng(seed, 0)).context)
+        before, after = (_contexts(model, some, seed) for some in (batch, others))
     changed = any(_changed(a, b) for a, b in zip(before, after, strict=True))
     _require(not changed, "the encoder must treat each sample alone: other neighbours changed a sample's s_x")
 
 
-def _other_neighbours(batch: Tensor | Window) -> Tensor | Window:
-    """Sample 0 as it is; the others mirrored and in another order."""
-    if isinstance(batch, Window):
-        return replace(batch, frames=_mirrored(batch.frames), actions=_mirrored(batch.actions))
-    return _mirrored(batch)
+def _contexts(model: JEPA, batch: AnyBatch, seed: int) -> list[Tensor]:
+    """Sample 0's features in every context, those of tokens that are there: `[1, n, D]` each, beside the others'."""
+    views = [pair.context for pair in model.pairs(batch, Rng(seed, 0))]
+    return [
+        s
+        if view.present is None or view.present.shape != s.shape[:2]
+        else s.masked_fill(~view.present[..., None], 0)
+        for view, s in zip(views, model.represent(views), strict=True)
+    ]
 
 
-def _mirrored(values: Tensor) -> Tensor:
-    return torch.cat([values[:1], values[1:].flip(-1).roll(1, 0)])
-
-
-def _device(batch: Tensor | Window) -> torch.device:
-    return batch.frames.device if isinstance(batch, Window) else batch.device
+def _other_neighbours(batch: AnyBatch) -> AnyBatch:
+    """Sample 0 as it is, and in each other's place one of the others."""
+    return batch[torch.tensor([0, *range(2, len(batch)), 1])]
 
 
 def _changed(before: Tensor, after: Tensor) -> bool:
@@ -152,7 +160,7 @@ def _changed(before: Tensor, after: Tensor) -> bool:
     return bool((before[0] - after[0]).abs().max() > scale)
 
 
-def _embed(model: JEPA, batch: Tensor | Window, seed: int) -> None:
+def _embed(model: JEPA, batch: AnyBatch, seed: int) -> None:
     model.train()
     model.encoder.eval()  # a mixture of modes must come back as it was
     modes = [module.training for module in model.modules()]
@@ -167,7 +175,7 @@ def _embed(model: JEPA, batch: Tensor | Window, seed: int) -> None:
     _require(not first.requires_grad, "embed must give features without gradients")
 
 
-def _rank(model: JEPA, batch: Tensor | Window, seed: int) -> None:
+def _rank(model: JEPA, batch: AnyBatch, seed: int) -> None:
     rank = effective_rank(model.embed(batch))
     _require(
         rank >= LEAST_RANK,
@@ -175,11 +183,11 @@ def _rank(model: JEPA, batch: Tensor | Window, seed: int) -> None:
     )
 
 
-def _state(model: JEPA, batch: Tensor | Window, seed: int) -> None:
+def _state(model: JEPA, batch: AnyBatch, seed: int) -> None:
     if not isinstance(model.config, Recipe):
         fresh = copy.deepcopy(model)
     else:
-        fresh = build(model.config, seed + 1).to(_device(batch))
+        fresh = build(model.config, seed + 1).to(batch.device)
     _scramble(fresh.state_dict().values())
     try:
         fresh.load_state_dict(model.state_dict())
@@ -198,7 +206,7 @@ def _scramble(tensors: Iterable[Tensor]) -> None:
             tensor.normal_()
 
 
-def _target(model: JEPA, batch: Tensor | Window, seed: int) -> None:
+def _target(model: JEPA, batch: AnyBatch, seed: int) -> None:
     own = [p.detach().clone() for p in _own(model)]
     if not own:
         return
@@ -227,7 +235,7 @@ def _distance(model: JEPA) -> float:
         return sum(float((a - b).square().sum()) for a, b in zip(_own(model), online, strict=True))
 
 
-def _learning(model: JEPA, batch: Tensor | Window, seed: int) -> None:
+def _learning(model: JEPA, batch: AnyBatch, seed: int) -> None:
     model.train()
     optimiser, losses = _optimiser(model), []
     for step in range(STEPS + 1):

@@ -21,7 +21,7 @@ class Config(BaseModel):
     """Base of all settings: unknown keys are refused, values are checked, nothing changes after construction.
 
     Whole numbers have an upper bound, so that a slip of the pen asks for no absurd amount of memory or time. Where a
-    list of any length is expected, one number or word alone will do.
+    list of any length is expected, one number or word alone will do; where a choice is, the name of its kind.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
@@ -32,7 +32,9 @@ class Config(BaseModel):
         if not isinstance(data, Mapping):
             return data
         lists = {name for name, field in cls.model_fields.items() if _item(field.annotation) is not None}
-        return {k: [v] if k in lists and isinstance(v, str | int | float) else v for k, v in data.items()}
+        data = {k: [v] if k in lists and isinstance(v, str | int | float) else v for k, v in data.items()}
+        named = {k: v for k, v in data.items() if isinstance(v, str) and v in _kinds(cls, k)}
+        return data | {name: {"kind": kind} for name, kind in named.items()}
 
     @property
     def of_batch(self) -> bool:
@@ -60,6 +62,14 @@ class Config(BaseModel):
             found = [_explain(cls, data, item) for item in error.errors()]
             more = f"; and {len(found) - MOST_MISTAKES} more" if len(found) > MOST_MISTAKES else ""
             raise UserError("; ".join(found[:MOST_MISTAKES]) + more) from None
+
+
+def _kinds(cls: type[BaseModel], name: str) -> list[str]:
+    """The kinds that a field's choice offers; none of a field that is no choice."""
+    field = cls.model_fields.get(name)
+    return (
+        [] if field is None else [kind for member in models_in(field.annotation) if (kind := kind_of(member))]
+    )
 
 
 class Choice(Config):

@@ -1,4 +1,4 @@
-"""How far a prediction is from its target. Each maps two `[..., D]` tensors to their mean distance, a scalar."""
+"""How far a prediction is from its target."""
 
 from typing import Annotated, Literal
 
@@ -9,40 +9,64 @@ from torch import Tensor
 from openjepa.config import Choice
 
 
-class L1(Choice):
+class EnergyChoice(Choice):
+    """What all energies are: a distance of two tensors `[..., D]`, of each token, `[...]`, or its mean."""
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The energy of each token, `[...]`."""
+        raise NotImplementedError
+
+    def mean(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean energy over all tokens, a scalar."""
+        return self(prediction, target).mean()
+
+
+class L1(EnergyChoice):
     """Mean absolute difference (V-JEPA)."""
 
     kind: Literal["l1"] = "l1"
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return (prediction - target).abs().mean(-1)
+
+    def mean(self, prediction: Tensor, target: Tensor) -> Tensor:
         return F.l1_loss(prediction, target)
 
 
-class L2(Choice):
+class L2(EnergyChoice):
     """Mean squared difference (the I-JEPA paper, LeJEPA)."""
 
     kind: Literal["l2"] = "l2"
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return (prediction - target).square().mean(-1)
+
+    def mean(self, prediction: Tensor, target: Tensor) -> Tensor:
         return F.mse_loss(prediction, target)
 
 
-class SmoothL1(Choice):
+class SmoothL1(EnergyChoice):
     """Quadratic below `beta`, linear above (I-JEPA's released code, beta 1)."""
 
     kind: Literal["smooth-l1"] = "smooth-l1"
     beta: float = Field(1.0, gt=0)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return F.smooth_l1_loss(prediction, target, beta=self.beta, reduction="none").mean(-1)
+
+    def mean(self, prediction: Tensor, target: Tensor) -> Tensor:
         return F.smooth_l1_loss(prediction, target, beta=self.beta)
 
 
-class Cosine(Choice):
+class Cosine(EnergyChoice):
     """One minus the cosine of the angle, in 0..2."""
 
     kind: Literal["cosine"] = "cosine"
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return 1 - F.cosine_similarity(prediction, target, dim=-1)
+
+    def mean(self, prediction: Tensor, target: Tensor) -> Tensor:
         return 1 - F.cosine_similarity(prediction, target, dim=-1).mean()
 
 

@@ -1,82 +1,105 @@
 """The idea, and the data that flows through it.
 
-    batch ──hiding──▶ Views(context, target)
-                         │            │
-                      encoder       target
-                         ▼            ▼
-                        s_x          s_y
-                         └─predictor──▶ ŝ_y ──energy(ŝ_y, s_y) + guard──▶ loss
+    batch ──hiding──▶ pairs of context, target and condition
+                         │        │         │
+                      encoder   target      │
+                         ▼        ▼         │
+                        s_x      s_y        │
+                         └─predictor────────┴──▶ ŝ_y ──energy(ŝ_y, s_y) + guard──▶ loss
 
 LeCun, "A Path Towards Autonomous Machine Intelligence", 2022, section 4.4; Assran et al., arXiv:2301.08243.
 """
 
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from openjepa.common.distributed import global_mean
 from openjepa.common.rng import Rng
-from openjepa.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """A sample as a set of pieces.
+    """Samples as sets of pieces.
 
     Attributes:
         values: `[B, N, F]`, raw (an image's patches in row order, flattened as channel, row, column).
-        positions: `[1 or B, N, P]`, continuous coordinates (rows and columns, seconds, metres).
-        grid: `(rows, columns)` when the tokens fill a grid in row order.
+        positions: `[1 or B, N, P]`, continuous coordinates on the signal's P axes (rows and columns, seconds, metres).
+        layout: the sides of the grid that the tokens fill in row order, of any rank; `None` where they fill none.
+        valid: `[B, N]` bool, which tokens are there: samples of fewer are padded; `None`: all are.
+        links: `[B, N, N]`, how pieces hang together (graphs).
     """
 
     values: Tensor
     positions: Tensor
-    grid: tuple[int, int] | None = None
+    layout: tuple[int, ...] | None = None
+    valid: Tensor | None = None
+    links: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What one pass of an encoder is given, and which of its outputs matter.
+    """What one pass of an encoder is given.
 
     Attributes:
         tokens: the whole sample.
         keep: `[B, K]` token indices that the encoder sees; `None` for all.
-        select: `[B, M, T]` indices of the outputs to predict, M blocks of T; `None` for all.
-        place: `[B, N, P]`, where a target's tokens lie in its context's coordinates; `None`: at their own positions.
+        valid: `[B, K]` bool, which of the kept indices count, where samples keep unequal numbers of tokens; `None`: all
+            whose tokens are there.
     """
 
     tokens: Tokens
     keep: Tensor | None = None
-    select: Tensor | None = None
-    place: Tensor | None = None
+    valid: Tensor | None = None
+
+    @property
+    def present(self) -> Tensor | None:
+        """Which of the encoder's inputs are there, `[B, K]` bool; `None`: all."""
+        there = self.tokens.valid
+        if there is not None and self.keep is not None:
+            there = gather(there.unsqueeze(-1), self.keep).squeeze(-1)
+        return there if self.valid is None else self.valid if there is None else there & self.valid
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
-    """What hiding makes of a batch: every context predicts the (mean of the) targets.
+class Pair:
+    """One thing to predict: from what a context shows to what targets hold.
 
     Attributes:
-        condition: what the predictor is told beside the places of the targets, first dimension B; `None` for nothing.
-
-    Raises:
-        UserError: several target views of which some select tokens: their mean is taken token by token.
+        context: what the encoder is given.
+        target: whole views; of several, the mean of their outputs is predicted. Pairs that share them share a pass.
+        select: `[B, M, T]` indices of the target's tokens to predict, M blocks of T; `None` for all.
+        valid: `[B, M, T]` bool, which of these count, where samples ask for unequal numbers; `None`: all.
+        weight: `[B, M, T]`, by which the energy of each is multiplied; `None`: 1.
+        place: `[B, N, P]`, where the target's tokens lie in the context's coordinates; `None`: at their own positions.
+        condition: what the predictor is told beside the places, first dimension B; `None` for nothing.
+        kind: which of the predictor's mask tokens stands for what is hidden.
     """
 
-    context: list[View]
-    target: list[View]
+    context: View
+    target: tuple[View, ...]
+    select: Tensor | None = None
+    valid: Tensor | None = None
+    weight: Tensor | None = None
+    place: Tensor | None = None
     condition: Tensor | None = None
+    kind: int = 0
 
-    def __post_init__(self) -> None:
-        selected = sum(view.select is not None for view in self.target)
-        if selected and len(self.target) > 1:
-            raise UserError(
-                f"{selected} of {len(self.target)} target views select tokens, and a model takes the mean of its "
-                "target views, token by token: give one target view, whose select may hold several blocks, or "
-                "several whole ones"
+    @property
+    def asked(self) -> Tensor | None:
+        """Which of the predictions count, `[B, M, T]` bool; `None`: all."""
+        there = self.target[0].tokens.valid
+        if there is not None:
+            there = (
+                there.unsqueeze(1)
+                if self.select is None
+                else gather(there.unsqueeze(-1), self.select)[..., 0]
             )
+        return there if self.valid is None else self.valid if there is None else there & self.valid
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,27 +109,28 @@ class Output:
     Attributes:
         loss: scalar; the weighted sum of energy and guard.
         terms: its parts by name, detached scalars, and what a guard wishes to log.
-        s_x: `[B, K, D]` per context view.
-        s_y: `[B, M, T, D]`, after the target's normalisation.
-        prediction: `[B, M, T, D]` per context view.
+        s_x: `[B, K, D]` per pair.
+        s_y: `[B, M, T, D]` per pair, after the target's normalisation.
+        prediction: `[B, M, T, D]` per pair.
     """
 
     loss: Tensor
     terms: dict[str, Tensor]
     s_x: list[Tensor]
-    s_y: Tensor
+    s_y: list[Tensor]
     prediction: list[Tensor]
 
 
-class Signal(Protocol):
-    """What turns a batch into raw tokens."""
+class Distance(Protocol):
+    """An energy: how far predictions `[..., D]` are from targets `[..., D]`."""
 
-    @property
-    def features(self) -> int: ...
-    @property
-    def grid(self) -> tuple[int, int]: ...
-    def tensor(self, batch: Any) -> Tensor: ...
-    def tokenize(self, batch: Tensor) -> Tokens: ...
+    def __call__(self, prediction: Tensor, target: Tensor, /) -> Tensor:
+        """`[...]`: of each token."""
+        ...
+
+    def mean(self, prediction: Tensor, target: Tensor, /) -> Tensor:
+        """A scalar: over all tokens."""
+        ...
 
 
 @dataclass
@@ -114,6 +138,9 @@ class Parts:
     """The six choices, built (and the encoder's head, where the energy lives behind a projector).
 
     Attributes:
+        signal: an `openjepa.signals.base.Signal`.
+        hiding: called with a batch and an `Rng`, gives pairs.
+        guard_on: what a guard regularises, from the contexts' and the targets' representations.
         unused: gives what `JEPA.unused` does.
     """
 
@@ -123,9 +150,11 @@ class Parts:
     head: nn.Module
     predictor: nn.Module
     target: Any
-    energy: Callable[[Tensor, Tensor], Tensor]
+    energy: Distance
     guard: Any
-    guard_on: Callable[[list[Tensor], Tensor, Rng], list[Tensor]] = field(default=lambda s_x, s_y, rng: s_x)
+    guard_on: Callable[[Sequence[Pair], list[Tensor], list[Tensor], Rng], list[Tensor]] = field(
+        default=lambda pairs, s_x, s_y, rng: s_x
+    )
     unused: Callable[["JEPA"], Collection[str] | None] = field(default=lambda model: None)
 
 
@@ -138,8 +167,8 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
 class JEPA(nn.Module):
     """Six choices wired together; see `openjepa.recipes` for the papers' rows of the table.
 
-    A batch is `[B, C, H, W]`, tensor or array, in the units of the training images (of bytes: or floats in 0..1); a
-    kind of model may take another (`WorldJEPA`: windows of episodes). Everything is a function of the batch and `Rng`.
+    A batch is what the signal's samples give: a tensor, or a `Batch` of several; `embed` takes a user's array as well.
+    Everything is a function of the batch and `Rng`.
     """
 
     def __init__(self, config: Any, parts: Parts) -> None:
@@ -162,58 +191,87 @@ class JEPA(nn.Module):
         Raises:
             UserError: the batch does not fit the signal (shape, size against patch).
         """
-        views = self.views(batch, rng)
-        s_x = self.represent(views.context)
-        raw = self.raw_targets(views, s_x)
-        s_y = self.finish_targets(raw, views)
-        prediction = self.predict(s_x, views)
-        energy = self.compare(prediction, s_y)
-        penalty, logged = self.guard(self.guard_on(s_x, raw, rng), rng)
+        pairs = self.pairs(batch, rng)
+        s_x = self.represent([pair.context for pair in pairs])
+        raw = self.raw_targets(pairs, s_x)
+        s_y = self.finish_targets(raw, pairs)
+        prediction = self.predict(s_x, pairs)
+        energy = self.compare(prediction, s_y, pairs)
+        penalty, logged = self.guard(self.guard_on(pairs, s_x, raw, rng), rng)
         loss = self.guard.combine(energy, penalty)
         terms = {"energy": energy.detach(), **logged}
         return Output(loss, terms, s_x, s_y, prediction)
 
-    def views(self, batch: Any, rng: Rng) -> Views:
-        """What the context sees and what it must predict."""
+    def pairs(self, batch: Any, rng: Rng) -> list[Pair]:
+        """What each context sees and what is to be predicted from it."""
         return self.hiding(batch, rng)
 
     def represent(self, views: Sequence[View]) -> list[Tensor]:
         """`[B, K, D]` per view, behind the head; views of one shape share a pass."""
         return encode(self.encoder, self.head, views)
 
-    def raw_targets(self, views: Views, s_x: Sequence[Tensor]) -> Tensor:
-        """`[B, N, D]`: every token of the target branch, mean over target views, before normalisation."""
-        online = {id(view): s for view, s in zip(views.context, s_x, strict=True)}
+    def raw_targets(self, pairs: Sequence[Pair], s_x: Sequence[Tensor]) -> list[Tensor]:
+        """`[B, N, D]` per pair: every token of the target branch, mean over target views, before normalisation.
+
+        Pairs of the same target views get the same tensor.
+        """
+        online = {id(pair.context): s for pair, s in zip(pairs, s_x, strict=True)}
 
         def represent(wanted: Sequence[View]) -> list[Tensor]:
             fresh = [view for view in wanted if id(view) not in online]
             online.update({id(v): s for v, s in zip(fresh, self.represent(fresh), strict=True)})
             return [online[id(view)] for view in wanted]
 
-        outputs = self.target(views.target, represent)
-        return outputs[0] if len(outputs) == 1 else torch.stack(outputs).mean(0)
+        wanted = target_views(pairs)
+        outputs = dict(zip(map(id, wanted), self.target(wanted, represent), strict=True))
+        means: dict[tuple[int, ...], Tensor] = {}
+        for pair in pairs:
+            if (key := _views_of(pair)) not in means:
+                several = [outputs[view] for view in key]
+                means[key] = several[0] if len(several) == 1 else torch.stack(several).mean(0)
+        return [means[_views_of(pair)] for pair in pairs]
 
-    def finish_targets(self, raw: Tensor, views: Views) -> Tensor:
-        """Normalise and select: `[B, N, D] -> [B, M, T, D]`."""
-        finished = self.target.normalise(raw)
-        select = views.target[0].select
-        return finished.unsqueeze(1) if select is None else gather(finished, select)
+    def finish_targets(self, raw: Sequence[Tensor], pairs: Sequence[Pair]) -> list[Tensor]:
+        """Normalise and select: `[B, N, D] -> [B, M, T, D]` per pair."""
+        finished: dict[int, Tensor] = {}
+        for values, pair in zip(raw, pairs, strict=True):
+            if id(values) not in finished:
+                finished[id(values)] = self.target.normalise(values, pair.target[0].tokens.valid)
+        return [
+            finished[id(values)].unsqueeze(1)
+            if pair.select is None
+            else gather(finished[id(values)], pair.select)
+            for values, pair in zip(raw, pairs, strict=True)
+        ]
 
-    def targets(self, views: Views, s_x: Sequence[Tensor]) -> Tensor:
-        """`s_y`: `[B, M, T, D]`."""
-        return self.finish_targets(self.raw_targets(views, s_x), views)
+    def targets(self, pairs: Sequence[Pair], s_x: Sequence[Tensor]) -> list[Tensor]:
+        """`s_y`: `[B, M, T, D]` per pair."""
+        return self.finish_targets(self.raw_targets(pairs, s_x), pairs)
 
-    def predict(self, s_x: Sequence[Tensor], views: Views) -> list[Tensor]:
-        """`ŝ_y`: `[B, M, T, D]` per context view."""
-        return [self.predictor(s, view, views.target[0]) for s, view in zip(s_x, views.context, strict=True)]
+    def predict(self, s_x: Sequence[Tensor], pairs: Sequence[Pair]) -> list[Tensor]:
+        """`ŝ_y`: `[B, M, T, D]` per pair."""
+        return [self.predictor(s, pair) for s, pair in zip(s_x, pairs, strict=True)]
 
-    def compare(self, prediction: Sequence[Tensor], s_y: Tensor) -> Tensor:
-        """The energy, a scalar: mean over context views."""
-        return torch.stack([self.energy(guess, s_y) for guess in prediction]).mean()
+    def compare(self, prediction: Sequence[Tensor], s_y: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
+        """The energy, a scalar: mean over pairs, of each over the tokens that count."""
+        parts = zip(prediction, s_y, pairs, strict=True)
+        return torch.stack([self._energy(guess, wanted, pair) for guess, wanted, pair in parts]).mean()
 
-    def passes(self, views: Views) -> int:
+    def _energy(self, guess: Tensor, wanted: Tensor, pair: Pair) -> Tensor:
+        asked = pair.asked
+        if asked is None and pair.weight is None:
+            return self.energy.mean(guess, wanted)
+        energies = self.energy(guess, wanted)
+        weighted = energies if pair.weight is None else energies * pair.weight
+        if asked is None:
+            return weighted.mean()
+        count = global_mean(asked.sum().to(weighted.dtype))  # which differs between processes
+        return torch.where(asked, weighted, 0).sum() / count.clamp_min(1)
+
+    def passes(self, pairs: Sequence[Pair]) -> int:
         """How many samples `forward` sends through an encoder: of each view, context or target, all that it holds."""
-        return sum(len(view.tokens.values) for view in [*views.context, *self.target.encoded(views)])
+        contexts = [pair.context for pair in pairs]
+        return sum(len(view.tokens.values) for view in [*contexts, *self.target.encoded(pairs)])
 
     def after_step(self, step: int, total_steps: int) -> None:
         """What follows an optimiser step (counted from 0): the target moves towards the encoder."""
@@ -233,24 +291,51 @@ class JEPA(nn.Module):
         return self.target.evaluated(self.encoder)
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of `tokens()`."""
-        return self.evaluated.grid(self.signal.grid)  # ty: ignore[not-callable]
+    def layout(self) -> tuple[int, ...] | None:
+        """Sides of the grid that `tokens()` fill in row order; `None` where they fill none."""
+        return self.evaluated.layout(self.signal.layout)  # ty: ignore[not-callable]
+
+    def whole(self, batch: Any) -> View:
+        """The view of all that a batch, or a user's array, shows; on the model's device."""
+        batch = self.signal.batch(batch).to(next(self.parameters()).device)
+        return View(self.signal.tokenise(batch))
 
     def layers(self, batch: Any, count: int) -> list[Tensor]:
         """The last `count` layers' outputs, `[B, N, D]` each, last layer last; in eval mode, without gradients."""
-        batch = batch if isinstance(batch, Tensor) else self.signal.tensor(batch)
-        batch = batch.to(next(self.parameters()).device)
         with evaluating(self), torch.no_grad():
-            return self.evaluated.layers(View(self.signal.tokenize(batch)), count)  # ty: ignore[not-callable]
+            return self.evaluated.layers(self.whole(batch), count)  # ty: ignore[not-callable]
+
+    def present(self, batch: Any) -> Tensor | None:
+        """Which of `tokens()` are there, `[B, N]` bool; `None`: all."""
+        return self.whole(batch).present
 
     def tokens(self, batch: Any) -> Tensor:
         """Features of every token, `[B, N, D]`."""
         return self.layers(batch, 1)[-1]
 
     def embed(self, batch: Any) -> Tensor:
-        """One feature vector a sample, `[B, D]`: the mean over tokens."""
-        return self.tokens(batch).mean(1)
+        """One feature vector a sample, `[B, D]`: the mean over the tokens that are there."""
+        view = self.whole(batch)
+        with evaluating(self), torch.no_grad():
+            tokens = self.evaluated.layers(view, 1)[-1]  # ty: ignore[not-callable]
+            return mean_of(tokens, view.present)
+
+
+def target_views(pairs: Sequence[Pair]) -> list[View]:
+    """All target views, each once."""
+    return list({id(view): view for pair in pairs for view in pair.target}.values())
+
+
+def _views_of(pair: Pair) -> tuple[int, ...]:
+    return tuple(map(id, pair.target))
+
+
+def mean_of(tokens: Tensor, present: Tensor | None) -> Tensor:
+    """The mean `[B, D]` over tokens `[B, N, D]`, of those that are there (`present`, `[B, N]` bool; `None`: all)."""
+    if present is None:
+        return tokens.mean(1)
+    there = present.unsqueeze(-1)
+    return torch.where(there, tokens, 0).sum(1) / there.sum(1).clamp_min(1)
 
 
 def encode(encoder: Callable[[View], Tensor], head: nn.Module, views: Sequence[View]) -> list[Tensor]:
@@ -261,15 +346,17 @@ def encode(encoder: Callable[[View], Tensor], head: nn.Module, views: Sequence[V
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, view in enumerate(views):
         tokens, kept = view.tokens, None if view.keep is None else view.keep.shape
-        alike = len(tokens.positions) == 1
-        groups.setdefault((tokens.values.shape, tokens.grid, kept) if alike else (i,), []).append(i)
+        alike = len(tokens.positions) == 1 and tokens.valid is None and view.valid is None
+        groups.setdefault((tokens.values.shape, tokens.layout, kept) if alike else (i,), []).append(i)
     pool = getattr(head, "pool", None)
-    several = pool is not None and len(groups) > 1
-    before = pool if several else head
+    ragged = any(view.present is not None for view in views)
+    several = pool is not None and (len(groups) > 1 or ragged)
     outputs: dict[int, Tensor] = {}
     for members in groups.values():
         together = _concatenate([views[i] for i in members])
-        outputs.update(zip(members, before(encoder(together)).chunk(len(members)), strict=True))
+        encoded = encoder(together)
+        encoded = pool(encoded, together.present) if several else head(encoded)
+        outputs.update(zip(members, encoded.chunk(len(members)), strict=True))
     ordered = [outputs[i] for i in range(len(views))]
     return list(head(torch.cat(ordered)).split([len(part) for part in ordered])) if several else ordered
 
@@ -278,7 +365,7 @@ def _concatenate(views: Sequence[View]) -> View:
     first = views[0]
     if len(views) == 1:
         return first
-    tokens = Tokens(torch.cat([v.tokens.values for v in views]), first.tokens.positions, first.tokens.grid)
+    tokens = replace(first.tokens, values=torch.cat([view.tokens.values for view in views]))
     kept = [view.keep for view in views if view.keep is not None]
     return View(tokens, torch.cat(kept) if kept else None)
 

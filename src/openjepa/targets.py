@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from openjepa.common.distributed import global_mean_in_network
+from openjepa.common.distributed import global_mean, global_mean_in_network
 from openjepa.config import Choice
-from openjepa.jepa import View, Views, encode
+from openjepa.jepa import Pair, View, encode, target_views
 
 Represent = Callable[[Sequence[View]], list[Tensor]]
 
@@ -106,29 +106,38 @@ class TargetBase(nn.Module):
         """The encoder that gives features after training."""
         return encoder
 
-    def encoded(self, views: Views) -> list[View]:
+    def encoded(self, pairs: Sequence[Pair]) -> list[View]:
         """The target views that take a pass of their own."""
-        return views.target
+        return target_views(pairs)
 
-    def normalise(self, raw: Tensor) -> Tensor:
-        """`[B, N, D] -> [B, N, D]`."""
+    def normalise(self, raw: Tensor, valid: Tensor | None = None) -> Tensor:
+        """`[B, N, D] -> [B, N, D]`; statistics are of tokens that are there (`valid`, `[B, N]` bool; `None`: all)."""
         if self.config.centre == "position":
-            raw = raw - global_mean_in_network(raw.mean(0, keepdim=True))
+            raw = raw - _mean(raw, valid, (0,))
         if self.config.norm == "layer":
             return F.layer_norm(raw, raw.shape[-1:])
         if self.config.norm == "batch":
-            raw = raw - global_mean_in_network(raw.mean((0, 1)))
-            return raw * torch.rsqrt(global_mean_in_network(raw.square().mean((0, 1))) + 1e-6)
+            raw = raw - _mean(raw, valid, (0, 1))
+            return raw * torch.rsqrt(_mean(raw.square(), valid, (0, 1)) + 1e-6)
         return raw
+
+
+def _mean(values: Tensor, valid: Tensor | None, over: tuple[int, ...]) -> Tensor:
+    """The mean over axes of `[B, N, D]` and over processes, of the tokens that are there."""
+    if valid is None:
+        return global_mean_in_network(values.mean(over, keepdim=True))
+    there = valid.unsqueeze(-1)
+    total = global_mean_in_network(torch.where(there, values, 0).sum(over, keepdim=True))
+    return total / global_mean(there.to(values.dtype).sum(over, keepdim=True)).clamp_min(1)
 
 
 class SharedTarget(TargetBase):
     config: Shared
 
-    def encoded(self, views: Views) -> list[View]:
+    def encoded(self, pairs: Sequence[Pair]) -> list[View]:
         """A view that is a context too has been encoded."""
-        known = {id(view) for view in views.context}
-        return [view for view in views.target if id(view) not in known]
+        known = {id(pair.context) for pair in pairs}
+        return [view for view in target_views(pairs) if id(view) not in known]
 
     def forward(self, views: Sequence[View], represent: Represent) -> list[Tensor]:
         if self.config.stop_gradient:

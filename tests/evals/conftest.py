@@ -19,7 +19,7 @@ class Patches(nn.Module):
             torch.randn(4 if i == 0 else width, width, generator=random) for i in range(depth)
         )
         self.place = nn.Parameter(torch.randn(16, width, generator=random))
-        self.grid = (4, 4)
+        self.layout = (4, 4)
 
     @torch.no_grad()
     def layers(self, batch: Tensor, count: int) -> list[Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from openjepa.common.rng import Rng
 from openjepa.energies import L2
 from openjepa.guards import NoGuard
-from openjepa.jepa import JEPA, Parts, Tokens, View, Views, gather
+from openjepa.jepa import JEPA, Pair, Parts, Tokens, View, gather
 from openjepa.targets import Shared
 
 GRID = (4, 4)
@@ -18,12 +18,15 @@ KEPT, BLOCKS, BLOCK = 6, 2, 3
 class Pixels:
     """Every pixel is a token of C values."""
 
-    grid = GRID
+    layout = GRID
+
+    def batch(self, raw: Tensor) -> Tensor:
+        return raw
 
     def to_float(self, batch: Tensor) -> Tensor:
         return batch.float()
 
-    def tokenize(self, batch: Tensor) -> Tokens:
+    def tokenise(self, batch: Tensor) -> Tokens:
         rows, columns = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in GRID), indexing="ij")
         positions = torch.stack([rows, columns], -1).reshape(1, -1, 2)
         return Tokens(batch.float().flatten(2).transpose(1, 2), positions, GRID)
@@ -32,11 +35,11 @@ class Pixels:
 class Scatter:
     """The context keeps 6 random tokens of each sample; two blocks of 3 others are to be predicted."""
 
-    def __call__(self, batch: Tensor, rng: Rng) -> Views:
-        tokens = Pixels().tokenize(batch)
+    def __call__(self, batch: Tensor, rng: Rng) -> list[Pair]:
+        tokens = Pixels().tokenise(batch)
         order = rng.uniform(len(batch), tokens.values.shape[1]).argsort(1)
         select = order[:, KEPT : KEPT + BLOCKS * BLOCK].unflatten(1, (BLOCKS, BLOCK))
-        return Views([View(tokens, keep=order[:, :KEPT])], [View(tokens, select=select)])
+        return [Pair(View(tokens, keep=order[:, :KEPT]), (View(tokens),), select)]
 
 
 class LinearEncoder(nn.Module):
@@ -52,8 +55,8 @@ class LinearEncoder(nn.Module):
     def layers(self, view: View, count: int) -> list[Tensor]:
         return [self(view)]
 
-    def grid(self, grid: tuple[int, int]) -> tuple[int, int]:
-        return grid
+    def layout(self, layout: tuple[int, int]) -> tuple[int, int]:
+        return layout
 
 
 class Predictor(nn.Module):
@@ -63,8 +66,8 @@ class Predictor(nn.Module):
         super().__init__()
         self.rule = rule
 
-    def forward(self, s_x: Tensor, context: View, target: View) -> Tensor:
-        return self.rule(s_x, context)[:, None, None].expand(-1, BLOCKS, BLOCK, -1)
+    def forward(self, s_x: Tensor, pair: Pair) -> Tensor:
+        return self.rule(s_x, pair.context)[:, None, None].expand(-1, BLOCKS, BLOCK, -1)
 
 
 def mean_of_context(s_x: Tensor, context: View) -> Tensor:

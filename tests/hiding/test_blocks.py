@@ -22,7 +22,7 @@ from openjepa.signals.images.signal import ImageSignal
 class Grid:
     """A signal that is nothing but its grid."""
 
-    grid: tuple[int, int]
+    layout: tuple[int, int]
     size: int = 1
 
 
@@ -146,7 +146,7 @@ def target_shapes(hide: BlockHiding, draws: int = 400) -> set[tuple[int, int]]:
     shapes = set()
     for step in range(draws):
         block = hide.sample(1, Rng(0, step))[1][0, 0]
-        rows, columns = block // hide.grid[1], block % hide.grid[1]
+        rows, columns = block // hide.layout[1], block % hide.layout[1]
         shapes.add((int(rows.max() - rows.min()) + 1, int(columns.max() - columns.min()) + 1))
     return shapes
 
@@ -228,10 +228,10 @@ def test_every_gather_is_per_sample(quirk: str) -> None:
     ids = (1000 * torch.arange(16)[:, None] + torch.arange(196)).unsqueeze(
         -1
     )  # sample and token, in one number
-    views = hide.apply(Tokens(ids, torch.zeros(1, 196, 2), (14, 14)), keep, select)
-    for index in (views.context[0].keep, views.target[0].select):
+    (pair,) = hide.apply(Tokens(ids, torch.zeros(1, 196, 2), (14, 14)), keep, select)
+    for index in (pair.context.keep, pair.select):
         assert index is not None
-        picked = gather(views.context[0].tokens.values, index)[..., 0]
+        picked = gather(pair.context.tokens.values, index)[..., 0]
         assert torch.equal(
             picked // 1000, torch.arange(16).view(-1, *[1] * (index.dim() - 1)).expand_as(index)
         )
@@ -244,7 +244,7 @@ def test_views_of_images_hold_their_own_samples_patches() -> None:
     signal = ImageSignal(size=32, channels=1, patch=4, mean=(0.0,), std=(1.0,))
     hide = Blocks(augment=Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0))).build(signal)
     images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 32, 32) / 8  # image i is i / 8 everywhere
-    view = hide(images, Rng(0, 0)).context[0]
+    view = hide(images, Rng(0, 0))[0].context
     assert view.keep is not None
     visible = gather(view.tokens.values, view.keep)
     torch.testing.assert_close(visible, (torch.arange(8.0) / 8).view(8, 1, 1).expand_as(visible))
@@ -258,13 +258,13 @@ COORDINATES = torch.stack(torch.meshgrid(*[(torch.arange(32.0) + 0.5) / 32] * 2,
 def test_targets_of_another_crop_lie_where_the_predictor_is_told(flip: float) -> None:
     signal = ImageSignal(size=32, channels=2, patch=4, mean=(0.0,), std=(1.0,))
     augment = Augment(scale=(0.3, 1.0), flip=flip)
-    views = Blocks(augment=augment, target_augment=augment).build(signal)(
+    (pair,) = Blocks(augment=augment, target_augment=augment).build(signal)(
         COORDINATES.repeat(16, 1, 1, 1), Rng(3, 0)
     )
-    context, target = views.context[0].tokens, views.target[0]
-    assert target.place is not None and not torch.equal(context.values, target.tokens.values)
+    context, target = pair.context.tokens, pair.target[0]
+    assert pair.place is not None and not torch.equal(context.values, target.tokens.values)
     seen, asked = (tokens.values.unflatten(-1, (2, -1)).mean(-1) for tokens in (context, target.tokens))
-    at, to = (torch.cat([p, torch.ones(*p.shape[:2], 1)], -1) for p in (context.positions, target.place))
+    at, to = (torch.cat([p, torch.ones(*p.shape[:2], 1)], -1) for p in (context.positions, pair.place))
     inner = ((context.positions > 0) & (context.positions < 7)).all(-1)[0]  # pixels at the edge are repeated
     for i in range(16):
         place_to_value = torch.linalg.lstsq(at[0, inner], seen[i, inner]).solution
@@ -272,12 +272,12 @@ def test_targets_of_another_crop_lie_where_the_predictor_is_told(flip: float) ->
 
 
 def test_one_crop_serves_context_and_target_unless_asked() -> None:
-    views = Blocks().build(ImageSignal(size=32, channels=3, patch=4))(torch.rand(2, 3, 32, 32), Rng(0, 0))
-    assert views.context[0].tokens is views.target[0].tokens and views.target[0].place is None
+    (pair,) = Blocks().build(ImageSignal(size=32, channels=3, patch=4))(torch.rand(2, 3, 32, 32), Rng(0, 0))
+    assert pair.context.tokens is pair.target[0].tokens and pair.place is None
 
 
 def test_crops_of_another_size_are_hidden_on_their_own_grid() -> None:
     hide = Blocks(augment=Augment(size=24)).build(ImageSignal(size=32, channels=3, patch=4))
-    views = hide(torch.rand(2, 3, 32, 32), Rng(0, 0))
-    assert views.context[0].tokens.grid == hide.grid == (6, 6)
-    assert int(views.target[0].select.max()) < 36
+    (pair,) = hide(torch.rand(2, 3, 32, 32), Rng(0, 0))
+    assert pair.context.tokens.layout == hide.layout == (6, 6)
+    assert int(pair.select.max()) < 36

@@ -18,9 +18,9 @@ def test_global_views_have_the_signals_size_or_their_own(size, side):
     crops = Crops(
         global_views=2, local_views=1, global_augment=Augment(size=size), local_augment=Augment(size=8)
     )
-    views = crops.build(SIGNAL)(torch.rand(2, 3, 32, 32), Rng(0, 0))
-    assert [view.tokens.grid for view in views.context] == [(side, side), (side, side), (2, 2)]
-    assert len(views.target) == 2
+    pairs = crops.build(SIGNAL)(torch.rand(2, 3, 32, 32), Rng(0, 0))
+    assert [pair.context.tokens.layout for pair in pairs] == [(side, side), (side, side), (2, 2)]
+    assert all(len(pair.target) == 2 for pair in pairs)
 
 
 @pytest.mark.parametrize("name", ["global_augment", "local_augment"])
@@ -32,5 +32,5 @@ def test_a_view_smaller_than_a_patch_is_refused(name):
 def test_a_convolutional_encoder_trained_on_small_views_embeds_whole_images():
     model = build(configure("lejepa", "tiny-cifar10", {"hiding.global_augment.size": "16"}))
     images = torch.rand(4, 3, 32, 32)
-    assert model.views(images, Rng(0, 0)).context[0].tokens.grid == (4, 4)
+    assert model.pairs(images, Rng(0, 0))[0].context.tokens.layout == (4, 4)
     assert model.tokens(images).shape == (4, 16, 256)

@@ -1,4 +1,4 @@
-"""Windows as views: which frames are predicted, and what the encoder is given."""
+"""Windows as pairs: which frames are predicted, and what the encoder is given."""
 
 import pytest
 import torch
@@ -27,14 +27,14 @@ def test_what_is_predicted(future: Future, predicted: list[int], known: list[int
 def test_frames_in_a_row_and_actions_as_z_scores() -> None:
     signal = FrameSignal(size=16, mean=(0.5,), std=(0.25,), action_mean=(0.5, 0.0), action_std=(2.0,))
     window = dots.windows(3, 5)
-    views = Future(frames=5).build(signal)(window, Rng(0, 0))
-    (context,) = views.context
-    assert views.target == [context] and context.keep is None and context.select is None
+    (pair,) = Future(frames=5).build(signal)(window, Rng(0, 0))
+    context = pair.context
+    assert pair.target == (context,) and context.keep is None and pair.select is None
     assert context.tokens.values.shape == (15, 1, 3 * 16 * 16)
     pixels = context.tokens.values.view(3, 5, 3, 16, 16)
     torch.testing.assert_close(pixels[1, 3], (window.frames[1, 3].float() / 255 - 0.5) / 0.25)
-    assert views.condition is not None
-    torch.testing.assert_close(views.condition, (window.actions - torch.tensor([0.5, 0])) / 2)
+    assert pair.condition is not None
+    torch.testing.assert_close(pair.condition, (window.actions - torch.tensor([0.5, 0])) / 2)
 
 
 def test_windows_of_another_length() -> None:

@@ -35,7 +35,7 @@ def encoder(**changes):
 
 
 def masked(images, keep):
-    return View(SIGNAL.tokenize(images), keep=keep)
+    return View(SIGNAL.tokenise(images), keep=keep)
 
 
 def some(batch=4):
@@ -47,10 +47,10 @@ def some(batch=4):
 
 def test_maps_shrink_by_the_strides_and_differ_by_stage():
     net = encoder()
-    layers = net.layers(View(SIGNAL.tokenize(some()[0])), 3)
+    layers = net.layers(View(SIGNAL.tokenise(some()[0])), 3)
     assert [tuple(layer.shape) for layer in layers] == [(4, 64, 8), (4, 16, 16), (4, 16, 16)]
-    assert net.grid((4, 4)) == (4, 4)
-    assert net.grid((8, 8)) == (8, 8)
+    assert net.layout((4, 4)) == (4, 4)
+    assert net.layout((8, 8)) == (8, 8)
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
@@ -58,10 +58,10 @@ def test_maps_shrink_by_the_strides_and_differ_by_stage():
 def test_hidden_pixels_change_nothing(norm, training):
     images, keep = some()
     net = encoder(norm=norm).train(training)
-    tokens = SIGNAL.tokenize(images)
+    tokens = SIGNAL.tokenise(images)
     hidden = torch.ones(4, 16, dtype=torch.bool).scatter_(1, keep, False)
     other = tokens.values + 5 * hidden.unsqueeze(-1)
-    changed = View(type(tokens)(other, tokens.positions, tokens.grid), keep=keep)
+    changed = View(type(tokens)(other, tokens.positions, tokens.layout), keep=keep)
     assert torch.equal(net(View(tokens, keep=keep)), net(changed))
 
 
@@ -82,7 +82,7 @@ def test_everything_kept_equals_no_mask(norm):
     net = encoder(norm=norm)
     keep = torch.arange(16).expand(4, -1)
     torch.testing.assert_close(
-        net(masked(images, keep)), net(View(SIGNAL.tokenize(images))), atol=1e-5, rtol=1e-5
+        net(masked(images, keep)), net(View(SIGNAL.tokenise(images))), atol=1e-5, rtol=1e-5
     )
 
 

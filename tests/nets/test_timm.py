@@ -45,9 +45,9 @@ def test_the_tokens_are_the_models_own_feature_map(
     name: str, size: int, patch: int, grid: tuple[int, int], width: int
 ) -> None:
     net = encoder(name, size, patch)
-    view = View(net.signal.tokenize(images(size)))
+    view = View(net.signal.tokenise(images(size)))
     out = net(view)
-    assert net.grid((1, 1)) == grid and net.width == width
+    assert net.layout((1, 1)) == grid and net.width == width
     assert out.shape == (2, grid[0] * grid[1], width)
     with torch.no_grad():
         features = net.trunk.forward_features((images(size) - 0.5) / 0.25)
@@ -68,7 +68,7 @@ def test_what_is_not_kept_is_not_seen(
 ) -> None:
     net, batch = encoder(name, size, patch), images(size)
     keep = torch.tensor([[0, 2], [1, 3]])
-    out = net(View(net.signal.tokenize(batch), keep))
+    out = net(View(net.signal.tokenise(batch), keep))
     assert out.shape == (2, 2, width)
     other = torch.full_like(batch, 0.9)
     columns = grid[1]
@@ -77,7 +77,7 @@ def test_what_is_not_kept_is_not_seen(
             top, left = token // columns * patch, token % columns * patch
             part = (sample, slice(None), slice(top, top + patch), slice(left, left + patch))
             other[part] = batch[part]
-    torch.testing.assert_close(net(View(net.signal.tokenize(other), keep)), out, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(net(View(net.signal.tokenise(other), keep)), out, rtol=1e-4, atol=1e-4)
 
 
 def test_masks_that_the_feature_map_cannot_follow_are_refused_when_built() -> None:
@@ -111,7 +111,7 @@ def test_what_cannot_be_is_one_sentence_whose_advice_works(changes: dict[str, st
         advised = text.split("use ")[1].split(" (")[0].split(", or")[0].split()
         followed = {name[2:]: value for name, value in zip(advised[::2], advised[1::2], strict=True)}
         model = build(configure("i-jepa", "tiny", changes | followed | {"target.layers": "1"}))
-        assert model.grid == model.signal.grid
+        assert model.layout == model.signal.layout
 
 
 def test_layers_of_several_sizes_have_no_mean() -> None:
@@ -157,7 +157,7 @@ def test_a_picture_that_is_not_square() -> None:
 
 def test_earlier_layers_come_first() -> None:
     net = encoder("vit_tiny_patch16_224", 48)
-    view = View(net.signal.tokenize(images(48)))
+    view = View(net.signal.tokenise(images(48)))
     first, last = net.layers(view, 2)
     assert first.shape == last.shape == (2, 9, 192)
     assert torch.equal(last, net(view)) and not torch.allclose(first, last, atol=1e-2)
@@ -174,7 +174,7 @@ def test_both_recipes_train_with_one(recipe: str) -> None:
     batch = torch.rand(4, 1, 64, 64)
     model(batch, Rng(0, 0)).loss.backward()
     assert any(p.grad is not None and p.grad.count_nonzero() for p in model.encoder.parameters())
-    rows, columns = model.grid
+    rows, columns = model.layout
     assert model.tokens(batch).shape == (4, rows * columns, model.encoder.width)
 
 

@@ -34,13 +34,13 @@ def with_other_hidden(tokens: Tokens, keep: Tensor) -> Tokens:
     """The same kept tokens among other hidden ones."""
     shown = torch.zeros(tokens.values.shape[:2]).scatter_(1, keep, 1).bool()
     other = torch.where(shown[..., None], tokens.values, torch.randn_like(tokens.values))
-    return Tokens(other, tokens.positions, tokens.grid)
+    return Tokens(other, tokens.positions, tokens.layout)
 
 
 @pytest.mark.parametrize("hide", ["drop", "replace"])
 @pytest.mark.parametrize("positions", ["sincos", "learned"])
 def test_hidden_tokens_do_not_reach_the_output(hide: str, positions: str) -> None:
-    net, tokens, keep = encoder(hide=hide, positions=positions), SIGNAL.tokenize(images()), keeps()
+    net, tokens, keep = encoder(hide=hide, positions=positions), SIGNAL.tokenise(images()), keeps()
     out = net(View(tokens, keep))
     assert out.shape == (4, 5 if hide == "drop" else 16, 16)
     torch.testing.assert_close(out, net(View(with_other_hidden(tokens, keep), keep)))
@@ -49,16 +49,16 @@ def test_hidden_tokens_do_not_reach_the_output(hide: str, positions: str) -> Non
 
 @pytest.mark.parametrize("hide", ["drop", "replace"])
 def test_keeping_all_is_seeing_all(hide: str) -> None:
-    net, tokens = encoder(hide=hide), SIGNAL.tokenize(images())
+    net, tokens = encoder(hide=hide), SIGNAL.tokenise(images())
     everything = torch.arange(16).expand(4, 16)
     torch.testing.assert_close(net(View(tokens, everything)), net(View(tokens)))
 
 
 def test_kept_tokens_carry_their_own_positions() -> None:
-    net, tokens, keep = encoder(), SIGNAL.tokenize(images()), keeps()
+    net, tokens, keep = encoder(), SIGNAL.tokenise(images()), keeps()
     expected = net(only_kept(tokens, keep))
     torch.testing.assert_close(net(View(tokens, keep)), expected)
-    shifted = Tokens(tokens.values, tokens.positions + 1, tokens.grid)
+    shifted = Tokens(tokens.values, tokens.positions + 1, tokens.layout)
     assert not torch.allclose(net(View(shifted, keep)), expected, atol=1e-2)
 
 
@@ -71,23 +71,23 @@ def only_kept(tokens: Tokens, keep: Tensor) -> View:
 @pytest.mark.parametrize("keep", [None, keeps()])
 def test_samples_are_independent(hide: str, keep: Tensor | None) -> None:
     net, batch = encoder(hide=hide), images()
-    together = net(View(SIGNAL.tokenize(batch), keep))
+    together = net(View(SIGNAL.tokenise(batch), keep))
     for i in range(len(batch)):
         own = None if keep is None else keep[i : i + 1]
-        torch.testing.assert_close(together[i : i + 1], net(View(SIGNAL.tokenize(batch[i : i + 1]), own)))
+        torch.testing.assert_close(together[i : i + 1], net(View(SIGNAL.tokenise(batch[i : i + 1]), own)))
     batch = batch.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(net(View(SIGNAL.tokenize(batch), keep))[1].sum(), batch)
+    (gradient,) = torch.autograd.grad(net(View(SIGNAL.tokenise(batch), keep))[1].sum(), batch)
     assert [bool(g.count_nonzero()) for g in gradient] == [False, True, False, False]
 
 
 @pytest.mark.parametrize("positions", ["sincos", "learned"])
 @pytest.mark.parametrize("size", [(16, 24), (8, 16), (32, 12)])
 def test_rectangles_and_other_resolutions(positions: str, size: tuple[int, int]) -> None:
-    net, tokens = encoder(positions=positions), SIGNAL.tokenize(images(2, *size))
-    assert tokens.grid == (size[0] // 4, size[1] // 4)
+    net, tokens = encoder(positions=positions), SIGNAL.tokenise(images(2, *size))
+    assert tokens.layout == (size[0] // 4, size[1] // 4)
     out = net(View(tokens))
-    assert out.shape == (2, tokens.grid[0] * tokens.grid[1], 16)
-    transposed = net(View(SIGNAL.tokenize(images(2, *size).mT)))
+    assert out.shape == (2, tokens.layout[0] * tokens.layout[1], 16)
+    transposed = net(View(SIGNAL.tokenise(images(2, *size).mT)))
     assert transposed.shape == out.shape and not torch.allclose(out, transposed, atol=1e-2)
 
 
@@ -103,10 +103,12 @@ def test_fixed_positions_scale_with_the_resolution_centre_to_centre() -> None:
 
 def test_learned_positions_are_the_table_at_the_training_grid() -> None:
     net = encoder(positions="learned")
-    view = View(SIGNAL.tokenize(images()))
-    torch.testing.assert_close(net._positions(view), net.position_table.flatten(1, 2), rtol=0, atol=0)
-    wider = net._positions(View(SIGNAL.tokenize(images(1, 32, 32)))).view(1, 8, 8, 16)
-    smooth = F.interpolate(net.position_table.permute(0, 3, 1, 2), (8, 8), mode="bicubic")
+    view = View(SIGNAL.tokenise(images()))
+    torch.testing.assert_close(
+        net.positions(view.tokens), net.positions.position_table.flatten(1, 2), rtol=0, atol=0
+    )
+    wider = net.positions(SIGNAL.tokenise(images(1, 32, 32))).view(1, 8, 8, 16)
+    smooth = F.interpolate(net.positions.position_table.permute(0, 3, 1, 2), (8, 8), mode="bicubic")
     torch.testing.assert_close(wider, smooth.permute(0, 2, 3, 1))
 
 
@@ -122,7 +124,7 @@ def test_the_embedding_is_a_convolution_over_patches() -> None:
     net, batch = encoder(), images(2, 16, 24)
     kernel = net.embed.weight.view(16, 3, 4, 4)
     convolved = F.conv2d(batch, kernel, net.embed.bias, stride=4).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(net.embed(SIGNAL.tokenize(batch).values), convolved)
+    torch.testing.assert_close(net.embed(SIGNAL.tokenise(batch).values), convolved)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (8, 20)])
@@ -130,23 +132,23 @@ def test_folding_undoes_cutting(size: tuple[int, int]) -> None:
     signal = ImageSignal(size=16, channels=3, patch=4)
     batch = images(2, *size)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (signal.mean, signal.std))
-    torch.testing.assert_close(signal.fold(signal.tokenize(batch)), (batch - mean) / std)
+    torch.testing.assert_close(signal.fold(signal.tokenise(batch)), (batch - mean) / std)
 
 
 def test_what_is_left_over_is_cropped_in_the_middle() -> None:
     batch = images(2, 18, 19)
-    cut = SIGNAL.tokenize(batch)
-    assert cut.grid == (4, 4)
+    cut = SIGNAL.tokenise(batch)
+    assert cut.layout == (4, 4)
     torch.testing.assert_close(SIGNAL.fold(cut), batch[:, :, 1:17, 1:17])
 
 
 def test_uint8_and_float_images_are_the_same() -> None:
     pixels = (images() * 255).byte()
-    torch.testing.assert_close(SIGNAL.tokenize(pixels).values, SIGNAL.tokenize(pixels.float() / 255).values)
+    torch.testing.assert_close(SIGNAL.tokenise(pixels).values, SIGNAL.tokenise(pixels.float() / 255).values)
 
 
 def test_layers_end_with_the_output_and_are_the_blocks_outputs() -> None:
-    net, view = encoder(depth=3), View(SIGNAL.tokenize(images()))
+    net, view = encoder(depth=3), View(SIGNAL.tokenise(images()))
     seen: list[Tensor] = []
     for block in net.blocks:
         block.register_forward_hook(lambda module, args, output: seen.append(output))
@@ -158,7 +160,7 @@ def test_layers_end_with_the_output_and_are_the_blocks_outputs() -> None:
 
 
 def test_drop_path_passes_over_blocks_of_some_samples_in_training_alone() -> None:
-    plain, net, view = encoder(depth=3), encoder(depth=3, drop_path=0.5), View(SIGNAL.tokenize(images(64)))
+    plain, net, view = encoder(depth=3), encoder(depth=3, drop_path=0.5), View(SIGNAL.tokenise(images(64)))
     assert [block.drop_path for block in net.blocks] == [0, 0.25, 0.5]
     assert torch.equal(net(view), plain(view))
     x = torch.randn(4000, 2, 16)

@@ -55,8 +55,8 @@ def test_outputs_equal_hugging_faces(eps: float) -> None:
     hf = theirs(layer_norm_eps=eps)
     converted = convert(hf.state_dict(), hf.config.to_dict())
     assert (converted.encoder.depth, converted.encoder.heads, converted.encoder.norm_eps) == (3, 4, eps)
-    assert converted.signal.grid == (6, 6)
-    assert converted.encoder.positions == "learned"
+    assert converted.signal.layout == (6, 6)
+    assert converted.encoder.positions.kind == "learned"
     batch = images(24, 24)
     close(converted.build().tokens(batch), hf(normalised(converted, batch)).last_hidden_state.detach())
 
@@ -66,7 +66,7 @@ def test_gradients_equal_hugging_faces() -> None:
     converted = convert(hf.state_dict(), hf.config.to_dict())
     model, batch = converted.build(), images(24, 24)
     hf(normalised(converted, batch)).last_hidden_state.square().mean().backward()
-    model.encoder(View(model.signal.tokenize(batch))).square().mean().backward()
+    model.encoder(View(model.signal.tokenise(batch))).square().mean().backward()
     gradients = {name: p.grad for name, p in hf.named_parameters() if p.grad is not None}
     expected = convert(gradients, hf.config.to_dict()).target
     for name, parameter in model.encoder.named_parameters():
@@ -87,7 +87,7 @@ def test_fixed_positions_become_ours() -> None:
     hf = theirs()
     hf.embeddings.position_embeddings.data = sincos(grid_positions(6, 6), 32)
     converted = convert(hf.state_dict(), hf.config.to_dict())
-    assert converted.encoder.positions == "sincos" and "position_table" not in converted.target
+    assert converted.encoder.positions.kind == "sincos" and "positions.position_table" not in converted.target
     batch = images(24, 24)
     close(converted.build().tokens(batch), hf(normalised(converted, batch)).last_hidden_state.detach())
 
@@ -174,7 +174,7 @@ def test_metas_training_checkpoint_fills_encoder_target_and_predictor() -> None:
     tensors = meta_checkpoint()
     model = convert(tensors).build()
     assert model.config.encoder.heads == model.config.predictor.heads == 3
-    assert model.config.encoder.positions == "sincos"
+    assert model.config.encoder.positions.kind == "sincos"
     block = "module.{}.1.mlp.fc2.weight"
     for name, network in [("encoder", model.encoder), ("target_encoder", model.target.encoder)]:
         assert torch.equal(network.blocks[1].mlp[2].weight, tensors[f"{name}.{block.format('blocks')}"])

@@ -79,7 +79,7 @@ def test_lejepa_on_two_global_and_six_local_views(target: str) -> None:
     loss = model(batch, Rng(0, 0)).loss
     ours = torch.autograd.grad(loss, list(model.parameters()))
 
-    views = model.views(batch, rng).context
+    views = [pair.context for pair in model.pairs(batch, rng)]
     assert [len(view.tokens.values[0]) for view in views] == [16, 16, 4, 4, 4, 4, 4, 4]
     pooled = torch.cat([model.encoder(view).mean(1) for view in views])
     first, norm1, _, second, norm2, _, last = model.head.mlp
@@ -101,7 +101,7 @@ def test_lejepa_on_two_global_and_six_local_views(target: str) -> None:
 
 def test_views_of_one_size_are_not_treated_otherwise() -> None:
     model = lejepa(**{"hiding.global_views": 4, "hiding.local_views": 0})
-    views = model.views(pictures(model, 6), Rng(0, 0)).context
+    views = [pair.context for pair in model.pairs(pictures(model, 6), Rng(0, 0))]
     together = torch.cat([view.tokens.values for view in views])
     alone = model.head(
         model.encoder(type(views[0])(type(views[0].tokens)(together, views[0].tokens.positions)))

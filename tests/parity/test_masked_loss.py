@@ -13,7 +13,7 @@ from torch import Tensor
 
 from openjepa.common.rng import Rng
 from openjepa.guards import SIGReg
-from openjepa.jepa import JEPA, Views
+from openjepa.jepa import JEPA, Pair
 from openjepa.recipes import build, configure
 
 SIDE, WIDTH, HEADS, NARROW = 6, 16, 2, 8
@@ -110,13 +110,13 @@ def distance(kind: str, prediction: Tensor, target: Tensor) -> Tensor:
     return gap**2 if kind == "l2" else torch.where(gap < 1, gap**2 / 2, gap - 0.5)
 
 
-def i_jepa_reference(p: Parameters, views: Views, joint: bool, energy: str) -> Tensor:
+def i_jepa_reference(p: Parameters, pair: Pair, joint: bool, energy: str) -> Tensor:
     """Mean over samples, blocks, tokens and features of D(predictor(f(context), positions), LN(f_ema(image)))."""
-    context, target = views.context[0], views.target[0]
-    assert context.keep is not None and target.select is not None
+    context = pair.context
+    assert context.keep is not None and pair.select is not None
     terms = []
     for raw, keep, select in zip(
-        context.tokens.values.double(), context.keep.tolist(), target.select.tolist(), strict=True
+        context.tokens.values.double(), context.keep.tolist(), pair.select.tolist(), strict=True
     ):
         s_x = encode(p, "encoder.", raw, keep)
         s_y = standardised(encode(p, "target.encoder.", raw, list(range(SIDE**2))), 1e-5).detach()
@@ -148,9 +148,9 @@ def same_gradients(model: JEPA, loss: Tensor, reference: Tensor) -> set[str]:
 def test_the_masked_loss_and_its_gradients_equal_the_reference(joint: bool, energy: str) -> None:
     changes = PREDICTOR | {"predictor__joint": str(joint).lower(), "energy": energy, "hiding__targets": "3"}
     model, batch = small("i-jepa", **changes), images(2)
-    views, loss = model.views(batch, Rng(0, 5)), model(batch, Rng(0, 5)).loss
+    (pair,), loss = model.pairs(batch, Rng(0, 5)), model(batch, Rng(0, 5)).loss
     parameters = {name: parameter.double() for name, parameter in model.named_parameters()}
-    reference = i_jepa_reference(parameters, views, joint, energy)
+    reference = i_jepa_reference(parameters, pair, joint, energy)
     torch.testing.assert_close(loss.double(), reference, rtol=1e-5, atol=1e-5)
     assert same_gradients(model, loss, reference) == {"encoder", "predictor"}
 
@@ -189,7 +189,7 @@ def test_le_jepas_loss_and_its_gradients_equal_the_formula() -> None:
     centre = (z[:, 0] + z[:, 1]) / 2
     agreement = torch.stack([(centre[n] - z[n, v]) ** 2 for n in range(8) for v in range(4)]).mean()
     rng = Rng(0, 5)
-    model.views(images(8), rng)  # the guard draws its directions after hiding has drawn
+    model.pairs(images(8), rng)  # the guard draws its directions after hiding has drawn
     directions = torch.randn(5, 6, generator=rng.generator()).double()
     directions = directions / directions.norm(dim=0)
     gaussian = torch.stack([sigreg_reference(z[:, v], directions) for v in range(4)]).mean()

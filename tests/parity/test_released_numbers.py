@@ -24,7 +24,7 @@ def value(recipe, preset, path):
         ("lejepa", "vit-l14", "head.width", 512),
         ("lejepa", "vit-l14", "head.activation", "relu"),
         ("lejepa", "vit-l14", "guard.knots", 33),  # 17 on one side of zero
-        ("lewm", None, "encoder.positions", "learned"),
+        ("lewm", None, "encoder.positions.kind", "learned"),
         ("lewm", None, "guard.weight", 0.09 / 1.09),
         ("lewm", None, "train.clip", 1 / 1.09),
         ("dino-wm", None, "encoder.statistics", "half"),

@@ -90,7 +90,7 @@ def test_the_papers_weights() -> None:
     assert lewm.guard.weight / (1 - lewm.guard.weight) == pytest.approx(0.09)
     assert math.isclose(lewm.train.lr, 5e-5)
     assert lewm.train.clip == pytest.approx(1 / 1.09)  # of a loss that is theirs over 1.09
-    assert (lewm.guard.knots, lewm.encoder.positions) == (33, "learned")
+    assert (lewm.guard.knots, lewm.encoder.positions.kind) == (33, "learned")
     assert pldm.train.lr == pytest.approx(1.75e-4)  # 7e-4 * batch / 256
     assert (pldm.encoder.channels, pldm.terms.inverse_layers, eb.terms.inverse_layers) == ((16, 32, 32), 1, 2)
 

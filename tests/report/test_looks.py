@@ -24,34 +24,34 @@ def batch():
 def test_errors_add_up_to_the_energy(batch):
     model = model_of("i-jepa", **{"energy": "cosine"})
     shown = looks.masked(model, batch, range(len(batch)))
-    views, output = looks._pass(model, batch)
-    mean = looks._everywhere(model, views, output.s_x).mean(0, keepdim=True)
-    baseline = model.energy(looks.gather(mean, views.target[0].select), output.s_y)
-    energy = model.energy(output.prediction[0], output.s_y)
+    (pair, *_), output = looks._pass(model, batch)
+    mean = looks._everywhere(model, pair, output.s_x[0]).mean(0, keepdim=True)
+    baseline = model.energy.mean(looks.gather(mean, pair.select), output.s_y[0])
+    energy = model.energy.mean(output.prediction[0], output.s_y[0])
     assert np.mean([sample.ratio for sample in shown]) == pytest.approx(float(energy / baseline), rel=1e-5)
 
 
 def test_a_perfect_predictor_makes_no_error(batch, monkeypatch):
     model = model_of("i-jepa")
     _, output = looks._pass(model, batch)
-    monkeypatch.setattr(model, "predict", lambda s_x, views: [output.s_y])
+    monkeypatch.setattr(model, "predict", lambda s_x, pairs: output.s_y)
     assert all(sample.ratio == 0 for sample in looks.masked(model, batch, [0, 5]))
 
 
 def test_masks_are_shown_as_they_are(batch):
     model = model_of("i-jepa")
     (sample,) = looks.masked(model, batch, [3])
-    views, _ = looks._pass(model, batch)
-    assert sample.visible == views.context[0].keep.shape[1]
-    assert sample.hidden == len(set(views.target[0].select[3].flatten().tolist()))
-    assert len(sample.blocks) == views.target[0].select.shape[1] and sample.grid == (4, 4)
+    (pair, *_), _ = looks._pass(model, batch)
+    assert sample.visible == pair.context.keep.shape[1]
+    assert sample.hidden == len(set(pair.select[3].flatten().tolist()))
+    assert len(sample.blocks) == pair.select.shape[1] and sample.grid == (4, 4)
 
 
 def test_views_that_are_their_centre_have_no_distance(batch, monkeypatch):
     model = model_of("lejepa")
     _, output = looks._pass(model, batch)
-    mean = output.s_y.mean(0, keepdim=True).expand_as(output.s_y)
-    monkeypatch.setattr(model, "predict", lambda s_x, views: [output.s_y, mean, mean, mean])
+    mean = output.s_y[0].mean(0, keepdim=True).expand_as(output.s_y[0])
+    monkeypatch.setattr(model, "predict", lambda s_x, pairs: [output.s_y[0], mean, mean, mean])
     rows = looks.viewed(model, batch, range(len(batch)))
     assert [seen.name for seen in rows[0]] == ["global", "global", "local", "local"]
     assert [seen.scale for seen in rows[0]] == [1, 1, 0.5, 0.5]
@@ -63,8 +63,8 @@ def test_views_that_are_their_centre_have_no_distance(batch, monkeypatch):
 
 def test_dropped_patches_of_a_view_are_faint(batch):
     model = model_of("lejepa", **{"hiding.drop": "0.5"})
-    views, _ = looks._pass(model, batch)
-    pictures = looks._pictures(model, views.context[0], faint=True)
+    (pair, *_), _ = looks._pass(model, batch)
+    pictures = looks._pictures(model, pair.context, faint=True)
     assert pictures.shape == (24, 16, 16, 4)
     assert (pictures[..., 3] == 255).mean() == pytest.approx(0.5)
     assert (pictures[..., 3] == looks.FAINT).mean() == pytest.approx(0.5)

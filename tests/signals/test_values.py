@@ -98,8 +98,8 @@ def test_training_sees_what_embedding_sees(recipe: str) -> None:
         )
     )
     batch = torch.from_numpy(counts()).permute(0, 3, 1, 2).float()
-    seen = model.views(batch, Rng(0, 0)).target[0].tokens.values
-    assert torch.allclose(seen, model.signal.tokenize(batch).values, atol=1e-4)
+    seen = model.pairs(batch, Rng(0, 0))[0].target[0].tokens.values
+    assert torch.allclose(seen, model.signal.tokenise(batch).values, atol=1e-4)
     wanted = (batch.unfold(2, 2, 2).unfold(3, 2, 2).reshape(24, 16, 4) - 62) / 899
     assert torch.allclose(seen, (wanted - 0.4) / 0.2, atol=1e-4)
 
@@ -195,7 +195,7 @@ def test_an_outlier_that_sets_the_range_is_pointed_at() -> None:
     data.flat[0] = 65_535
     with pytest.warns(OpenJEPAWarning, match=r"nearly all values lie in 100 to 120, .* outliers"):
         model = trained(data)
-    spread = model.signal.tokenize(torch.from_numpy(data[1:]).permute(0, 3, 1, 2)).values.std()
+    spread = model.signal.tokenise(torch.from_numpy(data[1:]).permute(0, 3, 1, 2)).values.std()
     assert spread > 1e-3
 
 

@@ -75,9 +75,9 @@ def test_level_1_is_what_it_would_be_alone() -> None:
         "level2/energy",
         "level2/latent/nats",
     }
-    views = model.views(window, Rng(0, 0))
+    (pair,) = model.pairs(window, Rng(0, 0))
     assert torch.equal(
-        views.context[0].tokens.values, model.views(model.near(window), Rng(0, 0)).context[0].tokens.values
+        pair.context.tokens.values, model.pairs(model.near(window), Rng(0, 0))[0].context.tokens.values
     )
 
 

@@ -67,8 +67,8 @@ def test_a_rollout_told_the_inferred_z_is_what_training_predicts(case: str) -> N
     states, actions = model.encode(window.frames), window.actions
     z = model.inferred(states, actions).z
     assert z.shape == (*actions.shape[:2], model.latent.width)
-    views = model.views(window, Rng(0, 0))
-    trained = model.form.state(model.predict(model.represent(views.context), views)[0])
+    pairs = model.pairs(window, Rng(0, 0))
+    trained = model.form.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
     imagined = model.rollout(states[:, :1], actions[:, None], z[:, None])
     torch.testing.assert_close(imagined[:, 0, 0], trained[:, 0], rtol=1e-4, atol=1e-5)
     if steps := model.future.rollout:
@@ -108,8 +108,8 @@ def test_the_past_s_z_is_inferred_from_the_past() -> None:
     model = model_of("with a history")
     window = window_for(model)
     states, actions = model.encode(window.frames), window.actions
-    views = model.views(window, Rng(0, 0))
-    trained = model.form.state(model.predict(model.represent(views.context), views)[0])
+    pairs = model.pairs(window, Rng(0, 0))
+    trained = model.form.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
     z = model.inferred(states, actions).z[:, None, -1:]
     given = model.rollout(states[:, :-1], actions[:, None, -1:], z, actions[:, :-1])[:, 0, 0]
     torch.testing.assert_close(given, trained[:, -1], rtol=1e-4, atol=1e-5)

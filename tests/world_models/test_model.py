@@ -97,8 +97,8 @@ def test_a_rollout_is_what_training_predicts(case: str) -> None:
     window = window_for(model)
     before = model.signal.stack - 1
     states, actions = model.encode(window.frames)[:, before:], window.actions[:, before:]
-    views = model.views(window, Rng(0, 0))
-    trained = model.form.state(model.predict(model.represent(views.context), views)[0])
+    pairs = model.pairs(window, Rng(0, 0))
+    trained = model.form.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
     steps = 3
     several = torch.stack([actions[:, :steps], -actions[:, :steps]], 1)
     imagined = model.rollout(states[:, :1], several)
@@ -114,8 +114,8 @@ def test_a_rollout_remembers_the_past() -> None:
     model = model_of("projected")
     window = window_for(model)
     states, steps = model.encode(window.frames), model.future.frames - 1
-    views = model.views(window, Rng(0, 0))
-    forced = model.form.state(model.predict(model.represent(views.context), views)[0])
+    pairs = model.pairs(window, Rng(0, 0))
+    forced = model.form.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
     past, coming = window.actions[:, : steps - 1], window.actions[:, None, steps - 1 :]
     imagined = model.rollout(states[:, :steps], coming, past=past)
     torch.testing.assert_close(imagined[:, 0, 0], forced[:, -1], rtol=1e-4, atol=1e-5)
@@ -155,8 +155,8 @@ def test_only_the_future_is_predicted_and_only_from_the_past() -> None:
         changed = torch.cat([window.frames[:, :-1], other.frames[:, -1:]], 1)
 
         def guess(frames: Tensor, model: WorldJEPA = model, window: Window = window) -> Tensor:
-            views = model.views(Window(frames, window.actions, window.state), Rng(0, 0))
-            return model.predict(model.represent(views.context), views)[0]
+            pairs = model.pairs(Window(frames, window.actions, window.state), Rng(0, 0))
+            return model.predict(model.represent([pairs[0].context]), pairs)[0]
 
         torch.testing.assert_close(guess(changed), guess(window.frames))
 
@@ -168,9 +168,10 @@ def test_targets_are_the_encoded_frames() -> None:
     states = model.form.tokens(model.encode(window.frames))
     assert model.future.predicted == [1, 2, 3, 4, 1, 2, 3]
     assert model.future.known == [0, 1, 2, 3, 0, 0, 0]
-    torch.testing.assert_close(output.s_y, states[:, model.future.predicted], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output.s_y[0], states[:, model.future.predicted], rtol=1e-4, atol=1e-5)
     forced, rolled = output.prediction[0][:, :4], output.prediction[0][:, 4:]
-    expected = model.energy(forced, output.s_y[:, :4]) + model.energy(rolled, output.s_y[:, 4:])
+    s_y = output.s_y[0]
+    expected = model.energy.mean(forced, s_y[:, :4]) + model.energy.mean(rolled, s_y[:, 4:])
     torch.testing.assert_close(output.terms["energy"], expected.detach())
 
 

@@ -169,8 +169,8 @@ def test_poses_go_on_as_the_actions_say_in_training_and_in_planning() -> None:
     torch.testing.assert_close(
         imagined[inside][..., 0, -2:], states[inside, 1:, 0, -2:], rtol=1e-3, atol=1e-3
     )
-    views = model.views(window, Rng(0, 0))
-    trained = model.form.state(model.predict(model.represent(views.context), views)[0])
+    pairs = model.pairs(window, Rng(0, 0))
+    trained = model.form.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
     torch.testing.assert_close(imagined[:, :2], trained[:, -2:], rtol=1e-4, atol=1e-4)
 
 
@@ -182,10 +182,10 @@ def test_the_energy_is_of_what_is_predicted() -> None:
         other = guess.clone()
         other[..., -2:] += 1
         differs = not torch.equal(
-            model.compare([guess], torch.zeros_like(guess)), model.compare([other], guess)
+            model.compare([guess], [torch.zeros_like(guess)], []), model.compare([other], [guess], [])
         )
         assert differs
-        assert bool(model.compare([other], guess) > 0) == counts
+        assert bool(model.compare([other], [guess], []) > 0) == counts
 
 
 def test_choices_that_do_not_fit_are_named() -> None:

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
 
     model = load(args.run_dir)
     config = require_images(args.run_dir, model.config)
-    images = config.images(args.data or config.data, args.split)
+    images = config.samples(args.data or config.data, args.split)
     with Waiting() as waiting:
         embed_to_file(model, images, args.output, name=args.run_dir, progress=waiting)
     images.tell()

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ class Encoder(Protocol):
     """What the evaluations need of a model (`openjepa.jepa.JEPA` has it): features in eval mode, without gradients."""
 
     @property
-    def grid(self) -> tuple[int, int]: ...
+    def layout(self) -> Any: ...
     def layers(self, batch: Tensor, count: int, /) -> list[Tensor]: ...
 
 
@@ -89,7 +89,7 @@ class Encoded:
         layers = self._layers(images.read([0]), LAYERS)
         shapes = [(layer.shape[1], layer.shape[2]) for layer in layers]
         self.tokens, self.dim = shapes[-1]
-        self.offered = offered(shapes, model.grid)
+        self.offered = offered(shapes, model.layout)
         wide = [name for name, pooling in self.offered.items() if pooling.dims > MAX_DIMS]
         self.projections: dict[str, Projection] = {}
         if wide:

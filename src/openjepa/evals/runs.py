@@ -135,7 +135,7 @@ def _check_alike(runs: Sequence[str | Path], configs: Sequence[ImageRecipe]) -> 
 
 
 def _open(data: str, split: str, config: ImageRecipe) -> ImageSet:
-    return config.images(data, split).labelled()
+    return config.samples(data, split).labelled()
 
 
 def _open_whole(data: str, config: ImageRecipe) -> ImageSet:

@@ -173,14 +173,16 @@ def sample_share(features: Tensor) -> float:
     return float(variance / power) if power != 0 else 0.0
 
 
-def target_power_split(targets: Tensor) -> PowerSplit:
+def target_power_split(targets: Tensor, valid: Tensor | None = None) -> PowerSplit:
     """Splits the power of targets `[B, N, D]` on a common grid of N positions into what there is to predict.
 
     constant: the mean over samples and positions; position: what the mean over samples adds at each
     position; content: the rest, the only part that depends on the input. A predictor that ignores its
-    context can reach all of the first two.
+    context can reach all of the first two. Where samples are padded, `valid` `[B, N]` says which tokens are there.
     """
     x = targets.detach().to("cpu", torch.float64)
+    if valid is not None:
+        return _power_split_of(x, valid.cpu())
     at_position = x.mean(0)
     overall = at_position.mean(0)
     power = x.square().sum(-1).mean()
@@ -189,6 +191,21 @@ def target_power_split(targets: Tensor) -> PowerSplit:
     constant = overall.square().sum() / power
     position = (at_position - overall).square().sum(-1).mean() / power
     content = (x - at_position).square().sum(-1).mean() / power
+    return PowerSplit(float(constant), float(position), float(content))
+
+
+def _power_split_of(x: Tensor, valid: Tensor) -> PowerSplit:
+    """As `target_power_split`, of the valid tokens alone."""
+    there = valid.unsqueeze(-1).double()
+    count, x = valid.sum(), x.nan_to_num() * there
+    power = x.square().sum() / count
+    if not power > 0:
+        return PowerSplit(math.nan, math.nan, math.nan)
+    at_position = x.sum(0) / there.sum(0).clamp_min(1)
+    overall = x.sum((0, 1)) / count
+    constant = overall.square().sum() / power
+    position = ((at_position - overall).square() * there).sum() / count / power
+    content = ((x - at_position).square() * there).sum() / count / power
     return PowerSplit(float(constant), float(position), float(content))
 
 

@@ -13,7 +13,7 @@ from openjepa.guards import epps_pulley, sigreg_null
 from openjepa.health import metrics, tasks
 from openjepa.health.symptoms import suspect
 from openjepa.health.tasks import Answers
-from openjepa.jepa import JEPA, Tokens, View, Views, evaluating, gather
+from openjepa.jepa import JEPA, Pair, Tokens, View, evaluating, gather, mean_of
 from openjepa.signals.images.values import scale
 from openjepa.signals.tasks import Tasks
 
@@ -105,38 +105,38 @@ class Monitor:
     def _measure(self, model: JEPA, step: int) -> dict[str, float]:
         with evaluating(model), torch.no_grad():
             batch = self.batch.to(next(model.parameters()).device)
-            views = model.views(batch, Rng(self.seed, 0))
-            s_x = model.represent(views.context)
-            grid = self._targets_everywhere(model, views, s_x)
-            pooled = self._pooled_contexts(model, batch, s_x[0])
+            pairs = model.pairs(batch, Rng(self.seed, 0))
+            s_x = model.represent([pair.context for pair in pairs])
+            everywhere = self._targets_everywhere(model, pairs, s_x)
+            pooled = self._pooled_contexts(model, batch, s_x[0], pairs[0].context)
             embedding = model.embed(batch)
+            first, valid = everywhere[0], pairs[0].target[0].tokens.valid
+            split = metrics.target_power_split(first, _fitting(valid, first))
             return {
                 "step": step,
-                **self._ranks(pooled[:, 0], embedding, grid),
+                **self._ranks(pooled[:, 0], embedding, present(first, valid)),
                 **_shares_and_lidar(pooled, embedding, self.delta),
-                **self._energies_and_stds(model, views, s_x, grid),
-                **{
-                    f"power/{name}": value for name, value in asdict(metrics.target_power_split(grid)).items()
-                },
+                **self._energies_and_stds(model, pairs, s_x, everywhere),
+                **{f"power/{name}": value for name, value in asdict(split).items()},
                 "sigreg/null": self._sigreg_over_null(pooled[:, 0]),
                 "input/std": self._input_std(batch, model),
             }
 
-    def _targets_everywhere(self, model: JEPA, views: Views, s_x: Sequence[Tensor]) -> Tensor:
-        """The target at every position, `[B, N, D]`, so that all samples share a grid whatever was hidden."""
-        whole = [view if view.select is None else replace(view, select=None) for view in views.target]
-        return model.targets(Views(views.context, whole), s_x).flatten(1, 2)
+    def _targets_everywhere(self, model: JEPA, pairs: Sequence[Pair], s_x: Sequence[Tensor]) -> list[Tensor]:
+        """The target at every position, `[B, N, D]` per pair, so that all samples share a grid whatever was hidden."""
+        whole = [replace(pair, select=None, valid=None, weight=None) for pair in pairs]
+        return [target.flatten(1, 2) for target in model.targets(whole, s_x)]
 
-    def _pooled_contexts(self, model: JEPA, batch: Any, first: Tensor) -> Tensor:
+    def _pooled_contexts(self, model: JEPA, batch: Any, first: Tensor, view: View) -> Tensor:
         """`[B, q, D]`: mean over tokens of the first context view under q independent draws of what is hidden."""
-        pooled = [first.mean(1)]
+        pooled = [mean_of(first, _fitting(view.present, first))]
         for draw in range(1, self.lidar_views):
-            view = model.views(batch, Rng(self.seed, draw)).context[0]
-            pooled.append(model.represent([view])[0].mean(1))
+            view = model.pairs(batch, Rng(self.seed, draw))[0].context
+            s = model.represent([view])[0]
+            pooled.append(mean_of(s, _fitting(view.present, s)))
         return torch.stack(pooled, 1)
 
-    def _ranks(self, context: Tensor, embedding: Tensor, grid: Tensor) -> dict[str, float]:
-        tokens = grid.flatten(0, 1)
+    def _ranks(self, context: Tensor, embedding: Tensor, tokens: Tensor) -> dict[str, float]:
         chosen = torch.randperm(len(tokens), generator=Rng(self.seed, 0).generator())[: self.max_tokens]
         return {
             "rank/context": metrics.effective_rank(context),
@@ -147,21 +147,22 @@ class Monitor:
         }
 
     def _energies_and_stds(
-        self, model: JEPA, views: Views, s_x: list[Tensor], grid: Tensor
+        self, model: JEPA, pairs: Sequence[Pair], s_x: list[Tensor], everywhere: Sequence[Tensor]
     ) -> dict[str, float]:
-        select = views.target[0].select
-        s_y = grid.unsqueeze(1) if select is None else gather(grid, select)
-        mean = grid.mean(0, keepdim=True).expand_as(grid)
-        if len(views.target[0].tokens.positions) > 1:  # samples do not share positions: one mean for all
-            mean = mean.mean(1, keepdim=True).expand_as(grid)
-        mean = mean.unsqueeze(1) if select is None else gather(mean, select)
-        prediction = model.predict(s_x, views)
-        swapped = Views([_roll_view(view) for view in views.context], views.target)
+        s_y = [_selected(target, pair) for target, pair in zip(everywhere, pairs, strict=True)]
+        means = [
+            _selected(_mean_target(target, pair), pair)
+            for target, pair in zip(everywhere, pairs, strict=True)
+        ]
+        prediction = model.predict(s_x, pairs)
+        swapped = [replace(pair, context=_roll_view(pair.context)) for pair in pairs]
         permuted = model.predict([s.roll(1, 0) for s in s_x], swapped)
-        return stds(s_x[0].mean(1), s_y, prediction[0]) | {
-            "energy/model": float(model.compare(prediction, s_y)),
-            "energy/mean": float(model.compare([mean], s_y)),
-            "energy/permuted": float(model.compare(permuted, s_y)),
+        first, asked = pairs[0], pairs[0].asked
+        context = mean_of(s_x[0], _fitting(first.context.present, s_x[0]))
+        return stds(context, present(s_y[0], asked), present(prediction[0], asked)) | {
+            "energy/model": float(model.compare(prediction, s_y, pairs)),
+            "energy/mean": float(model.compare(means, s_y, pairs)),
+            "energy/permuted": float(model.compare(permuted, s_y, pairs)),
         }
 
     def _input_std(self, batch: Any, model: Any) -> float:
@@ -198,12 +199,42 @@ def stds(context: Tensor, s_y: Tensor, prediction: Tensor) -> dict[str, float]:
     return found
 
 
+def present(features: Tensor, valid: Tensor | None) -> Tensor:
+    """The rows `[n, D]` of features `[..., D]` that are there; `valid` is `[...]` bool, `None`: all."""
+    valid = _fitting(valid, features)
+    return features.flatten(0, -2) if valid is None else features[valid]
+
+
+def _fitting(valid: Tensor | None, features: Tensor) -> Tensor | None:
+    """`valid`, where it is of these features' tokens: a head may have made one of all."""
+    return valid if valid is not None and valid.shape == features.shape[:-1] else None
+
+
+def _selected(target: Tensor, pair: Pair) -> Tensor:
+    return target.unsqueeze(1) if pair.select is None else gather(target, pair.select)
+
+
+def _mean_target(target: Tensor, pair: Pair) -> Tensor:
+    """`[B, N, D]`: the mean over samples at each position; over all where samples do not share positions."""
+    valid = _fitting(pair.target[0].tokens.valid, target)
+    apart = len(pair.target[0].tokens.positions) > 1
+    if valid is None:
+        mean = target.mean(0, keepdim=True).expand_as(target)
+        return mean.mean(1, keepdim=True).expand_as(target) if apart else mean
+    if apart:
+        return mean_of(target.flatten(0, 1).unsqueeze(0), valid.flatten().unsqueeze(0)).expand_as(target)
+    return mean_of(target.transpose(0, 1), valid.T).expand_as(target)
+
+
 def _roll_view(view: View) -> View:
     """The view of the sample before, whole: what it shows, where, and what of it was kept."""
     tokens = view.tokens
     positions = tokens.positions if len(tokens.positions) == 1 else tokens.positions.roll(1, 0)
-    keep = None if view.keep is None else view.keep.roll(1, 0)
-    return View(Tokens(tokens.values.roll(1, 0), positions, tokens.grid), keep, view.select)
+    valid, links, keep, kept = (
+        None if part is None else part.roll(1, 0)
+        for part in (tokens.valid, tokens.links, view.keep, view.valid)
+    )
+    return View(Tokens(tokens.values.roll(1, 0), positions, tokens.layout, valid, links), keep, kept)
 
 
 def mean_std(batch: Tensor) -> float:

@@ -9,16 +9,16 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from openjepa.common.rng import Rng
-from openjepa.config import Choice
 from openjepa.errors import UserError
-from openjepa.jepa import Tokens, View, Views
+from openjepa.hiding.base import HidingChoice
+from openjepa.jepa import Pair, Tokens, View
 from openjepa.signals.images.augment import Augment, Parameters
 from openjepa.signals.images.signal import ImageSignal
 
 Range = tuple[float, float]
 
 
-class Blocks(Choice):
+class Blocks(HidingChoice):
     """The context is one block less the targets, which are `targets` blocks that may overlap one another.
 
     One size per batch (so that tensors stay rectangular), drawn with scale and aspect independent of each other;
@@ -69,19 +69,21 @@ REDRAWS = 8
 
 
 class BlockHiding:
-    """Images to `Views`: the context keeps some tokens, the target selects blocks of all tokens."""
+    """Images to a pair: the context keeps some tokens, and blocks of all tokens are to be predicted."""
 
     def __init__(self, config: Blocks, signal: ImageSignal) -> None:
         self.config, self.signal = config, signal
         size = config.augment.size or signal.size
-        self.grid = signal.grid if size == signal.size else signal.model_copy(update={"size": size}).grid
+        self.layout = (
+            signal.layout if size == signal.size else signal.model_copy(update={"size": size}).layout
+        )
         self.augment = config.augment.model_copy(update={"size": size})
         other = config.target_augment
         self.target_augment = other and other.model_copy(update={"size": size})
-        self.min_keep = max(1, math.ceil(config.min_context * math.prod(self.grid)))
+        self.min_keep = max(1, math.ceil(config.min_context * math.prod(self.layout)))
         self._check()
 
-    def __call__(self, batch: Tensor, rng: Rng) -> Views:
+    def __call__(self, batch: Tensor, rng: Rng) -> list[Pair]:
         images = self.signal.to_float(batch)
         drawn = self.augment.draw(images, rng)
         tokens = self.signal.cut(self.augment.apply(images, drawn))
@@ -90,12 +92,12 @@ class BlockHiding:
             return self.apply(tokens, keep, select)
         other = self.target_augment.draw(images, rng)
         hidden = self.signal.cut(self.target_augment.apply(images, other))
-        place = seen_from(drawn, other, hidden.positions, self.grid)
-        return Views(context=[View(tokens, keep=keep)], target=[View(hidden, select=select, place=place)])
+        place = seen_from(drawn, other, hidden.positions, self.layout)
+        return [Pair(View(tokens, keep), (View(hidden),), select, place=place)]
 
-    def apply(self, tokens: Tokens, keep: Tensor, select: Tensor) -> Views:
-        """Views of tokens under given masks."""
-        return Views(context=[View(tokens, keep=keep)], target=[View(tokens, select=select)])
+    def apply(self, tokens: Tokens, keep: Tensor, select: Tensor) -> list[Pair]:
+        """The pair of tokens under given masks."""
+        return [Pair(View(tokens, keep), (View(tokens),), select)]
 
     def sample(self, batch: int, rng: Rng) -> tuple[Tensor, Tensor]:
         """Indices in row order: context `[B, K]`, ascending, and targets `[B, M, T]`; disjoint in every sample.
@@ -120,7 +122,7 @@ class BlockHiding:
             corners = self._corners(total, 1, context, rng)
             visible[short] = self._visible(corners, context, blocks, (h, w))[short]
         keep = self._cut(visible, rng)
-        select = _block_indices(blocks, (h, w), self.grid[1])
+        select = _block_indices(blocks, (h, w), self.layout[1])
         rows = rng.rows(batch)
         return keep[rows], select[rows]
 
@@ -141,7 +143,7 @@ class BlockHiding:
         )
 
     def _shape(self, scale: float, aspect: float) -> tuple[int, int]:
-        rows, columns = self.grid
+        rows, columns = self.layout
         area = scale * rows * columns
         if self.config.quirk == "official":
             h, w = round(math.sqrt(int(area) * aspect)), round(math.sqrt(int(area) / aspect))
@@ -151,22 +153,22 @@ class BlockHiding:
     def _corners(self, total: int, count: int, shape: tuple[int, int], rng: Rng) -> Tensor:
         """Top left corners, `[total, count, 2]`."""
         last = 0 if self.config.quirk == "official" else 1
-        room = torch.tensor([max(1, side - s + last) for side, s in zip(self.grid, shape, strict=True)])
+        room = torch.tensor([max(1, side - s + last) for side, s in zip(self.layout, shape, strict=True)])
         return (torch.rand(total, count, 2, generator=rng.generator()) * room).long()
 
     def _visible(
         self, context: Tensor, context_shape: tuple[int, int], blocks: Tensor, shape: tuple[int, int]
     ) -> Tensor:
-        hidden = _inside(blocks, shape, self.grid).any(1)
-        return (_inside(context, context_shape, self.grid)[:, 0] & ~hidden).flatten(1)
+        hidden = _inside(blocks, shape, self.layout).any(1)
+        return (_inside(context, context_shape, self.layout)[:, 0] & ~hidden).flatten(1)
 
     def _areas(self, scale: float, aspect: Range) -> list[int]:
         """Tokens of every block that this scale can give."""
         low, high = aspect
-        area = scale * math.prod(self.grid)
+        area = scale * math.prod(self.layout)
         if self.config.quirk == "official":
             area = max(1, int(area))
-        edges = [(k + 0.5) ** 2 for k in range(max(self.grid))]
+        edges = [(k + 0.5) ** 2 for k in range(max(self.layout))]
         turns = [e / area for e in edges] + [area / e for e in edges]  # where a side's rounding changes
         marks = sorted({low, high, *(a for a in turns if low < a < high)})
         between = [(a + b) / 2 for a, b in pairwise(marks)]
@@ -178,7 +180,7 @@ class BlockHiding:
         largest = max(self._areas(config.target_scale[1], config.target_aspect))
         smallest = min(self._areas(config.context_scale[0], config.context_aspect))
         if smallest - largest < self.min_keep:
-            rows, columns = self.grid
+            rows, columns = self.layout
             raise UserError(
                 f"masks can never hold on a {rows}x{columns} grid: a context block of {smallest} tokens less a target "
                 f"of {largest} leaves fewer than the {self.min_keep} that min_context {config.min_context} asks for; "

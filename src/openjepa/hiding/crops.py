@@ -6,14 +6,14 @@ from pydantic import Field
 from torch import Tensor
 
 from openjepa.common.rng import Rng
-from openjepa.config import Choice
 from openjepa.errors import UserError
-from openjepa.jepa import View, Views
+from openjepa.hiding.base import HidingChoice
+from openjepa.jepa import Pair, View
 from openjepa.signals.images.augment import Augment
 from openjepa.signals.images.signal import ImageSignal
 
 
-class Crops(Choice):
+class Crops(HidingChoice):
     """`global_views` large crops and `local_views` small ones, augmented independently.
 
     Every view is a context; the global ones are the targets (arXiv:2511.08544, section 5: the centre of the global
@@ -30,6 +30,10 @@ class Crops(Choice):
     features fit larger images too."""
     local_augment: Augment = Augment.lejepa(size=96, scale=(0.05, 0.3))
 
+    @property
+    def hides(self) -> bool:
+        return self.drop > 0
+
     def build(self, signal: ImageSignal) -> "CropHiding":
         """Raises UserError when a view is smaller than a patch."""
         views = {"global_augment": self.global_views, "local_augment": self.local_views}
@@ -41,19 +45,19 @@ class Crops(Choice):
 
 
 class CropHiding:
-    """Images to `Views`."""
+    """Images to pairs: one a view, all with the global views as targets."""
 
     def __init__(self, config: Crops, signal: ImageSignal) -> None:
         self.config, self.signal = config, signal
         size = config.global_augment.size or signal.size
         self.large = config.global_augment.model_copy(update={"size": size})
 
-    def __call__(self, batch: Tensor, rng: Rng) -> Views:
+    def __call__(self, batch: Tensor, rng: Rng) -> list[Pair]:
         images = self.signal.to_float(batch)
         config = self.config
         large = [self._view(images, self.large, rng) for _ in range(config.global_views)]
         small = [self._view(images, config.local_augment, rng) for _ in range(config.local_views)]
-        return Views(context=[*large, *small], target=large)
+        return [Pair(view, tuple(large)) for view in (*large, *small)]
 
     def _view(self, images: Tensor, augment: Augment, rng: Rng) -> View:
         tokens = self.signal.cut(augment(images, rng))

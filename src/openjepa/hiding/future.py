@@ -6,13 +6,13 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from openjepa.common.rng import Rng
-from openjepa.config import Choice
 from openjepa.errors import UserError
-from openjepa.jepa import Tokens, View, Views
+from openjepa.hiding.base import HidingChoice
+from openjepa.jepa import Pair, Tokens, View
 from openjepa.signals.frames import FrameSignal, Window
 
 
-class Future(Choice):
+class Future(HidingChoice):
     """Every frame of a window is encoded; from earlier states and the actions the predictor tells later states.
 
     Two ways, which add up: teacher-forced, each state from the true ones before it (LeWM, DINO-WM), and as a rollout on
@@ -40,6 +40,10 @@ class Future(Choice):
         return self
 
     @property
+    def hides(self) -> bool:
+        return False
+
+    @property
     def predicted(self) -> list[int]:
         """The frames that are predicted, from 0: teacher-forced, then of the rollout."""
         forced = list(range(1, self.frames)) if self.forced else []
@@ -61,7 +65,7 @@ class Future(Choice):
 
 
 class FutureHiding:
-    """Windows to `Views`: the frames of their B * T states in a row, each state's one raw token, and the actions as
+    """Windows to a pair: the frames of their B * T states in a row, each state's one raw token, and the actions as
     condition.
 
     Where a state is of several frames (`signal.stack`), a window has as many more before its T.
@@ -70,7 +74,7 @@ class FutureHiding:
     def __init__(self, config: Future, signal: FrameSignal) -> None:
         self.config, self.signal = config, signal
 
-    def __call__(self, window: Window, rng: Rng) -> Views:
+    def __call__(self, window: Window, rng: Rng) -> list[Pair]:
         """Raises UserError where windows have another length or frames another shape than those trained on."""
         before = self.signal.stack - 1
         wanted = self.config.frames + before
@@ -80,7 +84,7 @@ class FutureHiding:
                 f"windows of hiding.frames{f' and the {before} before them' if before else ''}"
             )
         view = self.view(self.signal.stacked(window.frames)[:, before:].flatten(0, 1))
-        return Views([view], [view], self.signal.normalise_actions(window.actions[:, before:]))
+        return [Pair(view, (view,), condition=self.signal.normalise_actions(window.actions[:, before:]))]
 
     def view(self, frames: Tensor) -> View:
         """`[N, stack, C, H, W]`, uint8 or float in 0..1: one token each, whose raw values are all the pixels."""

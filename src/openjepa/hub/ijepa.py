@@ -22,7 +22,7 @@ from openjepa.common.files import read_json, read_tensors
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
 from openjepa.nets.positions import sincos
-from openjepa.nets.predictor import Narrow, TokenPredictor
+from openjepa.nets.predictor import Narrow, Ports, TokenPredictor
 from openjepa.nets.transformer import TokenEncoder, ViT
 from openjepa.recipes import build
 from openjepa.recipes.ijepa import IJEPA
@@ -200,14 +200,15 @@ def _encoder(
     signal = ImageSignal.parse({"size": patch * side, "channels": channels, "patch": patch} | pixels)
     weights = weights | {
         "embed.weight": kernel.flatten(1),
-        "position_table": table.view(1, side, side, width),
+        "positions.position_table": table.view(1, side, side, width),
     }
+    del weights["position_table"]
     fixed = _fixed(table, side)
     if fixed:
-        del weights["position_table"]
+        del weights["positions.position_table"]
     encoder = ViT.parse(sizes | {"positions": "sincos" if fixed else "learned"})
     with torch.device("meta"):
-        _check(weights, TokenEncoder(encoder, signal.features, signal.grid), "encoder")
+        _check(weights, TokenEncoder(encoder, signal), "encoder")
     return weights, signal, encoder
 
 
@@ -217,12 +218,12 @@ def _predictor(
     width = len(_needed(weights, "enter.weight", 2))
     config = Narrow.parse(_sizes(weights, width) | {"heads": encoder.heads})
     table = _needed(weights, "position_table", 3)
-    if table.shape[1] != math.prod(signal.grid) or not _fixed(table, signal.grid[0]):
+    if table.shape[1] != math.prod(signal.layout) or not _fixed(table, signal.layout[0]):
         raise UserError("the predictor's positions are not the fixed ones of its encoder's grid")
     weights = {name: tensor for name, tensor in weights.items() if name != "position_table"}
     weights["mask_token"] = _needed(weights, "mask_token", 3).flatten()
     with torch.device("meta"):
-        _check(weights, TokenPredictor(config, encoder.width, signal.grid, "positions"), "predictor")
+        _check(weights, TokenPredictor(config, Ports(signal, encoder.width, encoder.width)), "predictor")
     return weights, config
 
 

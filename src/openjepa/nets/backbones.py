@@ -62,7 +62,8 @@ class Ours(Backbone):
         net = config.build(built.model_copy(update={"mean": (0.0,), "std": (1.0,)}))
         super().__init__(trained.channels, side, trained.patch, net.width)
         self.net, self.signal = net, trained.model_copy(update={"size": side, "mean": (0.0,), "std": (1.0,)})
-        self.places = net.grid(self.places)
+        rows, columns = net.layout(self.places)
+        self.places = rows, columns
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.net(View(self.signal.cut(pictures)))

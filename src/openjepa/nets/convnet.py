@@ -103,9 +103,9 @@ class ConvNetEncoder(nn.Module):
             outputs[-1] = gather(outputs[-1], view.keep)
         return outputs
 
-    def grid(self, grid: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of the last map for an image of `grid` tokens."""
-        rows, columns = (side * self.signal.patch for side in grid)
+    def layout(self, layout: tuple[int, ...]) -> tuple[int, int]:
+        """Rows and columns of the last map for an image of `layout` tokens."""
+        rows, columns = (side * self.signal.patch for side in layout)
         return self._map(rows, columns)
 
     def _map(self, rows: int, columns: int) -> tuple[int, int]:
@@ -118,15 +118,15 @@ class ConvNetEncoder(nn.Module):
         tokens = view.tokens
         if view.keep is not None:
             shown = torch.zeros(tokens.values.shape[:2], device=view.keep.device).scatter_(1, view.keep, 1)
-            tokens = Tokens(tokens.values * shown[..., None], tokens.positions, tokens.grid)
+            tokens = Tokens(tokens.values * shown[..., None], tokens.positions, tokens.layout)
         return self.signal.fold(tokens).contiguous(memory_format=torch.channels_last)
 
     def _visible(self, view: View, size: tuple[int, int]) -> Tensor | None:
         """Places `[B, n]` of a map of `size` that lie in kept tokens, as numbers in row order; None: all."""
         if view.keep is None:
             return None
-        assert view.tokens.grid is not None
-        (rows, columns), (height, width) = view.tokens.grid, size
+        assert view.tokens.layout is not None
+        (rows, columns), (height, width) = view.tokens.layout, size
         if height % rows or width % columns:
             self._require_grid(view, size)
         down, across = height // rows, width // columns
@@ -136,8 +136,8 @@ class ConvNetEncoder(nn.Module):
         return places.flatten(1)
 
     def _require_grid(self, view: View, size: tuple[int, int]) -> None:
-        if view.tokens.grid != size:
-            rows, columns = view.tokens.grid or (0, 0)
+        if view.tokens.layout != size:
+            rows, columns = view.tokens.layout or (0, 0)
             raise UserError(
                 f"a view hides some of {rows}x{columns} patches, and a map of the encoder has {size[0]}x{size[1]} "
                 "places: choose signal.patch as the product of encoder.strides"

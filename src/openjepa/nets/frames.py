@@ -57,7 +57,7 @@ class FrameEncoder(nn.Module, ABC):
         """The encoder's last norm, `[N, n, D] -> [N, n, D]`, which predictions may end in as well."""
         return tokens
 
-    def grid(self, grid: Grid) -> Grid:
+    def layout(self, layout: Grid) -> Grid:
         """Rows and columns of the output."""
         return self.places
 
@@ -96,7 +96,8 @@ class PatchFrames(FrameEncoder):
             {"size": size, "channels": channels, "patch": patch, "mean": (0.0,), "std": (1.0,)}
         )
         net = config.build(signal)
-        super().__init__(frame, net.width, net.grid(signal.grid))
+        rows, columns = net.layout(signal.layout)
+        super().__init__(frame, net.width, (rows, columns))
         self.net, self.signal = net, signal
 
     def layers(self, view: View, count: int) -> list[Tensor]:

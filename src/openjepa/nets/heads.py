@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from openjepa.common.distributed import BatchNorm
 from openjepa.config import Choice
+from openjepa.jepa import mean_of
 
 
 class NoHead(Choice):
@@ -62,9 +63,9 @@ Head = Annotated[NoHead | Projector | Sphere, Field(discriminator="kind")]
 class Pooled(nn.Module):
     """A head of the mean over tokens: what it gives of that mean alone is what it gives of the tokens."""
 
-    def pool(self, tokens_BND: Tensor) -> Tensor:
-        """`[B, 1, D]`."""
-        return tokens_BND.mean(1, keepdim=True)
+    def pool(self, tokens_BND: Tensor, present: Tensor | None = None) -> Tensor:
+        """`[B, 1, D]`; of the tokens that are there (`present`, `[B, N]` bool; `None`: all)."""
+        return mean_of(tokens_BND, present).unsqueeze(1)
 
 
 class PooledMLP(Pooled):

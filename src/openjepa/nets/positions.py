@@ -1,46 +1,119 @@
-"""Fixed embeddings of continuous positions: sine-cosine, added to tokens, and rotary, which turns queries and keys."""
+"""Embeddings of positions: added to tokens (sine-cosine, a learned table), or rotary, which turn queries and keys.
 
-from dataclasses import dataclass
-from typing import Literal
+Every kind of added positions is built alike, `config.build(signal, width)`, into a module from tokens to
+`[1 or B, N, width]`; encoders and predictors use them.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
 
+from openjepa.config import Choice
 from openjepa.errors import UserError
+from openjepa.jepa import Tokens
+
+
+class SinCos(Choice):
+    """Fixed sine-cosine embeddings of the tokens' positions, of any number of axes."""
+
+    kind: Literal["sincos"] = "sincos"
+
+    def build(self, signal: Any, width: int) -> "SinCosPositions":
+        """Raises UserError when `width` is too narrow for the signal's axes."""
+        return SinCosPositions(signal, width)
+
+
+class Learned(Choice):
+    """A learned table over the grid of tokens; resized where a sample has another grid of two axes."""
+
+    kind: Literal["learned"] = "learned"
+
+    def build(self, signal: Any, width: int) -> "LearnedPositions":
+        """Raises UserError for a signal whose tokens fill no grid."""
+        return LearnedPositions(signal, width)
+
+
+PositionsKind = Annotated[SinCos | Learned, Field(discriminator="kind")]
+
+
+class SinCosPositions(nn.Module):
+    """`Tokens -> [1 or B, N, width]`."""
+
+    def __init__(self, signal: Any, width: int) -> None:
+        super().__init__()
+        require_room(width, len(signal.axes))
+        self.trained, self.width = signal.layout, width
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        return sincos(rescale(tokens.positions, tokens.layout, self.trained), self.width)
+
+
+class LearnedPositions(nn.Module):
+    """`Tokens -> [1, N, width]`."""
+
+    def __init__(self, signal: Any, width: int) -> None:
+        super().__init__()
+        if signal.layout is None:
+            raise UserError("positions learned needs tokens that fill a grid: use positions sincos")
+        self.trained = tuple(signal.layout)
+        self.position_table = nn.Parameter(torch.randn(1, *self.trained, width) * 0.02)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        table, layout = self.position_table, tokens.layout
+        if layout is not None and tuple(layout) != self.trained:
+            if len(layout) != 2:
+                raise UserError(
+                    f"positions learned were trained on a grid of {list(self.trained)}, a sample has {list(layout)}: "
+                    "only grids of two axes are resized; use positions sincos"
+                )
+            table = F.interpolate(table.permute(0, 3, 1, 2), layout, mode="bicubic").permute(0, 2, 3, 1)
+        return table.flatten(1, -2)
+
+
+def placed(positions: nn.Module, tokens: Tokens, place: Tensor | None) -> Tensor:
+    """Embedded positions of tokens that lie at `place` `[B, N, P]`; `None`: at their own."""
+    return positions(tokens if place is None else replace(tokens, positions=place))
 
 
 def sincos(positions: Tensor, width: int) -> Tensor:
     """Embed positions `[..., P]` (in patches, seconds, metres) as `[..., width]`.
 
-    The width is split equally among the P axes; each part is all sines, then all cosines, at frequencies
-    10000^(-2i/(width/P)). As in MAE and I-JEPA, whose `get_2d_sincos_pos_embed` puts the *column* first, axes are
-    taken in reverse order, so that released weights fit. Being a function of continuous positions, it needs no table:
-    another resolution is another set of positions.
+    The width is split equally among the P axes, rounded up to even parts, and what is then too much is cut off at the
+    end (V-JEPA). Each part is all sines, then all cosines, at frequencies 10000^(-2i/part). So that released weights
+    fit, two axes are taken in reverse order, as in MAE and I-JEPA, whose `get_2d_sincos_pos_embed` puts the *column*
+    first, and any other number in their own order, as in V-JEPA (time, row, column). Being a function of continuous
+    positions, it needs no table: another resolution is another set of positions.
 
     Raises:
-        UserError: width is not a multiple of 2 P.
+        UserError: less than one pair of numbers an axis.
     """
     axes = positions.shape[-1]
     require_room(width, axes)
-    half = width // axes // 2
+    half = math.ceil(width / (2 * axes))
     frequency = 10000.0 ** -(torch.arange(half, device=positions.device, dtype=torch.float64) / half)
-    angle = positions.flip(-1).double().unsqueeze(-1) * frequency
-    return torch.cat([angle.sin(), angle.cos()], -1).flatten(-2).float()
+    ordered = positions.flip(-1) if axes == 2 else positions
+    angle = ordered.double().unsqueeze(-1) * frequency
+    return torch.cat([angle.sin(), angle.cos()], -1).flatten(-2)[..., :width].float()
 
 
 def require_room(width: int, axes: int) -> None:
     """Raises UserError when positions on so many axes cannot be embedded in `width` numbers."""
-    if width % (2 * axes):
+    if width < 2 * axes:
         raise UserError(
-            f"width {width} is not a multiple of {2 * axes}, as {axes}-D sine-cosine positions need"
+            f"width {width} is too narrow for sine-cosine positions on {axes} axes: at least {2 * axes}"
         )
 
 
-def rescale(positions: Tensor, grid: tuple[int, int] | None, trained: tuple[int, int]) -> Tensor:
-    """Positions of a grid moved onto the extent of the grid seen in training, patch centre to patch centre."""
-    if grid is None or grid == trained:
+def rescale(positions: Tensor, layout: tuple[int, ...] | None, trained: tuple[int, ...] | None) -> Tensor:
+    """Positions on a grid moved onto the extent of the grid seen in training, cell centre to cell centre."""
+    if layout is None or trained is None or tuple(layout) == tuple(trained):
         return positions
-    ratio = positions.new_tensor([trained[0] / grid[0], trained[1] / grid[1]])
+    ratio = positions.new_tensor([there / here for there, here in zip(trained, layout, strict=True)])
     return (positions + 0.5) * ratio - 0.5
 
 

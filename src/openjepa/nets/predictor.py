@@ -1,15 +1,38 @@
-"""From `s_x` and a condition to `ŝ_y`."""
+"""From `s_x` and a condition to `ŝ_y`.
 
-from typing import Annotated, Literal
+All are built alike, `config.build(ports)`, into a network from a context's features and the pair to predictions.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from openjepa.config import Choice
-from openjepa.jepa import View, gather
-from openjepa.nets.positions import require_room, rescale, sincos
+from openjepa.jepa import Pair, Tokens, View, gather
+from openjepa.nets.positions import PositionsKind, SinCos, placed, require_room, rescale, sincos
 from openjepa.nets.transformer import Block, Placed, initialise
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What a predictor is built between.
+
+    Attributes:
+        signal: an `openjepa.signals.base.Signal`, whose tokens it predicts.
+        width: D of `s_x`.
+        out: D of `ŝ_y`.
+        condition: the kind of condition: `positions` where it is told where hidden tokens lie.
+        kinds: how many kinds of pairs there are, each with its own mask token.
+    """
+
+    signal: Any
+    width: int
+    out: int
+    condition: str = "positions"
+    kinds: int = 1
 
 
 class Narrow(Placed):
@@ -21,9 +44,13 @@ class Narrow(Placed):
     joint: bool = False
     """False: once per target block, blocks unaware of one another (I-JEPA). True: all blocks in one sequence,
     V-JEPA's way and cheaper."""
+    positions: PositionsKind = SinCos()
+    """What is added to context and mask tokens."""
+    mask_init: Literal["normal", "zero"] = "normal"
+    """Mask tokens at the start: drawn with std 0.02, or zero (V-JEPA)."""
 
-    def build(self, width: int, grid: tuple[int, int], condition: str) -> "TokenPredictor":
-        return TokenPredictor(self, width, grid, condition)
+    def build(self, ports: Ports) -> "TokenPredictor":
+        return TokenPredictor(self, ports)
 
 
 class Identity(Choice):
@@ -31,7 +58,7 @@ class Identity(Choice):
 
     kind: Literal["none"] = "none"
 
-    def build(self, width: int, grid: tuple[int, int], condition: str) -> "IdentityPredictor":
+    def build(self, ports: Ports) -> "IdentityPredictor":
         return IdentityPredictor()
 
 
@@ -55,86 +82,111 @@ class Convolutional(Choice):
             raise ValueError(f"kernel must be odd, so that the map keeps its size: use {self.kernel + 1}")
         return self
 
-    def build(self, width: int, grid: tuple[int, int], condition: str) -> "MapPredictor":
-        return MapPredictor(self, width, grid, condition)
+    def build(self, ports: Ports) -> "MapPredictor":
+        return MapPredictor(self, ports)
 
 
 Predictor = Annotated[Narrow | Convolutional | Identity, Field(discriminator="kind")]
 
 
 class TokenPredictor(nn.Module):
-    """`s_x [B, K, D]`, where it was kept, where to predict: `[B, M, T, D]`."""
+    """`s_x [B, K, D]`, where it was kept, where to predict: `[B, M, T, D]`.
 
-    def __init__(self, config: Narrow, width: int, grid: tuple[int, int], condition: str) -> None:
+    Mask tokens are `[width]`, or `[kinds, width]` where there are several kinds of pairs.
+    """
+
+    def __init__(self, config: Narrow, ports: Ports) -> None:
         super().__init__()
-        require_room(config.width, len(grid))
-        self.config, self.trained_grid, self.condition = config, grid, condition
-        self.enter = nn.Linear(width, config.width)
-        self.mask_token = nn.Parameter(torch.zeros(config.width))
+        self.config, self.condition = config, ports.condition
+        self.enter = nn.Linear(ports.width, config.width)
+        several = (ports.kinds,) if ports.kinds > 1 else ()
+        self.mask_token = nn.Parameter(torch.zeros(*several, config.width))
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_ratio, config.norm_eps) for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
-        self.leave = nn.Linear(config.width, width)
+        self.leave = nn.Linear(config.width, ports.out)
         initialise(self, config.init)
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        if config.mask_init == "normal":
+            nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.positions = config.positions.build(ports.signal, config.width)
 
-    def forward(self, s_x: Tensor, context: View, target: View) -> Tensor:
-        known = self.enter(s_x) + self._where(
-            context, context.keep if s_x.shape[1] != _count(context) else None
-        )
-        if target.select is None:
-            place = self._where(target, None).unsqueeze(1).expand(len(s_x), 1, -1, -1)
+    def forward(self, s_x: Tensor, pair: Pair) -> Tensor:
+        context, target = pair.context, pair.target[0]
+        kept = context.keep if s_x.shape[1] != _count(context) else None
+        known = self.enter(s_x) + _at(self._embedded(context.tokens, None), kept)
+        place = self._embedded(target.tokens, pair.place)
+        if pair.select is None:
+            place = place.unsqueeze(1).expand(len(s_x), 1, -1, -1)
         else:
-            place = self._where(target, target.select)
+            place = gather(place, pair.select)
         queries = place if self.condition == "positions" else torch.zeros_like(place)
-        queries = self.mask_token + queries
+        queries = (self.mask_token if self.mask_token.dim() == 1 else self.mask_token[pair.kind]) + queries
         batch, blocks, hidden = queries.shape[:3]
         if self.config.joint:
             x = torch.cat([known, queries.flatten(1, 2)], 1)
         else:
             x = torch.cat([known.repeat_interleave(blocks, 0), queries.flatten(0, 1)], 1)
+        mask = self._mask(pair, kept is not None, known.shape[1], queries)
         *earlier, last = self.blocks
         for block in earlier:
-            x = block(x)
-        asked = last(x, known.shape[1])  # of the context nothing is wanted any more
+            x = block(x, mask=mask)
+        asked = last(x, known.shape[1], mask=mask)  # of the context nothing is wanted any more
         return self.leave(self.norm(asked)).view(batch, blocks, hidden, -1)
 
-    def _where(self, view: View, index: Tensor | None) -> Tensor:
-        positions = view.tokens.positions if view.place is None else view.place
-        positions = rescale(positions, view.tokens.grid, self.trained_grid)
-        embedded = sincos(positions, self.config.width) * self.config.position_scale
-        return embedded if index is None else gather(embedded, index)
+    def _embedded(self, tokens: Tokens, place: Tensor | None) -> Tensor:
+        embedded = placed(self.positions, tokens, place)
+        return (
+            embedded * self.config.position_scale if isinstance(self.config.positions, SinCos) else embedded
+        )
+
+    def _mask(self, pair: Pair, dropped: bool, known: int, queries: Tensor) -> Tensor | None:
+        """Which tokens there are to look at, `[B or B * M, 1, 1, K + T]`; `None`: all."""
+        there = pair.context.present if dropped else pair.context.tokens.valid
+        asked = pair.asked
+        if there is None and asked is None:
+            return None
+        batch, blocks = queries.shape[:2]
+        there = queries.new_ones(batch, known, dtype=torch.bool) if there is None else there
+        asked = queries.new_ones(queries.shape[:3], dtype=torch.bool) if asked is None else asked
+        if self.config.joint:
+            return torch.cat([there, asked.flatten(1)], 1)[:, None, None]
+        return torch.cat([there.repeat_interleave(blocks, 0), asked.flatten(0, 1)], 1)[:, None, None]
+
+
+def _at(embedded: Tensor, index: Tensor | None) -> Tensor:
+    return embedded if index is None else gather(embedded, index)
 
 
 class MapPredictor(nn.Module):
     """`s_x [B, K, D]`, where it was kept, where to predict: `[B, M, T, D]`."""
 
-    def __init__(self, config: Convolutional, width: int, grid: tuple[int, int], condition: str) -> None:
+    def __init__(self, config: Convolutional, ports: Ports) -> None:
         super().__init__()
-        require_room(config.width, len(grid))
-        self.config, self.trained_grid, self.condition = config, grid, condition
-        self.enter = nn.Linear(width, config.width)
+        require_room(config.width, len(ports.signal.axes))
+        self.config, self.trained, self.condition = config, ports.signal.layout, ports.condition
+        self.enter = nn.Linear(ports.width, config.width)
         self.mask_token = nn.Parameter(torch.zeros(config.width))
         self.blocks = nn.Sequential(
             *(MapBlock(config.width, config.kernel, config.mlp_ratio) for _ in range(config.depth))
         )
         self.norm = nn.LayerNorm(config.width)
-        self.leave = nn.Linear(config.width, width)
+        self.leave = nn.Linear(config.width, ports.out)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
-    def forward(self, s_x: Tensor, context: View, target: View) -> Tensor:
+    def forward(self, s_x: Tensor, pair: Pair) -> Tensor:
+        context = pair.context
         tokens = context.tokens
-        assert tokens.grid is not None
+        assert tokens.layout is not None
         x = self.enter(s_x)
         if context.keep is not None and s_x.shape[1] != _count(context):
             filled = self.mask_token.to(x.dtype).expand(len(x), _count(context), -1)
             x = filled.scatter(1, context.keep.unsqueeze(-1).expand_as(x), x)
         if self.condition == "positions":
-            where = rescale(tokens.positions, tokens.grid, self.trained_grid)
+            where = rescale(tokens.positions, tokens.layout, self.trained)
             x = x + sincos(where, self.config.width) * self.config.position_scale
-        x = self.blocks(x.unflatten(1, tokens.grid)).flatten(1, 2)
-        x = x.unsqueeze(1) if target.select is None else gather(x, target.select)
+        x = self.blocks(x.unflatten(1, tokens.layout)).flatten(1, 2)
+        x = x.unsqueeze(1) if pair.select is None else gather(x, pair.select)
         return self.leave(self.norm(x))
 
 
@@ -155,7 +207,7 @@ class MapBlock(nn.Module):
 
 
 class IdentityPredictor(nn.Module):
-    def forward(self, s_x: Tensor, context: View, target: View) -> Tensor:
+    def forward(self, s_x: Tensor, pair: Pair) -> Tensor:
         return s_x.unsqueeze(1)
 
 

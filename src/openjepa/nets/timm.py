@@ -78,7 +78,7 @@ class TimmEncoder(nn.Module):
         maps = intermediates(self._picture(view), indices=count, intermediates_only=True, output_fmt="NCHW")
         return [*(m.flatten(2).transpose(1, 2) for m in maps[:-1]), last]
 
-    def grid(self, grid: tuple[int, int]) -> tuple[int, int]:
+    def layout(self, layout: tuple[int, ...]) -> tuple[int, int]:
         """The feature map of an image of `signal.size`, whatever the token grid."""
         return self._map
 
@@ -105,7 +105,7 @@ class TimmEncoder(nn.Module):
         if view.keep is None:
             return self.signal.fold(tokens)
         shown = torch.zeros(tokens.values.shape[:2], device=view.keep.device).scatter_(1, view.keep, 1)
-        return self.signal.fold(Tokens(tokens.values * shown[..., None], tokens.positions, tokens.grid))
+        return self.signal.fold(Tokens(tokens.values * shown[..., None], tokens.positions, tokens.layout))
 
     def _features(self, images: Tensor) -> Tensor:
         """`[B, h, w, D]`."""

@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -11,8 +10,8 @@ from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import View, gather
 from openjepa.nets.attention import attend
-from openjepa.nets.convnet import ConvNet, ConvNetEncoder
-from openjepa.nets.positions import Rotary, require_room, rescale, sincos
+from openjepa.nets.positions import PositionsKind, Rotary, SinCos
+from openjepa.nets.stems import Stem
 
 
 class KeysValues:
@@ -167,13 +166,13 @@ class ViT(Placed):
     kind: Literal["vit"] = "vit"
     hide: Literal["drop", "replace"] = "drop"
     """What becomes of tokens that a view does not keep: left out, or a learned mask token in their place."""
-    positions: Literal["sincos", "learned"] = "sincos"
+    positions: PositionsKind = SinCos()
+    """What is added to the embedded tokens, so that they tell where they lie."""
     drop_path: float = Field(0.0, ge=0, lt=1)
     """Share of the samples that the last block passes over in training; it rises evenly from 0 at the first block
     (LeJEPA: 0.1)."""
-    stem: ConvNet | None = None
-    """Convolutions that embed the patches of images, one place of their map a patch (Xiao et al., arXiv:2106.14881);
-    none: a linear map of each patch."""
+    stem: Stem | None = None
+    """What embeds raw tokens; none: a linear map of each."""
 
     @model_validator(mode="after")
     def _stem_drops(self) -> "ViT":
@@ -188,33 +187,33 @@ class ViT(Placed):
             UserError: the stem's map is not the grid of patches.
         """
         stem = self.stem.build(signal) if self.stem else None
-        if stem and stem.grid(signal.grid) != signal.grid:
+        if stem and stem.layout(signal.layout) != signal.layout:
             raise UserError(
                 f"encoder.stem shrinks images by {stem.stride} and signal.patch is {signal.patch}: they must be equal"
             )
-        return TokenEncoder(self, signal.features, signal.grid, stem)
+        return TokenEncoder(self, signal, stem)
 
 
 class TokenEncoder(nn.Module):
-    """`View -> [B, K, D]`: the kept tokens (drop), or all of them with mask tokens in place (replace)."""
+    """`View -> [B, K, D]`: the kept tokens (drop), or all of them with mask tokens in place (replace).
 
-    def __init__(
-        self, config: ViT, features: int, grid: tuple[int, int], stem: ConvNetEncoder | None = None
-    ) -> None:
+    Three parts: a stem embeds raw tokens, positions are added (`enter`), and the blocks follow (`trunk`). Tokens that
+    are not there are not looked at; what stands in their place means nothing.
+    """
+
+    def __init__(self, config: ViT, signal: Any, stem: Any = None) -> None:
         super().__init__()
-        self.config, self.width, self.trained_grid = config, config.width, grid
+        self.config, self.width = config, config.width
         rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
-        self.embed = nn.Linear(stem.width if stem else features, config.width)
+        self.embed = nn.Linear(stem.width if stem else signal.features, config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_ratio, config.norm_eps, rate) for rate in rates
         )
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
         initialise(self, config.init)
         self.stem = stem
-        if config.positions == "learned":
-            self.position_table = nn.Parameter(torch.randn(1, *grid, config.width) * 0.02)
-        else:
-            require_room(config.width, len(grid))
+        self.positions = config.positions.build(signal, config.width)
+        self.register_load_state_dict_pre_hook(_table_of_before)
         if config.hide == "replace":
             self.mask_token = nn.Parameter(torch.randn(config.width) * 0.02)
 
@@ -223,37 +222,52 @@ class TokenEncoder(nn.Module):
 
     def layers(self, view: View, count: int) -> list[Tensor]:
         """Outputs of the last `count` blocks, `[B, K, D]` each; the last through the final norm."""
-        x = self._enter(view)
+        return self.trunk(self.enter(view), view, count)
+
+    def trunk(self, x: Tensor, view: View, count: int) -> list[Tensor]:
+        """As `layers`, of tokens `[B, K, D]` that `enter` has given."""
+        there = view.present if self.config.hide == "drop" else view.tokens.valid
+        mask = None if there is None else there[:, None, None]
         outputs = []
         for i, block in enumerate(self.blocks):
-            x = block(x)
+            x = block(x, mask=mask)
             if i >= len(self.blocks) - count and i < len(self.blocks) - 1:
                 outputs.append(x)
         return [*outputs, self.norm(x)]
 
-    def grid(self, grid: tuple[int, int]) -> tuple[int, int]:
+    def layout(self, layout: tuple[int, ...]) -> tuple[int, ...]:
         """The grid of the outputs for an input grid: the same."""
-        return grid
+        return layout
 
-    def _enter(self, view: View) -> Tensor:
+    def enter(self, view: View) -> Tensor:
+        """Embedded tokens with their positions, `[B, K, D]`."""
         tokens, keep = view.tokens, view.keep
-        positions = self._positions(view)
+        positions = self.positions(tokens) * self._scale
         if self.stem is not None:
             return self.embed(self.stem(view)) + (positions if keep is None else gather(positions, keep))
         if keep is None:
             return self.embed(tokens.values) + positions
         if self.config.hide == "drop":
             return self.embed(gather(tokens.values, keep)) + gather(positions, keep)
-        visible = torch.zeros(tokens.values.shape[:2], dtype=torch.bool, device=keep.device).scatter_(
-            1, keep, True
-        )
+        visible = _shown(view)
         return torch.where(visible[..., None], self.embed(tokens.values), self.mask_token) + positions
 
-    def _positions(self, view: View) -> Tensor:
-        if self.config.positions == "sincos":
-            where = rescale(view.tokens.positions, view.tokens.grid, self.trained_grid)
-            return sincos(where, self.width) * self.config.position_scale
-        table, grid = self.position_table, view.tokens.grid
-        if grid is not None and grid != self.trained_grid:
-            table = F.interpolate(table.permute(0, 3, 1, 2), grid, mode="bicubic").permute(0, 2, 3, 1)
-        return table.flatten(1, 2)
+    @property
+    def _scale(self) -> float:
+        return self.config.position_scale if isinstance(self.config.positions, SinCos) else 1.0
+
+
+def _shown(view: View) -> Tensor:
+    """Which tokens the view keeps, `[B, N]` bool."""
+    assert view.keep is not None
+    shown = torch.zeros(view.tokens.values.shape[:2], dtype=torch.bool, device=view.keep.device)
+    if view.valid is None:
+        return shown.scatter_(1, view.keep, True)
+    return shown.scatter_reduce_(1, view.keep, view.valid, "amax")
+
+
+def _table_of_before(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let weights load that were saved when the encoder itself held the table of positions."""
+    table = state.pop(f"{prefix}position_table", None)
+    if table is not None:
+        state[f"{prefix}positions.position_table"] = table

@@ -27,6 +27,7 @@ What was tried at small scale: docs/notebook/i-jepa.md.
 
 from typing import Any, ClassVar, Literal
 
+from openjepa.conditions import Condition, Positions
 from openjepa.energies import Energy, SmoothL1
 from openjepa.guards import Guard, NoGuard
 from openjepa.hiding import Blocks, Hiding
@@ -35,7 +36,7 @@ from openjepa.nets.heads import Head, NoHead
 from openjepa.nets.predictor import Narrow, Predictor
 from openjepa.nets.transformer import ViT
 from openjepa.recipes.base import Training, register
-from openjepa.recipes.images import Condition, ImageRecipe, Positions
+from openjepa.recipes.images import ImageRecipe
 from openjepa.signals.images.signal import CIFAR10, ImageSignal
 from openjepa.targets import EMA, Target
 

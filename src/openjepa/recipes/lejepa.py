@@ -30,6 +30,7 @@ What was tried at small scale: docs/notebook/lejepa.md.
 
 from typing import Any, ClassVar, Literal
 
+from openjepa.conditions import Condition, Nothing
 from openjepa.energies import L2, Energy
 from openjepa.guards import Guard, SIGReg
 from openjepa.hiding import Crops, Hiding
@@ -38,7 +39,7 @@ from openjepa.nets.heads import Head, Projector
 from openjepa.nets.predictor import Identity, Predictor
 from openjepa.nets.transformer import ViT
 from openjepa.recipes.base import Training, register
-from openjepa.recipes.images import Condition, ImageRecipe, Nothing
+from openjepa.recipes.images import ImageRecipe
 from openjepa.signals.images.augment import Augment
 from openjepa.signals.images.signal import CIFAR10, ImageSignal
 from openjepa.targets import Shared, Target

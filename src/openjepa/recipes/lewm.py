@@ -45,6 +45,7 @@ from openjepa.nets.dynamics.adaln import Conditioned
 from openjepa.nets.dynamics.union import WorldPredictor
 from openjepa.nets.frames import FrameNet, PatchViT
 from openjepa.nets.heads import Head, Projector
+from openjepa.nets.positions import Learned
 from openjepa.recipes import pldm
 from openjepa.recipes.base import Training, register
 from openjepa.recipes.worlds import WorldRecipe
@@ -62,7 +63,7 @@ class LeWM(WorldRecipe):
     preset: str = "push-t"
     signal: FrameSignal = FrameSignal(size=224, block=5)
     hiding: Future = Future(frames=4)
-    encoder: FrameNet = PatchViT(width=192, depth=12, heads=3, patch=14, positions="learned")
+    encoder: FrameNet = PatchViT(width=192, depth=12, heads=3, patch=14, positions=Learned())
     head: Head = Projector(hidden=2048, layers=1, width=192)
     predictor: WorldPredictor = Conditioned()
     target: Target = Shared()

@@ -41,6 +41,7 @@ from openjepa.nets.dynamics.mlp import MLP
 from openjepa.nets.dynamics.union import WorldPredictor
 from openjepa.nets.frames import FrameNet, PatchViT
 from openjepa.nets.heads import Head, Projector
+from openjepa.nets.positions import Learned
 from openjepa.recipes.base import Training, register
 from openjepa.recipes.latentaction import TINY
 from openjepa.recipes.worlds import WorldRecipe
@@ -58,7 +59,7 @@ class MixtureRecipe(WorldRecipe):
     preset: str = "eight"
     hiding: Future = Future(frames=4)
     condition: Condition = Latents(latent=Mixture())
-    encoder: FrameNet = PatchViT(width=192, depth=12, heads=3, patch=8, positions="learned")
+    encoder: FrameNet = PatchViT(width=192, depth=12, heads=3, patch=8, positions=Learned())
     head: Head = Projector(hidden=2048, layers=1, width=192)
     predictor: WorldPredictor = MLP(hidden=(1024, 1024))
     target: Target = EMA(half_life=173)

@@ -1,6 +1,6 @@
 """World models: their six choices, and how episodes are opened, fitted and held out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -13,7 +13,7 @@ from openjepa.energies import Energy
 from openjepa.errors import UserError
 from openjepa.guards import Guard
 from openjepa.hiding.future import Future
-from openjepa.jepa import JEPA, Parts
+from openjepa.jepa import JEPA, Pair, Parts
 from openjepa.nets.backbones import Backbone
 from openjepa.nets.dynamics.base import Dynamics
 from openjepa.nets.dynamics.union import WorldPredictor
@@ -182,10 +182,12 @@ class WorldRecipe(Recipe):
         return self.condition.assemble(self, parts, form, terms)
 
 
-def guarded_states(frames: int, over: Over) -> Callable[[list[Tensor], Tensor, Rng], list[Tensor]]:
+def guarded_states(
+    frames: int, over: Over
+) -> Callable[[Sequence[Pair], list[Tensor], list[Tensor], Rng], list[Tensor]]:
     """From the states of all frames, `[B * T, n, D]`, to the guard's embeddings; places count as samples."""
 
-    def select(s_x: list[Tensor], s_y: Tensor, rng: Rng) -> list[Tensor]:
+    def select(pairs: Sequence[Pair], s_x: list[Tensor], s_y: list[Tensor], rng: Rng) -> list[Tensor]:
         states = s_x[0].unflatten(0, (-1, frames))
         if over == "window":
             return [states.flatten(0, 2)]

@@ -56,7 +56,7 @@ class Looks:
     inputs: list[str] = field(default_factory=list)
     patches: list[str] = field(default_factory=list)
     patches_hold: float = 0.0
-    grid: tuple[int, int] = (1, 1)
+    grid: tuple[int, ...] = (1, 1)
     neighbours: list[tuple[Neighbour, list[Neighbour]]] = field(default_factory=list)
     agreement: str = ""
     pool: int = 0
@@ -80,7 +80,9 @@ def look(model: JEPA, images: ImageSet, samples: int | None, progress: looks.Pro
     batch = images.read(rows[:BATCH]).to(device)
     shown = pick(None if labels is None else labels[:BATCH], len(batch), SHOWN)
     names = _names(images, labels)
-    found = Looks(labels=[names[i] for i in shown], grid=model.grid, pool=len(rows), batch=len(batch))
+    found = Looks(
+        labels=[names[i] for i in shown], grid=model.layout or (1, 1), pool=len(rows), batch=len(batch)
+    )
     found.small = max(height, width) <= pixels.SMALL
     if looks.hides_blocks(model, batch):
         found.masked = looks.masked(model, batch, shown)

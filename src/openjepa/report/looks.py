@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from openjepa.common.rng import Rng
-from openjepa.jepa import JEPA, Output, View, Views, evaluating, gather
+from openjepa.jepa import JEPA, Output, Pair, View, evaluating, gather
 from openjepa.report import pixels
 
 Progress = Callable[[str, int, int], None]
@@ -50,23 +50,23 @@ class Seen:
 
 def hides_blocks(model: JEPA, batch: Tensor) -> bool:
     """Whether the model predicts parts of an image (and not whole views)."""
-    return model.views(batch[:2], Rng(SEED, 0)).target[0].select is not None
+    return model.pairs(batch[:2], Rng(SEED, 0))[0].select is not None
 
 
 def masked(model: JEPA, batch: Tensor, shown: Sequence[int]) -> list[Masked]:
     """Input, context, targets and errors of the samples `shown` of a batch `[B, C, H, W]`."""
-    views, output = _pass(model, batch)
-    context, target = views.context[0], views.target[0]
+    (pair, *_), output = _pass(model, batch)
+    context, target = pair.context, pair.target[0]
     grid = _grid(target)
-    select = target.select
+    select, s_y = pair.select, output.s_y[0]
     assert select is not None, "only masked views have targets to select"
-    mean = gather(_everywhere(model, views, output.s_x).mean(0, keepdim=True), select)
-    baseline = float(model.energy(mean, output.s_y))
+    mean = gather(_everywhere(model, pair, output.s_x[0]).mean(0, keepdim=True), select)
+    baseline = float(model.energy.mean(mean, s_y))
     images = _pictures(model, target)
     seen = images if context.tokens is target.tokens else _pictures(model, context)
     found = []
     for i in shown:
-        errors = _each(model, output.prediction[0][i].flatten(0, 1), output.s_y[i].flatten(0, 1), baseline)
+        errors = _each(model, output.prediction[0][i].flatten(0, 1), s_y[i].flatten(0, 1), baseline)
         total, count = np.zeros(grid).ravel(), np.zeros(grid).ravel()
         np.add.at(total, select[i].flatten().cpu().numpy(), errors)
         np.add.at(count, select[i].flatten().cpu().numpy(), 1)
@@ -94,16 +94,17 @@ def masked(model: JEPA, batch: Tensor, shown: Sequence[int]) -> list[Masked]:
 
 def viewed(model: JEPA, batch: Tensor, shown: Sequence[int]) -> list[list[Seen]]:
     """Every view of the samples `shown`, with its distance to the target relative to the mean target's distance."""
-    views, output = _pass(model, batch)
-    s_y = output.s_y
-    baseline = float(model.energy(s_y.mean(0, keepdim=True).expand_as(s_y), s_y))
-    pictures = [_pictures(model, view, faint=True) for view in views.context]
+    pairs, output = _pass(model, batch)
+    s_y = output.s_y[0]
+    baseline = float(model.energy.mean(s_y.mean(0, keepdim=True).expand_as(s_y), s_y))
+    contexts = [pair.context for pair in pairs]
+    pictures = [_pictures(model, view, faint=True) for view in contexts]
     largest = max(picture.shape[1] for picture in pictures)
-    targets = {id(view) for view in views.target}
+    targets = {id(view) for view in pairs[0].target}
     found: list[list[Seen]] = []
     for i in shown:
         row = []
-        for view, picture, guess in zip(views.context, pictures, output.prediction, strict=True):
+        for view, picture, guess in zip(contexts, pictures, output.prediction, strict=True):
             ratio = float(_each(model, guess[i, 0], s_y[i, 0], baseline).mean())
             name = "global" if id(view) in targets else "local"
             red, green, blue = pixels.against_even(np.array(ratio)).tolist()
@@ -130,7 +131,8 @@ def patch_colours(
     low, high = np.quantile(projected.numpy(), (0.02, 0.98), axis=(0, 1))
     scaled = (projected[list(shown)].numpy() - low) / np.maximum(high - low, 1e-12)
     colours = (scaled.clip(0, 1) * 255).round().astype(np.uint8)
-    rows, columns = model.grid
+    assert model.layout is not None
+    rows, columns = model.layout
     return [pixels.data_uri(pixels.smooth(c.reshape(rows, columns, -1), side)) for c in colours], held
 
 
@@ -182,30 +184,25 @@ def flat_map(features: Tensor) -> tuple[NDArray[np.float64], str]:
     return 0.03 + 0.94 * (points - low) / np.maximum(high - low, 1e-12), method
 
 
-def _pass(model: JEPA, batch: Tensor) -> tuple[Views, Output]:
+def _pass(model: JEPA, batch: Tensor) -> tuple[list[Pair], Output]:
     """One pass in eval mode, with the masks or augmentations of a fixed seed."""
     with evaluating(model), torch.no_grad():
-        views = model.views(batch, Rng(SEED, 0))
-        s_x = model.represent(views.context)
-        s_y = model.targets(views, s_x)
-        prediction = model.predict(s_x, views)
-        return views, Output(s_y.new_zeros(()), {}, s_x, s_y, prediction)
+        pairs = model.pairs(batch, Rng(SEED, 0))
+        s_x = model.represent([pair.context for pair in pairs])
+        s_y = model.targets(pairs, s_x)
+        prediction = model.predict(s_x, pairs)
+        return pairs, Output(s_y[0].new_zeros(()), {}, s_x, s_y, prediction)
 
 
-def _everywhere(model: JEPA, views: Views, s_x: list[Tensor]) -> Tensor:
+def _everywhere(model: JEPA, pair: Pair, s_x: Tensor) -> Tensor:
     """The target at every position, `[B, N, D]`."""
     with evaluating(model), torch.no_grad():
-        whole = [replace(view, select=None) for view in views.target]
-        return model.targets(Views(views.context, whole), s_x).flatten(1, 2)
+        return model.targets([replace(pair, select=None)], [s_x])[0].flatten(1, 2)
 
 
 def _each(model: JEPA, prediction: Tensor, target: Tensor, baseline: float) -> NDArray[np.float64]:
-    """The energy of every row of `[n, D]` over `baseline`; all nan where that is 0, since there is nothing to miss.
-
-    Energies are means, so one row at a time is exact for any of them.
-    """
-    pairs = zip(prediction.unsqueeze(1), target.unsqueeze(1), strict=True)
-    energies = np.array([float(model.energy(p, t)) for p, t in pairs])
+    """The energy of every row of `[n, D]` over `baseline`; all nan where that is 0, since there is nothing to miss."""
+    energies = model.energy(prediction, target).double().cpu().numpy()
     return energies / baseline if baseline > 0 else np.full_like(energies, np.nan)
 
 
@@ -224,8 +221,9 @@ def _pictures(model: JEPA, view: View, faint: bool = False) -> NDArray[np.uint8]
 
 
 def _grid(view: View) -> tuple[int, int]:
-    assert view.tokens.grid is not None, "images are cut along a grid"
-    return view.tokens.grid
+    layout = view.tokens.layout
+    assert layout is not None and len(layout) == 2, "images are cut along a grid"
+    return layout[0], layout[1]
 
 
 def _cells(index: Tensor, grid: tuple[int, int]) -> pixels.Mask:

@@ -133,8 +133,8 @@ LABELLED = 16
 
 def _open(data: Any, model: JEPA) -> ImageSet:
     """The held-out part of the data where it has one, at the size that the model was trained on."""
-    images = model.config.images(data)
-    images = model.config.images(data, "test") if {"test", "val"} & set(images.splits) else images
+    images = model.config.samples(data)
+    images = model.config.samples(data, "test") if {"test", "val"} & set(images.splits) else images
     if images.labels is not None and (images.labels >= 0).sum() < LABELLED:
         images.labels = None  # too few to name the others by
     return images.labelled()

@@ -1,22 +1,85 @@
-"""What the trainer asks of data: whole batches by number, whether of images or of windows of episodes."""
+"""What a signal is, and what the trainer asks of its samples: whole batches by number."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol, Self, TypeVar
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from openjepa.common.rng import Rng
+from openjepa.config import Choice
 from openjepa.errors import UserError
+from openjepa.jepa import Tokens
+from openjepa.signals.tasks import Tasks
 
 HELD_OUT, HELD_OUT_SHARE, LEAST_HELD_OUT = 512, 0.02, 8
 
 
-class Batch(Protocol):
-    """B samples: a tensor `[B, ...]`, or several that belong together (`openjepa.signals.frames.Window`)."""
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B samples of several fields, each a tensor `[B, ...]` or `None`; a signal derives its own dataclass.
 
-    def __len__(self) -> int: ...
-    def __getitem__(self, rows: slice, /) -> Any: ...
-    def to(self, device: torch.device, /) -> Self: ...
+    Samples of one field, such as images, are a plain tensor.
+    """
+
+    def __len__(self) -> int:
+        return len(next(value for value in self._tensors().values()))
+
+    def __getitem__(self, rows: slice | Tensor, /) -> Self:
+        """Some of the samples: a slice, a mask `[B]` or indices."""
+        return self._mapped(lambda value: value[rows])
+
+    @property
+    def device(self) -> torch.device:
+        return next(value for value in self._tensors().values()).device
+
+    def to(self, device: torch.device | str, /) -> Self:
+        """The same on another device; from pinned memory without waiting."""
+        return self._mapped(lambda value: value.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """In page-locked memory, as torch's loader asks for."""
+        return self._mapped(Tensor.pin_memory)
+
+    def finite(self) -> Tensor:
+        """Which samples hold finite numbers alone, `[B]` bool."""
+        return torch.stack([_finite(value) for value in self._tensors().values()]).all(0)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return replace(self, **{name: change(value) for name, value in self._tensors().items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What is known of samples beside themselves.
+
+    Attributes:
+        values: `[N]` int64 classes, -1 where a sample has none; or `[N]` or `[N, V]` floating variables.
+        names: the classes' names, or those of the variables.
+        groups: `[N]` int64, who or what a sample is of (speaker, subject, recording): no split cuts a group.
+        folds: `[N]` int64, the parts into which the data are to be split, where they come with some.
+    """
+
+    values: NDArray[Any]
+    names: tuple[str, ...] | None = None
+    groups: NDArray[np.int64] | None = None
+    folds: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: NDArray[Any]) -> "Labels":
+        """Those of some samples, by a mask or by indices."""
+        groups, folds = (None if part is None else part[rows] for part in (self.groups, self.folds))
+        return Labels(self.values[rows], self.names, groups, folds)
 
 
 class Samples(Protocol):
@@ -36,8 +99,13 @@ class Samples(Protocol):
     def in_memory(self) -> bool: ...
     def __len__(self) -> int: ...
 
-    def read(self, indices: Any) -> Any:
-        """A `Batch`; raises UserError where nothing can be read."""
+    def read(self, indices: Any, rng: Rng | None = None) -> Any:
+        """A batch; raises UserError where nothing can be read.
+
+        Args:
+            rng: of a training step; what is cut at random, such as a clip of a film, is cut by it. Without it the cut
+                is always the same, the middle one.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -45,24 +113,92 @@ class Samples(Protocol):
         ...
 
 
-B = TypeVar("B", bound=Batch)
+class Signal(Choice):
+    """What a sample is: how data are opened, how a sample becomes tokens, how it is judged and looked at."""
+
+    noun: ClassVar[str] = "samples"
+    """What messages call several samples."""
+    axes: ClassVar[tuple[str, ...]] = ()
+    """What the coordinates of a token's position are."""
+
+    @classmethod
+    def by_hand(
+        cls, plain: Mapping[str, Any], saved: Mapping[str, Any], changes: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Plain data of the signal, in which what neither `saved` nor an option has set is left to the data."""
+        return dict(plain)
+
+    @property
+    @abstractmethod
+    def features(self) -> int:
+        """Numbers in a raw token."""
+
+    @property
+    @abstractmethod
+    def layout(self) -> tuple[int, ...] | None:
+        """Sides of the grid that the tokens of a sample fill in row order; `None` where they fill none."""
+
+    @abstractmethod
+    def open(self, data: Any, split: str = "train", *, adapt: bool = False) -> Any:
+        """The samples that `data` names or holds; with `adapt` as they are, else converted to what the config says.
+
+        Raises:
+            UserError: data that cannot be read, or not be used.
+        """
+
+    @abstractmethod
+    def fitted(self, samples: Any) -> Self:
+        """The signal with what the samples decide: channels, mean and spread."""
+
+    def changed(self, before: Self) -> str:
+        """What `fitted` has changed, in a sentence for the run's log; empty where that says nothing new."""
+        return ""
+
+    def check(self, samples: Any) -> None:
+        """Warn where samples seem to differ from those that the model was trained on."""
+
+    @abstractmethod
+    def batch(self, raw: Any) -> Any:
+        """A user's array of samples as a batch. Raises UserError for what cannot be one."""
+
+    @abstractmethod
+    def tokenise(self, batch: Any) -> Tokens:
+        """The raw tokens of a batch. Raises UserError where the batch does not fit."""
+
+    @abstractmethod
+    def tasks(self, batch: Any) -> Tasks:
+        """Questions without labels about a held-out batch, by which health compares features."""
+
+    def classical(self, level: str = "all") -> Sequence[Any]:
+        """What a user can have of the samples without training (`openjepa.evals.features.Classical`).
+
+        Args:
+            level: `none`, `quick` or `all`.
+        """
+        return ()
+
+
+B = TypeVar("B", Tensor, Batch)
 
 
 def move(batch: B, device: torch.device) -> B:
-    """The batch on a device; a tensor in pinned memory without waiting, as a window does by itself."""
+    """The batch on a device; from pinned memory without waiting."""
     return batch.to(device, non_blocking=True) if isinstance(batch, Tensor) else batch.to(device)  # ty: ignore
 
 
-def pieces(batch: B, count: int) -> Sequence[B]:
+def pieces(batch: Tensor | Batch, count: int) -> Sequence[Any]:
     """`count` equal parts in order."""
     size = len(batch) // count
     return [batch[i * size : (i + 1) * size] for i in range(count)]
 
 
-def finite(batch: Any) -> Tensor:
+def finite(batch: Tensor | Batch) -> Tensor:
     """Which samples hold finite numbers alone, `[B]` bool."""
-    parts = [batch] if isinstance(batch, Tensor) else [batch.frames, batch.actions]
-    return torch.stack([part.flatten(1).isfinite().all(1) for part in parts]).all(0)
+    return _finite(batch) if isinstance(batch, Tensor) else batch.finite()
+
+
+def _finite(values: Tensor) -> Tensor:
+    return values.flatten(1).isfinite().all(1)
 
 
 def hold_out(samples: Samples) -> tuple[Tensor, Tensor]:

@@ -16,11 +16,12 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from openjepa.config import Choice, Positive
 from openjepa.errors import UserError
+from openjepa.signals.base import Batch, finite
 from openjepa.signals.tasks import Tasks
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class Window(Batch):
     """A batch of B windows of T frames.
 
     Attributes:
@@ -34,21 +35,9 @@ class Window:
     actions: Tensor
     state: Tensor
 
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, rows: slice | Tensor) -> "Window":
-        """Some of the windows: a slice, a mask `[B]` or indices."""
-        return Window(self.frames[rows], self.actions[rows], self.state[rows])
-
-    def to(self, device: torch.device | str) -> "Window":
-        """The same on another device; from pinned memory without waiting."""
-        parts = (self.frames, self.actions, self.state)
-        return Window(*(part.to(device, non_blocking=True) for part in parts))
-
-    def pin_memory(self) -> "Window":
-        """In page-locked memory, as torch's loader asks for."""
-        return Window(self.frames.pin_memory(), self.actions.pin_memory(), self.state.pin_memory())
+    def finite(self) -> Tensor:
+        """Which windows hold finite frames and actions, `[B]` bool; states may lack a variable."""
+        return finite(self.frames) & finite(self.actions)
 
 
 class FrameSignal(Choice):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.recipes.base import Training
 from openjepa.signals.base import Samples
@@ -64,9 +65,9 @@ class Batches:
 
         Sets in memory are read in place, others by worker processes ahead of time, which end when the stream is closed.
         """
-        wanted = (self._mine(step) for step in range(first, self.training.steps))
+        wanted = ((self._mine(step), self._rng(step)) for step in range(first, self.training.steps))
         if self.samples.in_memory or self.training.workers == 0:
-            yield from map(self.samples.read, wanted)
+            yield from (self.samples.read(rows, rng) for rows, rng in wanted)
             return
         loader = DataLoader(
             _Reader(self.samples),
@@ -86,6 +87,12 @@ class Batches:
                 raise UserError(batch)
             yield batch
 
+    def _rng(self, step: int) -> Rng:
+        """By which samples of a step are cut at random while they are read."""
+        training = self.training
+        rng = Rng(training.seed, step, start=self.start, total=training.batch_size, steps=training.steps)
+        return rng.stream("read")
+
     def _mine(self, step: int) -> Tensor:
         return self.rows(step)[self.start : self.start + self.share]
 
@@ -104,8 +111,8 @@ class _Reader(Dataset):
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
 
-    def __getitem__(self, index: Tensor) -> Any:
+    def __getitem__(self, index: tuple[Tensor, Rng]) -> Any:
         try:
-            return self.samples.read(index)
+            return self.samples.read(*index)
         except UserError as error:
             return str(error)

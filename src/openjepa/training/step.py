@@ -86,9 +86,16 @@ class Stepper:
         sums: dict[str, Tensor] = {}
         for i, piece in enumerate(parts):
             start = self.start + i * len(piece)
-            rng = partial(Rng, self.training.seed, step, start=start, total=self.training.batch_size)
+            rng = partial(
+                Rng,
+                self.training.seed,
+                step,
+                start=start,
+                total=self.training.batch_size,
+                steps=self.training.steps,
+            )
             if not self.views:
-                self.views = self.model.passes(self.model.views(piece, rng())) * len(parts) * world_size()
+                self.views = self.model.passes(self.model.pairs(piece, rng())) * len(parts) * world_size()
             with synchronised(self.loss_of, last=i == len(parts) - 1):
                 with computing(self.training, self.device):
                     loss, terms = self.loss_of(piece, rng())

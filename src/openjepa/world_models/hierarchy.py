@@ -21,7 +21,7 @@ from openjepa.config import Config
 from openjepa.energies import L2, Energy
 from openjepa.errors import UserError
 from openjepa.guards import Guard, VICReg
-from openjepa.jepa import Output, Parts, Views
+from openjepa.jepa import Output, Pair, Parts
 from openjepa.latents.macro import MacroAction, MacroActions
 from openjepa.nets.dynamics.base import Dynamics
 from openjepa.nets.dynamics.lift import Lift, Lifting
@@ -123,7 +123,7 @@ class Level(nn.Module):
         """
         config, s = self.config, self.lift(states)
         told = self.macro(actions, rng)
-        energy = config.energy(self.predictor.unroll(s[:, :1], told.z), s[:, 1:])
+        energy = config.energy.mean(self.predictor.unroll(s[:, :1], told.z), s[:, 1:])
         moves = s[:, 1:] - s[:, :-1]
         similarity = moves.square().mean()
         samples = s - s.mean(1, keepdim=True) if config.guard_over == "motion" else s
@@ -204,9 +204,9 @@ class HierarchicalJEPA(WorldJEPA):
         weight = self.level2.config.weight
         return replace(output, loss=output.loss + weight * loss, terms=output.terms | terms)
 
-    def views(self, batch: Any, rng: Rng) -> Views:
+    def pairs(self, batch: Any, rng: Rng) -> list[Pair]:
         """Level 1's."""
-        return super().views(self.near(batch), rng)
+        return super().pairs(self.near(batch), rng)
 
     def near(self, window: Window) -> Window:
         """What level 1 learns from."""

@@ -29,7 +29,7 @@ class HierarchyMonitor(WorldMonitor):
             s, z = level.encode(states), level.macro(actions).z
 
             def energy(guess: Tensor) -> float:
-                return float(level.config.energy(guess, s[:, 1:]))
+                return float(level.config.energy.mean(guess, s[:, 1:]))
 
             found["level2/energy"] = energy(level.predictor.unroll(s[:, :1], z))
             found["level2/persistence"] = energy(s[:, :1].expand_as(s[:, 1:]))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
-from openjepa.jepa import Output, Parts, Views
+from openjepa.jepa import Output, Pair, Parts
 from openjepa.latents.base import Inferred, Latent, Predict, one_step
 from openjepa.latents.drawn import Drawn
 from openjepa.nets.dynamics.branches import Branches
@@ -40,36 +40,37 @@ class LatentWorldJEPA(WorldJEPA):
 
     def forward(self, batch: Any, rng: Rng) -> Output:
         """As `WorldJEPA.forward`, with the price of z in the loss."""
-        views = self.views(batch, rng)
-        s_x = self.represent(views.context)
-        raw = self.raw_targets(views, s_x)
-        s_y, states, actions = self.finish_targets(raw, views), self.states(s_x[0]), views.condition
+        pairs = self.pairs(batch, rng)
+        s_x = self.represent([pair.context for pair in pairs])
+        raw = self.raw_targets(pairs, s_x)
+        s_y, states, actions = self.finish_targets(raw, pairs), self.states(s_x[0]), pairs[0].condition
         assert actions is not None
         inferred = self._infer(states, actions, rng)
-        prediction = self.follow(s_x, views, inferred.z)
-        energy = self.compare(prediction, s_y)
-        penalty, logged = self.guard(self.guard_on(s_x, raw, rng), rng)
+        prediction = self.follow(s_x, pairs, inferred.z)
+        energy = self.compare(prediction, s_y, pairs)
+        penalty, logged = self.guard(self.guard_on(pairs, s_x, raw, rng), rng)
         extra, named = self.terms(states, actions)
         loss = self.guard.combine(energy, penalty) + extra + inferred.loss
         return Output(
             loss, {"energy": energy.detach(), **logged, **named, **inferred.terms}, s_x, s_y, prediction
         )
 
-    def predict(self, s_x: Sequence[Tensor], views: Views) -> list[Tensor]:
+    def predict(self, s_x: Sequence[Tensor], pairs: Sequence[Pair]) -> list[Tensor]:
         """Told the z that the windows themselves show, at its mode."""
-        return self.follow(s_x, views, self.shown(s_x, views))
+        return self.follow(s_x, pairs, self.shown(s_x, pairs))
 
-    def shown(self, s_x: Sequence[Tensor], views: Views) -> Tensor:
+    def shown(self, s_x: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
         """The z of windows, inferred from their own frames: `[B, T-1, Z]`."""
-        assert views.condition is not None
-        return self._infer(self.states(s_x[0]), views.condition).z
+        actions = pairs[0].condition
+        assert actions is not None
+        return self._infer(self.states(s_x[0]), actions).z
 
-    def follow(self, s_x: Sequence[Tensor], views: Views, z: Tensor) -> list[Tensor]:
+    def follow(self, s_x: Sequence[Tensor], pairs: Sequence[Pair], z: Tensor) -> list[Tensor]:
         """`WorldJEPA.predict`, told z `[B, T-1, Z]`."""
-        assert views.condition is not None
-        return super().predict(
-            s_x, replace(views, condition=torch.cat([self._heard(views.condition), z], -1))
-        )
+        actions = pairs[0].condition
+        assert actions is not None
+        told = torch.cat([self._heard(actions), z], -1)
+        return super().predict(s_x, [replace(pairs[0], condition=told)])
 
     def inferred(self, states: Tensor, actions: Tensor, rng: Rng | None = None) -> Inferred:
         """z `[B, T-1, Z]` between states `[B, T, *L]`, after actions `[B, T-1, block * A]`; its mode without `rng`."""

@@ -1,12 +1,14 @@
 """Measures a world model with a latent variable: whether z is used, and whether anything else still is."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor
 
 from openjepa.common.rng import Rng
-from openjepa.jepa import Views
+from openjepa.jepa import Pair
 from openjepa.world_models.latent import LatentWorldJEPA
 from openjepa.world_models.model import WorldJEPA
 from openjepa.world_models.monitor import WorldMonitor
@@ -27,22 +29,22 @@ class LatentMonitor(WorldMonitor):
     """
 
     def _predictions(
-        self, world: WorldJEPA, views: Views, s_x: list[Tensor], others: list[Tensor]
+        self, world: WorldJEPA, pairs: Sequence[Pair], s_x: list[Tensor], others: list[Tensor]
     ) -> dict[str, Tensor]:
         model = cast(LatentWorldJEPA, world)
-        z, actions = model.shown(s_x, views), views.condition
+        z, actions = model.shown(s_x, pairs), pairs[0].condition
         assert actions is not None
         found = {
-            "model": model.follow(s_x, views, z)[0],
-            "permuted": model.follow(others, views, z)[0],
-            "permuted_z": model.follow(s_x, views, z.roll(1, 0))[0],
+            "model": model.follow(s_x, pairs, z)[0],
+            "permuted": model.follow(others, pairs, z)[0],
+            "permuted_z": model.follow(s_x, pairs, z.roll(1, 0))[0],
         }
         if model.config.condition.told:
-            swapped = Views(views.context, views.target, actions.roll(1, 0))
+            swapped = [replace(pairs[0], condition=actions.roll(1, 0))]
             found["permuted_actions"] = model.follow(s_x, swapped, z)[0]
         if model.latent.drawable:
             drawn = model.latent.sample(
                 DRAWS, model.states(s_x[0])[:, :-1], Rng(self.seed, 0).generator()
             ).unbind(2)
-            found["mean_z"] = torch.stack([model.follow(s_x, views, one)[0] for one in drawn]).mean(0)
+            found["mean_z"] = torch.stack([model.follow(s_x, pairs, one)[0] for one in drawn]).mean(0)
         return found

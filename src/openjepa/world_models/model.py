@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
-from openjepa.jepa import JEPA, Output, Parts, View, Views, evaluating
+from openjepa.jepa import JEPA, Output, Pair, Parts, View, evaluating
 from openjepa.nets.dynamics.base import Dynamics, Grid
 from openjepa.signals.frames import FrameSignal, Window
 from openjepa.world_models.terms import TermsOf
@@ -93,17 +93,17 @@ class WorldJEPA(JEPA):
         """`[B * T, n, D]` of a batch of windows as `[B, T, *L]`."""
         return self.form.state(s.unflatten(0, (-1, self.future.frames)))
 
-    def finish_targets(self, raw: Tensor, views: Views) -> Tensor:
+    def finish_targets(self, raw: Sequence[Tensor], pairs: Sequence[Pair]) -> list[Tensor]:
         """`[B * T, n, D]` to the frames that are predicted, `[B, M, n, D]`."""
-        return self.everywhere(raw)[:, self.future.predicted]
+        return [self.everywhere(raw[0])[:, self.future.predicted]]
 
     def everywhere(self, raw: Tensor) -> Tensor:
         """Targets of all frames, `[B, T, n, D]`."""
         return self.target.normalise(raw).unflatten(0, (-1, self.future.frames))
 
-    def predict(self, s_x: Sequence[Tensor], views: Views) -> list[Tensor]:
+    def predict(self, s_x: Sequence[Tensor], pairs: Sequence[Pair]) -> list[Tensor]:
         """`[B, M, n, D]`: the teacher-forced predictions, then the rollout's."""
-        states, actions = self.states(s_x[0]), views.condition
+        states, actions = self.states(s_x[0]), pairs[0].condition
         assert actions is not None
         dynamics, future, found = self.dynamics, self.future, []
         if future.forced:
@@ -113,16 +113,16 @@ class WorldJEPA(JEPA):
             found.append(dynamics.unroll(states[:, : future.seen], actions[:, :steps]))
         return [self.form.tokens(torch.cat(found, 1))]
 
-    def compare(self, prediction: Sequence[Tensor], s_y: Tensor) -> Tensor:
+    def compare(self, prediction: Sequence[Tensor], s_y: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
         """The energy: of teacher forcing plus of the rollout."""
-        return torch.stack(list(self.ways(prediction[0], s_y).values())).sum()
+        return torch.stack(list(self.ways(prediction[0], s_y[0]).values())).sum()
 
     def ways(self, guess: Tensor, s_y: Tensor) -> dict[str, Tensor]:
         """Energies of predictions `[B, M, n, D]`: `forced`, `rollout`, or both, each the mean over its frames."""
         forced = self.future.frames - 1 if self.future.forced else 0
         parts = {"forced": slice(None, forced), "rollout": slice(forced, None)}
         return {
-            way: self.energy(guess[:, part], s_y[:, part])
+            way: self.energy.mean(guess[:, part], s_y[:, part])
             for way, part in parts.items()
             if s_y[:, part].shape[1]
         }
@@ -153,7 +153,7 @@ class WorldJEPA(JEPA):
         return self.config.condition.space
 
     @property
-    def grid(self) -> Grid:
+    def layout(self) -> Grid:
         """Rows and columns of a state's tokens; (1, 1) of a vector."""
         return self.form.grid
 

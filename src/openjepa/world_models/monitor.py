@@ -7,7 +7,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from openjepa.health.monitor import Monitor, mean_std, stds
-from openjepa.jepa import JEPA, Views
+from openjepa.jepa import JEPA, Pair, View
 from openjepa.signals.frames import Window, window_tasks
 from openjepa.world_models.model import WorldJEPA
 
@@ -36,39 +36,45 @@ class WorldMonitor(Monitor):
         given: dict[str, Any] = {"tasks": window_tasks(held_out_batch), **options}
         super().__init__(held_out_batch, **given)
 
-    def _targets_everywhere(self, model: JEPA, views: Views, s_x: Sequence[Tensor]) -> Tensor:
+    def _targets_everywhere(self, model: JEPA, pairs: Sequence[Pair], s_x: Sequence[Tensor]) -> list[Tensor]:
         world = cast(WorldJEPA, model)
-        return world.everywhere(world.raw_targets(views, s_x)).flatten(1, 2)
+        return [world.everywhere(world.raw_targets(pairs, s_x)[0]).flatten(1, 2)]
 
-    def _pooled_contexts(self, model: JEPA, batch: Window, first: Tensor) -> Tensor:
+    def _pooled_contexts(self, model: JEPA, batch: Window, first: Tensor, view: View) -> Tensor:
         frames = cast(WorldJEPA, model).future.frames
         return first.mean(1).unflatten(0, (-1, frames))[:, : min(self.lidar_views, frames)]
 
     def _energies_and_stds(
-        self, model: JEPA, views: Views, s_x: list[Tensor], grid: Tensor
+        self, model: JEPA, pairs: Sequence[Pair], s_x: list[Tensor], everywhere: Sequence[Tensor]
     ) -> dict[str, float]:
         world = cast(WorldJEPA, model)
         future = world.future
-        states, known = grid.unflatten(1, (future.frames, -1)), s_x[0].unflatten(0, (-1, future.frames))
+        states, known = (
+            everywhere[0].unflatten(1, (future.frames, -1)),
+            s_x[0].unflatten(0, (-1, future.frames)),
+        )
         s_y = states[:, future.predicted]
         others = [known.roll(1, 0).flatten(0, 1)]
         guesses = {
-            **self._predictions(world, views, s_x, others),
+            **self._predictions(world, pairs, s_x, others),
             "mean": s_y.mean(0, keepdim=True).expand_as(s_y),
             "persistence": states[:, future.known],
         }
-        energies = {f"energy/{name}": float(world.compare([guess], s_y)) for name, guess in guesses.items()}
+        energies = {
+            f"energy/{name}": float(world.compare([guess], [s_y], pairs)) for name, guess in guesses.items()
+        }
         return stds(known[:, 0].mean(1), s_y, guesses["model"]) | energies | _each_way(world, guesses, s_y)
 
     def _predictions(
-        self, world: WorldJEPA, views: Views, s_x: list[Tensor], others: list[Tensor]
+        self, world: WorldJEPA, pairs: Sequence[Pair], s_x: list[Tensor], others: list[Tensor]
     ) -> dict[str, Tensor]:
         """`[B, M, n, D]` from everything, and with something that is another window's: `others` are its states."""
-        assert views.condition is not None
-        swapped = replace(views, condition=views.condition.roll(1, 0))
+        actions = pairs[0].condition
+        assert actions is not None
+        swapped = [replace(pairs[0], condition=actions.roll(1, 0))]
         return {
-            "model": world.predict(s_x, views)[0],
-            "permuted": world.predict(others, views)[0],
+            "model": world.predict(s_x, pairs)[0],
+            "permuted": world.predict(others, pairs)[0],
             "permuted_actions": world.predict(s_x, swapped)[0],
         }
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.hiding.future import FutureHiding
-from openjepa.jepa import Parts, Tokens, View, Views
+from openjepa.jepa import Pair, Parts, Tokens, View
 from openjepa.nets.dynamics.motion import with_own
 from openjepa.nets.frames import FrameEncoder
 from openjepa.signals.frames import Window
@@ -62,13 +62,13 @@ class OwnEncoder(FrameEncoder):
 
     def forward(self, view: View) -> Tensor:
         values = view.tokens.values
-        pixels = View(Tokens(values[..., : -self.size], view.tokens.positions, view.tokens.grid))
+        pixels = View(Tokens(values[..., : -self.size], view.tokens.positions, view.tokens.layout))
         return with_own(self.net(pixels), values[:, 0, -self.size :])
 
     def layers(self, view: View, count: int) -> list[Tensor]:
         """As the encoder's own, without what stands beside."""
         values = view.tokens.values[..., : -self.size]
-        return self.net.layers(View(Tokens(values, view.tokens.positions, view.tokens.grid)), count)  # ty: ignore
+        return self.net.layers(View(Tokens(values, view.tokens.positions, view.tokens.layout)), count)  # ty: ignore
 
     def finish(self, tokens: Tensor) -> Tensor:
         features, own = tokens.split([self.width - self.size, self.size], -1)
@@ -82,18 +82,17 @@ class OwnHiding(FutureHiding):
         super().__init__(hiding.config, hiding.signal)
         self.own = own
 
-    def __call__(self, window: Window, rng: Rng) -> Views:
-        views = super().__call__(window, rng)
+    def __call__(self, window: Window, rng: Rng) -> list[Pair]:
+        (pair,) = super().__call__(window, rng)
         known = self.own(window.state[:, self.signal.stack - 1 :]).flatten(0, 1)
-        view = views.context[0]
-        view.tokens.values[:, 0, -self.own.size :] = known
-        return Views([view], [view], views.condition)
+        pair.context.tokens.values[:, 0, -self.own.size :] = known
+        return [pair]
 
     def view(self, frames: Tensor, state: Tensor | None = None) -> View:
         tokens = super().view(frames).tokens
         size = *tokens.values.shape[:2], self.own.size
         known = tokens.values.new_zeros(size) if state is None else self.own(state).unsqueeze(1)
-        return View(Tokens(torch.cat([tokens.values, known], -1), tokens.positions, tokens.grid))
+        return View(Tokens(torch.cat([tokens.values, known], -1), tokens.positions, tokens.layout))
 
 
 class EmbodiedJEPA(WorldJEPA):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.signals.base import HELD_OUT_SHARE, LEAST_HELD_OUT
 from openjepa.signals.frames import FrameSignal, Window
@@ -45,7 +46,7 @@ class EpisodeWindows:
         """How many windows health is measured on, at most."""
         return min(HELD_OUT_WINDOWS, max(LEAST_HELD_OUT, HELD_OUT_FRAMES // self.windows.steps))
 
-    def read(self, indices: Any) -> Window:
+    def read(self, indices: Any, rng: Rng | None = None) -> Window:
         return self.windows.read(indices)
 
     def fit(self, signal: FrameSignal) -> FrameSignal:

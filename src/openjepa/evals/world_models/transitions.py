@@ -111,7 +111,7 @@ def fit(
         )
         z = torch.zeros_like(inferred.z) if told == "nothing" else inferred.z
         guess = fresh.one_step(some.actions)(some.s, z).squeeze(1)
-        loss = fresh.energy(fresh.form.tokens(guess), fresh.form.tokens(some.s_next))
+        loss = fresh.energy.mean(fresh.form.tokens(guess), fresh.form.tokens(some.s_next))
         optimiser.zero_grad()
         (loss if told == "nothing" else loss + inferred.loss).backward()
         optimiser.step()

@@ -83,9 +83,9 @@ def foresee(imagining: Imagining) -> Foresight:
 def _states(imagining: Imagining, window: Window) -> tuple[Tensor, Tensor]:
     """Of T frames: states `[B, T, *L]` to predict from, and targets `[B, T, n, D]`."""
     model = imagining.model
-    views = model.views(window, Rng(0, 0))
-    s_x = model.represent(views.context)
-    return model.states(s_x[0]), model.everywhere(model.raw_targets(views, s_x))
+    pairs = model.pairs(window, Rng(0, 0))
+    s_x = model.represent([pairs[0].context])
+    return model.states(s_x[0]), model.everywhere(model.raw_targets(pairs, s_x)[0])
 
 
 def _one_step(imagining: Imagining, states: Tensor, actions: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def _one_step(imagining: Imagining, states: Tensor, actions: Tensor) -> Tensor:
 def _energy(imagining: Imagining, guess: Tensor, truth: Tensor, step: int, row: int | None = None) -> float:
     """Of the prediction of frame `step`, over all windows or of one."""
     rows = slice(None) if row is None else slice(row, row + 1)
-    return float(imagining.model.energy(guess[rows, step - 1], truth[rows, step]))
+    return float(imagining.model.energy.mean(guess[rows, step - 1], truth[rows, step]))
 
 
 def _step(frame: Tensor, imagined: np.ndarray, ratio: float, action: Tensor, imagining: Imagining) -> Step:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from openjepa.common.contents import Contents, of_array
+from openjepa.common.rng import Rng
 from openjepa.errors import UserError, warn
 from openjepa.signals.images.decode import BROKEN, Header
 from openjepa.signals.images.statistics import Statistics, measure
@@ -126,7 +127,7 @@ class ImageSet:
             say_skipped(self.name, skipped[self._told :], len(self), self.noun)
             self._told = len(skipped)
 
-    def read(self, indices: Indices) -> Tensor:
+    def read(self, indices: Indices, rng: Rng | None = None) -> Tensor:
         """`[B, C, H, W]`: bytes as uint8, other numbers, as they are in the data, as float32 (see `values`).
 
         An image that cannot be decoded is replaced by the next readable one with the same label, always the same

@@ -1,15 +1,21 @@
 """Images as patches with positions."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from openjepa.config import Choice, Positive
+from openjepa.config import Positive
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens
+from openjepa.signals.base import Signal
+from openjepa.signals.images import ImageSet, open_images
+from openjepa.signals.images.fitting import MEASURABLE, check_units, fitted, shortened
+from openjepa.signals.images.tasks import image_tasks
 from openjepa.signals.images.values import scale, to_tensor
+from openjepa.signals.tasks import Tasks
 
 CIFAR10 = {"mean": [0.491, 0.482, 0.447], "std": [0.245, 0.243, 0.261]}
 """Of its training pixels in 0..1, per channel."""
@@ -17,8 +23,11 @@ CIFAR10 = {"mean": [0.491, 0.482, 0.447], "std": [0.245, 0.243, 0.261]}
 MOST_TOKENS = 256**2
 
 
-class ImageSignal(Choice):
+class ImageSignal(Signal):
     """An image becomes square patches, each a token at its (row, column)."""
+
+    noun: ClassVar[str] = "images"
+    axes: ClassVar[tuple[str, ...]] = ("row", "column")
 
     kind: Literal["image"] = "image"
     size: int = Field(224, ge=1, le=4096)
@@ -55,7 +64,7 @@ class ImageSignal(Choice):
         return self
 
     @property
-    def grid(self) -> tuple[int, int]:
+    def layout(self) -> tuple[int, int]:
         """Rows and columns of patches of an image of `size`."""
         return self.size // self.patch, self.size // self.patch
 
@@ -70,9 +79,52 @@ class ImageSignal(Choice):
 
         return classical(level)
 
-    def tensor(self, batch: Any) -> Tensor:
+    @classmethod
+    def by_hand(
+        cls, plain: Mapping[str, Any], saved: Mapping[str, Any], changes: Mapping[str, str]
+    ) -> dict[str, Any]:
+        signal, found = dict(plain), saved.get("measure") or ()
+        given = {name for name in MEASURABLE if name in saved and name not in found}
+        given |= {name for name in MEASURABLE if f"signal.{name}" in changes}
+        if "signal.measure" not in changes:
+            signal["measure"] = [name for name in MEASURABLE if name not in given]
+        for name in ("mean", "std"):  # until they are measured
+            values = signal.get(name)
+            if name in signal.get("measure", ()) and isinstance(values, list | tuple):
+                fits = len(values) in (1, signal.get("channels"))
+                signal[name] = values if fits else [sum(values) / len(values)]
+        return signal
+
+    def open(self, data: Any, split: str = "train", *, adapt: bool = False) -> ImageSet:
+        """Images of `size`, as `open_images` reads them; with `adapt` in their own channels."""
+        if isinstance(data, ImageSet):
+            return data
+        return open_images(data, split=split, size=self.size, channels=None if adapt else self.channels)
+
+    def check(self, samples: ImageSet) -> None:
+        """Warn where images seem to be in other units than those that were trained on."""
+        check_units(samples, self)
+
+    def fitted(self, samples: ImageSet) -> Self:
+        """Channels are those of the images; range, mean and std, unless set by hand, are measured on them."""
+        return type(self).parse(self.model_dump(mode="json") | fitted(self, samples))
+
+    def changed(self, before: Self) -> str:
+        said = []
+        if self.channels != before.channels:
+            said.append(f"the data have {self.channels} channels, not {before.channels}")
+        if self.range != before.range and self.range is not None:
+            said.append(f"values from {self.range[0]:g} to {self.range[1]:g} become 0 to 1")
+        if said:
+            said.append(f"normalising with mean {shortened(self.mean)} and std {shortened(self.std)}")
+        return "; ".join(said)
+
+    def tasks(self, batch: Any) -> Tasks:
+        return image_tasks(torch.as_tensor(batch))
+
+    def batch(self, raw: Any) -> Tensor:
         """An array of any numbers as a tensor. Raises UserError for what are no numbers."""
-        return batch if isinstance(batch, Tensor) else to_tensor(batch)
+        return raw if isinstance(raw, Tensor) else to_tensor(raw)
 
     def to_float(self, batch: Tensor) -> Tensor:
         """`[B, C, H, W]` in the units of the training images, as float32 in about 0..1.
@@ -83,7 +135,7 @@ class ImageSignal(Choice):
         self._check(batch)
         return scale(batch, self.range)
 
-    def tokenize(self, batch: Tensor) -> Tokens:
+    def tokenise(self, batch: Tensor) -> Tokens:
         """Images in the units of the training images, scaled, normalised and cut into patches."""
         return self.cut(self.to_float(batch))
 
@@ -116,8 +168,8 @@ class ImageSignal(Choice):
 
     def fold(self, tokens: Tokens) -> Tensor:
         """The inverse: normalised images `[B, C, H, W]` from patches that fill a grid."""
-        assert tokens.grid is not None
-        rows, columns = tokens.grid
+        assert tokens.layout is not None and len(tokens.layout) == 2
+        rows, columns = tokens.layout
         patches = tokens.values.view(-1, rows, columns, self.channels, self.patch, self.patch)
         return patches.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 

@@ -1,0 +1,14 @@
+"""Stems: what embeds raw tokens before a transformer's blocks.
+
+All are built alike, `config.build(signal)`, into a module from a view to the kept tokens' features `[B, K, width]`. One
+that mixes tokens embeds the whole sample and picks the kept ones at its end.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from openjepa.nets.convnet import ConvNet
+
+Stem = Annotated[ConvNet, Field()]
+"""Convolutions that embed the patches of images, one place of their map a patch (Xiao et al., arXiv:2106.14881)."""
