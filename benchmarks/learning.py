@@ -200,7 +200,7 @@ def compared(train: Any, test: Any, signal: Any, probing: Probing) -> Any:
     """What models stand beside on these sets; a share that is too small for the set is left out and told."""
     from openjepa.evals import Comparison
 
-    classes = len(set(train.labels.tolist()))
+    classes = len(set(train.labels.values.tolist()))
     shares = [share for share in probing.few_label if round(share * len(train)) >= 2 * classes]
     for share in set(probing.few_label) - set(shares):
         tell(f"no score with {share:.3g} of the labels: fewer than two for each of {classes} classes")

@@ -32,7 +32,7 @@ def pictures(data: str, split: str, root: Path) -> tuple[Tensor, np.ndarray]:
     images = open_images(data if data == "fashion-mnist" else str(root / data), split=split)
     count = min(len(images), TRAINED_ON)
     assert images.labels is not None
-    return torch.as_tensor(images.read(np.arange(count))), images.labels[:count]
+    return torch.as_tensor(images.read(np.arange(count))), images.labels.values[:count]
 
 
 def samples(case: Case, split: str, root: Path) -> tuple[Tensor, np.ndarray]:

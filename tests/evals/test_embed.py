@@ -32,7 +32,7 @@ def test_parquet_holds_index_label_and_embedding(tmp_path, digit_sets, encoder):
     table = parquet.read_table(tmp_path / "e.parquet")
     assert table.column_names == ["index", "label", "embedding"]
     assert table["index"].to_pylist() == list(range(597))
-    assert table["label"].to_pylist() == images.labels.tolist()
+    assert table["label"].to_pylist() == images.labels.values.tolist()
     embedding = np.array(table["embedding"].to_pylist(), np.float32)
     assert np.allclose(embedding, encoder.embed(images.read(range(597))).numpy(), atol=1e-6)
 

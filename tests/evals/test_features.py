@@ -1,6 +1,8 @@
 """Poolings: their sizes, their values, one sample's independence of the others."""
 
 import math
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,10 +29,10 @@ def test_poolings_on_offer_have_their_sizes(digit_sets, encoder):
     assert {name: f.shape for name, f in features.items()} == {n: (5, d) for n, d in source.poolings.items()}
 
 
-def pool(layers, grid, names):
+def pool(layers, grid, names, valid=None, axes=("row", "column")):
     shapes = [(layer.shape[1], layer.shape[2]) for layer in layers]
-    on_offer = offered(shapes, grid)
-    return {name: on_offer[name].take(layers) for name in names}
+    on_offer = offered(shapes, grid, axes)
+    return {name: on_offer[name].take(layers, valid) for name in names}
 
 
 def test_wide_poolings_are_offered_through_a_projection(digit_sets, new_encoder):
@@ -90,10 +92,10 @@ def test_stages_of_unequal_maps_are_offered_by_themselves_and_together():
         "stages grid4": 128,
     }
     assert {name: pooling.dims for name, pooling in found.items()} == sizes
-    assert all(pooling.take(stages).shape == (2, sizes[name]) for name, pooling in found.items())
-    assert found["stage1 mean"].take(stages).tolist() == [[31.5] * 3] * 2
-    assert found["stage1 grid2"].take(stages)[0, :4].tolist() == [13.5, 17.5, 45.5, 49.5]
-    assert torch.equal(found["grid2"].take(stages), found["grid2"].take(stages[-1:]))
+    assert all(pooling.take(stages, None).shape == (2, sizes[name]) for name, pooling in found.items())
+    assert found["stage1 mean"].take(stages, None).tolist() == [[31.5] * 3] * 2
+    assert found["stage1 grid2"].take(stages, None)[0, :4].tolist() == [13.5, 17.5, 45.5, 49.5]
+    assert torch.equal(found["grid2"].take(stages, None), found["grid2"].take(stages[-1:], None))
 
 
 def test_a_blend_weighs_layers_alike_whatever_their_scale():
@@ -116,6 +118,112 @@ def test_pooled_values_are_averages_of_the_grid():
 def test_a_strip_is_pooled_along_its_length():
     tokens = torch.arange(6.0).view(1, 6, 1)
     assert pool([tokens], (1, 6), ["grid2", "grid3"])["grid3"].tolist() == [[0.5, 2.5, 4.5]]
+
+
+def test_a_grid_of_any_rank_is_pooled_in_cells_and_along_each_axis():
+    """2 x 2 x 4 tokens, numbered in row order: cells of time, row and column."""
+    tokens = torch.arange(16.0).view(1, 16, 1)
+    axes = ("time", "row", "column")
+    pooled = pool([tokens], (2, 2, 4), ["grid2", "each time", "each column", "grid4"], axes=axes)
+    assert pooled["grid2"].tolist() == [[0.5, 2.5, 4.5, 6.5, 8.5, 10.5, 12.5, 14.5]]
+    assert pooled["each time"].tolist() == [[3.5, 11.5]]
+    assert pooled["each column"].tolist() == [[6, 7, 8, 9]]
+    assert pooled["grid4"].tolist() == [list(range(16))]
+
+
+def test_tokens_without_a_grid_have_a_mean_and_a_largest():
+    found = offered([(5, 3)] * 2, None)
+    assert {name: pooling.dims for name, pooling in found.items()} == {
+        "mean": 3,
+        "blend1": 3,
+        "max": 6,
+        "last4": 6,
+    }
+
+
+@pytest.mark.parametrize("layout", [(2, 3), (6,), (1, 2, 3), None])
+def test_tokens_that_are_not_there_change_no_pooling(layout):
+    """Padded with NaN: means are over those that are there, alike in every rank."""
+    random = torch.Generator().manual_seed(0)
+    layers = [torch.randn(3, 6, 2, generator=random) for _ in range(2)]
+    valid = torch.arange(6) < torch.tensor([[6], [4], [1]])
+    broken = [torch.where(valid[..., None], layer, torch.nan) for layer in layers]
+    found = offered([(6, 2)] * 2, layout)
+    for name, pooling in found.items():
+        values = pooling.take(broken, valid)
+        assert values.isfinite().all(), name
+        assert torch.allclose(values[0], pooling.take(layers, None)[0], atol=1e-6), name
+    assert torch.allclose(found["mean"].take(broken, valid)[1], layers[-1][1, :4].mean(0))
+    if layout is None:
+        assert torch.equal(found["max"].take(broken, valid)[1, 2:], layers[-1][1, :4].amax(0))
+    if layout == (2, 3):  # the second row has one token of three, the third of its cells none
+        assert torch.allclose(found["grid2"].take(broken, valid)[1].view(2, 2, 2)[:, 1, 0], layers[-1][1, 3])
+        assert found["grid2"].take(broken, valid)[2].view(2, 2, 2)[:, 1].tolist() == [[0, 0], [0, 0]]
+
+
+class Recordings:
+    """A ragged set of a dataclass batch: sample i has 1 + i % 3 tokens; two cuts of each, one of them shifted."""
+
+    name, noun, in_memory = "recordings", "recordings", True
+
+    def __init__(self, count=30):
+        self.values = torch.randn(count, 3, 4, generator=torch.Generator().manual_seed(0))
+        self.counts = 1 + torch.arange(count) % 3
+        self.labels = None
+
+    def __len__(self):
+        return len(self.values)
+
+    def read(self, indices, rng=None):
+        rows = torch.as_tensor(indices)
+        longest = int(self.counts[rows].max())
+        valid = torch.arange(longest) < self.counts[rows][:, None]
+        return Recording(torch.where(valid[..., None], self.values[rows, :longest], torch.nan), valid)
+
+    def cuts(self, indices):
+        batch = self.read(indices)
+        yield batch
+        yield replace(batch, values=batch.values + 1)
+
+
+@dataclass(frozen=True)
+class Recording:
+    values: torch.Tensor
+    valid: torch.Tensor
+
+    def to(self, device):
+        return self
+
+
+class Listener:
+    """An encoder that gives its tokens back."""
+
+    layout = None
+
+    def layers(self, batch, count):
+        return [batch.values]
+
+    def present(self, batch):
+        return batch.valid
+
+
+def test_samples_of_several_sizes_are_read_as_their_own_batches():
+    samples = Recordings()
+    source = Encoded(Listener(), samples, batch_size=7)
+    features = read(source, samples, np.arange(30), ["mean"])["mean"]
+    for i in range(30):
+        assert torch.allclose(features[i], samples.values[i, : 1 + i % 3].mean(0), atol=1e-6)
+
+
+def test_features_of_several_cuts_are_their_mean():
+    samples = Recordings()
+    one, several = (
+        read(Encoded(Listener(), samples, cuts=cuts), samples, np.arange(30), ["mean", "max"])
+        for cuts in (False, True)
+    )
+    assert all(torch.allclose(several[name], one[name] + 0.5, atol=1e-6) for name in one)
+    with pytest.raises(UserError, match="digits: its images are read in one cut: leave out --cuts"):
+        Encoded(Listener(), SimpleNamespace(name="digits", noun="images"), cuts=True)
 
 
 def test_samples_are_independent_and_rows_arrive_in_order(digit_sets, encoder):

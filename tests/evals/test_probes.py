@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch.nn.functional import cross_entropy
 
-from openjepa.evals.attentive import AttentiveClassifier, fit_attentive
+from openjepa.evals.attentive import AttentiveProbe, fit_attentive
 from openjepa.evals.probes import (
     Logistic,
     accuracy,
@@ -17,6 +17,7 @@ from openjepa.evals.probes import (
     strength_path,
     vote,
 )
+from openjepa.evals.tasks import Classes, Variables, score
 
 
 @pytest.fixture
@@ -74,7 +75,8 @@ def test_a_warm_start_changes_the_way_not_the_end(split):
 
 def test_the_path_prefers_what_validates(split):
     fit, validation = split
-    path = strength_path(fit, validation, 10)
+    problem = Logistic(*fit, 10)
+    path = strength_path(problem, lambda s: accuracy(s.predict(validation[0]), validation[1]))
     best = max(score for score, _ in path.values())
     assert min(path) == 0.001
     assert best > path[0.001][0]
@@ -126,7 +128,7 @@ def test_fewer_samples_than_neighbours_all_vote():
 
 def test_attention_equals_projecting_keys_and_values():
     torch.manual_seed(0)
-    model, tokens = AttentiveClassifier(64, 5, heads=2), torch.randn(3, 7, 64)
+    model, tokens = AttentiveProbe(64, 5, heads=2), torch.randn(3, 7, 64)
     x = model.norm_tokens(tokens)
     key = model.key(x).view(3, 7, 2, 32).transpose(1, 2)
     value = model.value(x).view(3, 7, 2, 32).transpose(1, 2)
@@ -146,13 +148,61 @@ def test_attentive_finds_what_the_mean_hides():
     tokens[torch.arange(512), where, 0] += 2.0
     tokens[torch.arange(512), where, 1] += 2.0 * y - 1
     tokens[:, :, 1] -= tokens[:, :, 1].mean(1, keepdim=True)
-    model = fit_attentive(lambda r: tokens[:384][r], y[:384], 32, 2, seed=0, batch_size=64)
-    assert accuracy(model(tokens[384:]).argmax(1), y[384:]) > 0.95
+    seen = lambda rows: (tokens[:384][rows], None)  # noqa: E731
+    answer = fit_attentive(seen, y[:384], 32, Classes(count=2), seed=0, batch_size=64)
+    assert accuracy(answer([(tokens[384:], None)]), y[384:]) > 0.95
 
 
 def test_attentive_is_a_function_of_its_seed():
-    tokens, y = torch.randn(40, 3, 8, generator=torch.Generator().manual_seed(1)), torch.arange(40) % 2
-    fits = [fit_attentive(lambda r: tokens[r], y, 8, 2, seed=s, epochs=2, batch_size=16) for s in (0, 0, 1)]
-    first, again, other = (fit(tokens).detach() for fit in fits)
+    tokens = torch.randn(40, 3, 8, generator=torch.Generator().manual_seed(1))
+    y, task = torch.randn(40, 2, generator=torch.Generator().manual_seed(2)).double(), Variables()
+    first, again, other = (
+        fit_attentive(lambda rows: (tokens[rows], None), y, 8, task, seed=s, epochs=2, batch_size=16)(
+            [(tokens, None)]
+        )
+        for s in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_attention_is_blind_to_tokens_that_are_not_there():
+    torch.manual_seed(0)
+    model, tokens = AttentiveProbe(16, 3), torch.randn(4, 5, 16)
+    valid = torch.arange(5) < torch.tensor([[5], [3], [1], [2]])
+    broken = torch.where(valid[..., None], tokens, torch.nan)
+    together = model(broken, valid)
+    alone = torch.cat([model(tokens[i : i + 1, : int(n)]) for i, n in enumerate(valid.sum(1))])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_attentive_reads_numbers_in_their_own_units_and_takes_the_mean_over_cuts():
+    random = torch.Generator().manual_seed(0)
+    tokens = torch.randn(300, 4, 16, generator=random)
+    y = (100 + 30 * tokens[:, :, :2].mean(1)).double()
+    task = Variables()
+    answer = fit_attentive(
+        lambda rows: (tokens[:200][rows], None), y[:200], 16, task, seed=0, batch_size=64, epochs=60
+    )
+    seen = (tokens[200:], None)
+    assert score(task, answer([seen]), y[200:]) > 0.8
+    other = (tokens[200:] + 0.1, None)
+    mean = (answer([seen]) + answer([other])) / 2
+    assert torch.allclose(answer([seen, other]), mean, atol=1e-3)
+
+
+def test_weights_of_classes_are_those_of_scikit_learn():
+    """`class_weight="balanced"` of the same objective."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    random = torch.Generator().manual_seed(0)
+    y = (torch.rand(400, generator=random) < 0.15).long()
+    x = torch.randn(400, 6, generator=random) + y[:, None] * 0.6
+    weights = Classes(balanced=True, count=2).weights(y)
+    ours = Logistic(x, y, 2, weights).solve(0.25, tolerance=1e-7)
+    theirs = linear_model.LogisticRegression(C=0.5, class_weight="balanced", tol=1e-8).fit(
+        x.numpy(), y.numpy()
+    )
+    difference = (
+        ours.weight[1] - ours.weight[0]
+    ).numpy()  # two rows of weights share the penalty that one has
+    assert np.allclose(difference, theirs.coef_[0], atol=2e-3)

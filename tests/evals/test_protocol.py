@@ -108,7 +108,7 @@ def test_few_label_scores_look_at_no_other_label(digit_sets, encoder, monkeypatc
 def test_draws_are_stratified_and_differ(digit_sets):
     train, test = digit_sets
     plan = make_plan(train, test, None, (0.1,), 4, 0)
-    labels = train.labels[plan.near]
+    labels = train.labels.values[plan.near]
     for rows, splits in ((draw.rows, draw.splits) for draw in plan.draws):
         assert len(rows) == 120
         counts, share = np.bincount(labels[rows]), np.bincount(labels) / 10

@@ -123,17 +123,17 @@ def test_fewer_labelled_images_are_a_fair_share_of_each_class(runs, data, monkey
 
     class Seen(Comparison):
         def __init__(self, train, *rest, **options):
-            seen.append(np.bincount(train.labels))
+            seen.append(np.bincount(train.labels.values))
             super().__init__(train, *rest, **options)
 
     monkeypatch.setattr("openjepa.evals.runs.Comparison", Seen)
     for most in (None, 60, 60, 1000):
-        quick([runs[0].path], kinds=("linear",), classical="none", labelled=most)
+        quick([runs[0].path], kinds=("linear",), classical="none", most=most)
     everything, drawn, again, more = seen
     assert drawn.sum() == 60 and (abs(drawn - everything / 5) < 1).all()
     assert (again == drawn).all() and (more == everything).all()
     with pytest.raises(UserError, match="at least one sample of each class"):
-        quick([runs[0].path], kinds=("linear",), classical="none", labelled=4)
+        quick([runs[0].path], kinds=("linear",), classical="none", most=4)
 
 
 def test_mistakes_are_named(runs, data, digits, tmp_path):

@@ -79,7 +79,7 @@ class Apt:
 def check(images, count: int = 5) -> None:
     assert len(images) == count and images.shape == (1, 28, 28) and images.in_memory
     assert images.read(range(count))[:, 0, 9, 9].tolist() == list(range(count))
-    assert images.labels.tolist() == list(range(count)) and images.classes[9] == "Ankle boot"
+    assert images.labels.values.tolist() == list(range(count)) and images.labels.names[9] == "Ankle boot"
     assert images.splits == ("train", "test") and images.name == "Fashion-MNIST"
 
 

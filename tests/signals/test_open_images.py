@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from openjepa.errors import OpenJEPAWarning, UserError
+from openjepa.evals.splits import labelled
 from openjepa.signals.images import image_set, open_images
 from openjepa.signals.readers import arrays, shards
 
@@ -73,13 +74,15 @@ def budget(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> b
 @pytest.mark.filterwarnings("ignore::openjepa.OpenJEPAWarning")
 def test_a_folder_of_anything(tree: Path, budget: bool):
     images = open_images(tree, size=8)
-    assert images.in_memory == budget and images.shape == (3, 8, 8) and images.classes == ["cat", "dog"]
+    assert images.in_memory == budget and images.shape == (3, 8, 8) and images.labels.names == ("cat", "dog")
     read = images.read(range(len(images)))
     assert read.dtype == torch.uint8 and read.shape[1:] == (3, 8, 8)
     assert sorted({s.name for s in images.skipped}) == ["cat/half.jpg", "dog/half.png", "dog/notes.txt"]
     assert {s.name: s.reason for s in images.skipped}["dog/notes.txt"] == "not an image"
     wanted = {10: 0, 20: 0, 30: 1}
-    got = {int(pixel): int(label) for pixel, label in zip(read[:, 0, 4, 4], images.labels, strict=True)}
+    got = {
+        int(pixel): int(label) for pixel, label in zip(read[:, 0, 4, 4], images.labels.values, strict=True)
+    }
     assert got == wanted
 
 
@@ -126,9 +129,11 @@ def test_splits_are_sub_folders_and_share_their_classes(tmp_path: Path):
         photo(value).save(tmp_path / name)
     train, test = open_images(tmp_path), open_images(tmp_path, split="test")
     assert (
-        train.splits == ("train", "val") and values(train) == [1, 2, 3] and train.labels.tolist() == [0, 1, 2]
+        train.splits == ("train", "val")
+        and values(train) == [1, 2, 3]
+        and train.labels.values.tolist() == [0, 1, 2]
     )
-    assert values(test) == [4] and test.labels.tolist() == [2] and test.classes == ["a", "b", "c"]
+    assert values(test) == [4] and test.labels.values.tolist() == [2] and test.labels.names == ("a", "b", "c")
 
 
 def test_a_class_may_be_called_test(tmp_path: Path):
@@ -136,7 +141,7 @@ def test_a_class_may_be_called_test(tmp_path: Path):
         (tmp_path / name).mkdir()
         photo(5).save(tmp_path / name / "1.png")
     images = open_images(tmp_path)
-    assert images.classes == ["exam", "test"] and images.splits == ("train",)
+    assert images.labels.names == ("exam", "test") and images.splits == ("train",)
     with pytest.raises(UserError, match="no split 'test', only 'train'"):
         open_images(tmp_path, split="test")
 
@@ -145,12 +150,7 @@ def test_a_flat_folder_has_no_labels_and_one_size(tmp_path: Path):
     for value in (3, 1, 2):
         photo(value, mode="L").save(tmp_path / f"{value}.png")
     images = open_images(tmp_path)
-    assert (
-        images.labels is None
-        and images.classes is None
-        and images.shape == (1, 10, 12)
-        and values(images) == [1, 2, 3]
-    )
+    assert images.labels is None and images.shape == (1, 10, 12) and values(images) == [1, 2, 3]
     photo(4).save(tmp_path / "4.png")
     photo(5, (30, 30)).save(tmp_path / "5.png")
     assert open_images(tmp_path).shape == (3, 224, 224)
@@ -177,11 +177,11 @@ def test_files_beside_class_folders_are_used_where_no_labels_are_needed(tmp_path
         (tmp_path / name).parent.mkdir(exist_ok=True)
         photo(int(name[-5])).save(tmp_path / name)
     images = open_images(tmp_path)
-    assert values(images) == [3, 4, 1, 2] and images.labels.tolist() == [-1, -1, 0, 1]
+    assert values(images) == [3, 4, 1, 2] and images.labels.values.tolist() == [-1, -1, 0, 1]
     with pytest.warns(OpenJEPAWarning, match="2 of 4 images have no label and are left out here"):
-        labelled = images.labelled()
-    assert values(labelled) == [1, 2] and labelled.labels.tolist() == [0, 1]
-    assert labelled.labelled() is labelled
+        known = labelled(images)
+    assert values(known) == [1, 2] and known.labels.values.tolist() == [0, 1]
+    assert labelled(known) is known
 
 
 @pytest.mark.filterwarnings("ignore::openjepa.OpenJEPAWarning")
@@ -198,8 +198,8 @@ def test_shards(tmp_path: Path, budget: bool, mode: str):
     write_tar(tmp_path / f"test-0000{suffix}", samples(range(7, 9)), mode)
     train, test = open_images(tmp_path), open_images(tmp_path, split="test")
     assert train.in_memory == budget and train.splits == ("train", "test") and train.shape == (3, 10, 12)
-    assert values(train) == [0, 1, 2, 3, 4, 5] and train.labels.tolist() == [0, 1, 2, 0, 1, 2]
-    assert values(test) == [7, 8] and test.labels.tolist() == [1, 2] and test.skipped == []
+    assert values(train) == [0, 1, 2, 3, 4, 5] and train.labels.values.tolist() == [0, 1, 2, 0, 1, 2]
+    assert values(test) == [7, 8] and test.labels.values.tolist() == [1, 2] and test.skipped == []
     assert values(open_images(str(tmp_path / "train-*"))) == values(train)
     assert values(open_images(tmp_path / f"train-0001{suffix}")) == [4, 5]
     assert values(train.subset([5, 0, 0])) == [5, 0, 0]
@@ -248,7 +248,7 @@ def test_nothing_is_written_where_a_shard_says(tmp_path: Path):
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
     images = open_images(path)
-    assert images.labels.tolist() == [0, 1, -1, -1]  # the strays have no .cls
+    assert images.labels.values.tolist() == [0, 1, -1, -1]  # the strays have no .cls
     assert {s.name.rsplit("/", 1)[1] for s in images.skipped} == {"link.png"}
     assert not (tmp_path / "evil.png").exists() and not Path("/tmp/openjepa-evil.png").exists()
 
@@ -280,13 +280,13 @@ def test_arrays_of_every_layout(torch_tensor: bool, budget: bool):
         assert (
             images.shape == (3, 8, 6)
             and images.in_memory == budget
-            and images.labels.tolist() == [0, 1, 2, 3, 4]
+            and images.labels.values.tolist() == [0, 1, 2, 3, 4]
         )
         assert torch.equal(images.read([4, 1]), expected[[4, 1]])
     assert open_images(wrap(grey)).shape == (1, 8, 6)
     assert open_images(wrap(grey.astype(np.int64)), channels=3, size=4).read([0]).shape == (1, 3, 4, 4)
     named = open_images((wrap(grey), ["cat", "ant", "cat", "bee", "ant"]))
-    assert named.classes == ["ant", "bee", "cat"] and named.labels.tolist() == [2, 0, 2, 1, 0]
+    assert named.labels.names == ("ant", "bee", "cat") and named.labels.values.tolist() == [2, 0, 2, 1, 0]
 
 
 def test_a_set_does_not_change_with_the_users_array():
@@ -327,8 +327,8 @@ def test_numpy_files(tmp_path: Path):
     np.savez(tmp_path / "x.npz", x_train=x, y_train=[0, 1, 2], x_test=x[:1], y_test=[[2]])
     train, test = open_images(tmp_path / "x.npz"), open_images(tmp_path / "x.npz", split="test")
     assert (
-        train.labels.tolist() == [0, 1, 2]
-        and test.labels.tolist() == [2]
+        train.labels.values.tolist() == [0, 1, 2]
+        and test.labels.values.tolist() == [2]
         and train.splits == ("train", "test")
     )
     np.savez(tmp_path / "plain.npz", images=x)
@@ -472,7 +472,9 @@ def test_torch_data_sets():
         [(photo(7), 1), OSError("broken file"), (torch.full((3, 10, 12), 9, dtype=torch.uint8), 0)]
     )
     images = open_images(labelled)
-    assert images.shape == (3, 10, 12) and values(images) == [7, 9] and images.labels.tolist() == [1, 0]
+    assert (
+        images.shape == (3, 10, 12) and values(images) == [7, 9] and images.labels.values.tolist() == [1, 0]
+    )
     assert [(s.name, s.reason) for s in images.skipped] == [("item 1", "broken file")]
     bare = open_images(Items([photo(1, mode="L"), photo(2, mode="L")]), size=6)
     assert bare.labels is None and bare.shape == (1, 6, 6)
@@ -487,7 +489,7 @@ def test_a_torch_data_set_read_lazily_takes_its_labels_from_targets(monkeypatch:
     items = Items([(photo(v), v) for v in range(100)])
     assert open_images(items).labels is None
     items.targets = list(range(100))
-    assert open_images(items).labels.tolist() == list(range(100))
+    assert open_images(items).labels.values.tolist() == list(range(100))
 
 
 @pytest.mark.parametrize(

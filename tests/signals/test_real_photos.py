@@ -27,7 +27,7 @@ def photos() -> image_set.ImageSet:
 
 def test_the_test_split_is_complete(photos: image_set.ImageSet):
     assert len(photos) == 10000 and photos.shape == (3, 32, 32) and photos.in_memory and photos.skipped == []
-    assert np.bincount(photos.labels).tolist() == [1000] * 10 and photos.splits == ("train", "test")
+    assert np.bincount(photos.labels.values).tolist() == [1000] * 10 and photos.splits == ("train", "test")
     pixels = scale(photos.read(range(10000)), None)
     assert torch.allclose(pixels.mean((0, 2, 3)), torch.tensor([0.491, 0.482, 0.447]), atol=0.01)
     assert torch.allclose(pixels.std((0, 2, 3)), torch.tensor([0.245, 0.243, 0.261]), atol=0.01)
@@ -42,7 +42,7 @@ def test_unpacked_and_decoded_lazily_it_is_the_same(
     lazy = open_images(FOLDER / "test-0000.tar.gz", split="test")
     some = [0, 17, 9999]
     assert not lazy.in_memory and torch.equal(lazy.read(some), photos.read(some))
-    assert np.array_equal(lazy.labels, photos.labels)
+    assert np.array_equal(lazy.labels.values, photos.labels.values)
 
 
 def test_views_still_show_the_photo(photos: image_set.ImageSet):

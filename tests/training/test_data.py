@@ -82,7 +82,7 @@ def test_held_out_images_are_never_trained_on_and_mixed() -> None:
     assert len(held_out) == 20
     assert sorted([*rows.tolist(), *held_out.tolist()]) == list(range(1000))
     assert images.labels is not None
-    assert len(set(images.labels[held_out.numpy()])) > 5
+    assert len(set(images.labels.values[held_out.numpy()])) > 5
 
 
 def test_what_cannot_be_divided_is_named() -> None:

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
             classical=args.classical,
             few_label=args.few_label,
             per_class=args.per_class,
-            labelled=args.labelled,
+            most=args.labelled,
             seed=args.seed,
             progress=waiting,
         )

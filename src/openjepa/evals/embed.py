@@ -11,7 +11,7 @@ from torch import Tensor
 
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress, device_of
-from openjepa.evals.splits import Images
+from openjepa.signals.base import Labels, Samples, move
 
 
 class Embedder(Protocol):
@@ -22,23 +22,24 @@ class Embedder(Protocol):
 
 def embed_to_file(
     model: Embedder,
-    images: Images,
+    samples: Samples,
     path: str | Path,
     *,
     batch_size: int = 256,
     name: str = "model",
     progress: Progress | None = None,
 ) -> tuple[int, int]:
-    """Write `model.embed` of every image, in order, batch by batch.
+    """Write `model.embed` of every sample, in order, batch by batch.
 
-    `.npy`: float32 `[N, D]`. `.parquet`: a row per image with `index`, `label` (where there are labels; empty for an
-    image without) and the list `embedding`. The file appears under its name only when it is complete.
+    `.npy`: float32 `[N, D]`. `.parquet`: a row per sample with `index`, `label` (where there are labels: a class, empty
+    for a sample without; or the variables), `group` (where there are groups) and the list `embedding`. The file appears
+    under its name only when it is complete.
 
     Returns:
         (N, D)
 
     Raises:
-        UserError: another suffix, pyarrow missing, no images, a folder that cannot be written or is full, or NaN.
+        UserError: another suffix, pyarrow missing, no samples, a folder that cannot be written or is full, or NaN.
     """
     path = Path(path)
     writers: dict[str, Callable[..., None]] = {".npy": _write_npy, ".parquet": _write_parquet}
@@ -46,24 +47,24 @@ def embed_to_file(
         raise UserError(
             f"cannot write embeddings to {path.name!r}; name a file that ends in {' or '.join(writers)}"
         )
-    if len(images) == 0:
-        raise UserError("there are no images to embed; give a set with at least one")
-    batches = _embeddings(model, images, batch_size, name, progress)
+    if len(samples) == 0:
+        raise UserError("there are no samples to embed; give a set with at least one")
+    batches = _embeddings(model, samples, batch_size, name, progress)
     first = next(batches)
     if path.suffix == ".parquet":
         _arrow()  # before the first byte is written
     with _whole(path) as file:
-        writers[path.suffix](file, len(images), first, batches, images.labels)
-    return len(images), first.shape[1]
+        writers[path.suffix](file, len(samples), first, batches, samples.labels)
+    return len(samples), first.shape[1]
 
 
 def _embeddings(
-    model: Embedder, images: Images, batch_size: int, name: str, progress: Progress | None
+    model: Embedder, samples: Samples, batch_size: int, name: str, progress: Progress | None
 ) -> Iterator[np.ndarray]:
     device = device_of(model)
-    for start in range(0, len(images), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(images)))
-        values = model.embed(images.read(rows).to(device)).detach().float().cpu().numpy()
+    for start in range(0, len(samples), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(samples)))
+        values = model.embed(move(samples.read(rows), device)).detach().float().cpu().numpy()
         if not np.isfinite(values).all():
             bad = start + int(np.flatnonzero(~np.isfinite(values).all(1))[0])
             raise UserError(
@@ -71,11 +72,11 @@ def _embeddings(
             )
         yield values
         if progress:
-            progress("embedding", start + len(rows), len(images))
+            progress("embedding", start + len(rows), len(samples))
 
 
 def _write_npy(
-    file: BinaryIO, total: int, first: np.ndarray, rest: Iterator[np.ndarray], labels: np.ndarray | None
+    file: BinaryIO, total: int, first: np.ndarray, rest: Iterator[np.ndarray], labels: Labels | None
 ) -> None:
     # Plain writes, not a memory map: a disk that fills up is then an OSError and not a dead process (SIGBUS).
     header = {"descr": "<f4", "fortran_order": False, "shape": (total, first.shape[1])}
@@ -85,10 +86,11 @@ def _write_npy(
 
 
 def _write_parquet(
-    file: BinaryIO, total: int, first: np.ndarray, rest: Iterator[np.ndarray], labels: np.ndarray | None
+    file: BinaryIO, total: int, first: np.ndarray, rest: Iterator[np.ndarray], labels: Labels | None
 ) -> None:
     pa, parquet = _arrow()
-    columns = [("index", pa.int64())] + ([("label", pa.int64())] if labels is not None else [])
+    known = {} if labels is None else _known(pa, labels)
+    columns = [("index", pa.int64()), *((name, array.type) for name, array in known.items())]
     schema = pa.schema([*columns, ("embedding", pa.list_(pa.float32(), first.shape[1]))])
     start = 0
     with parquet.ParquetWriter(file, schema) as writer:
@@ -96,10 +98,21 @@ def _write_parquet(
             rows = slice(start, start + len(values))
             flat = pa.array(np.ascontiguousarray(values, "<f4").ravel())
             arrays = [pa.array(np.arange(rows.start, rows.stop))]
-            arrays += [pa.array(labels[rows], mask=labels[rows] < 0)] if labels is not None else []
+            arrays += [array[rows] for array in known.values()]
             arrays += [pa.FixedSizeListArray.from_arrays(flat, first.shape[1])]
             writer.write_table(pa.table(arrays, schema=schema))
             start = rows.stop
+
+
+def _known(pa: Any, labels: Labels) -> dict[str, Any]:
+    """Columns of what is known beside the samples."""
+    values = labels.values
+    if values.ndim > 1:
+        flat = pa.array(np.ascontiguousarray(values).ravel())
+        found = {"label": pa.FixedSizeListArray.from_arrays(flat, values.shape[1])}
+    else:
+        found = {"label": pa.array(values, mask=None if values.dtype.kind == "f" else values < 0)}
+    return found if labels.groups is None else found | {"group": pa.array(labels.groups)}
 
 
 def _arrow() -> tuple[Any, Any]:

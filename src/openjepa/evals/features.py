@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.errors import UserError
-from openjepa.evals.pooling import LAYERS, MAX_DIMS, Projection, offered
-from openjepa.evals.splits import Images, Rows
+from openjepa.evals.pooling import LAYERS, MAX_DIMS, PLANE, Projection, offered
+from openjepa.evals.splits import Rows
+from openjepa.signals.base import Samples, move
 
 Progress = Callable[[str, int, int], None]
 """Called as (what, done, total) while something long runs."""
@@ -19,15 +20,24 @@ Progress = Callable[[str, int, int], None]
 Features = Iterator[tuple[Rows, dict[str, Tensor]]]
 """Batches: which rows, and their features by pooling."""
 
-SAMPLED = 256  # images by whose features a projection standardises
+SAMPLED = 256  # samples by whose features a projection standardises
 
 
 class Encoder(Protocol):
-    """What the evaluations need of a model (`openjepa.jepa.JEPA` has it): features in eval mode, without gradients."""
+    """What the evaluations need of a model (`openjepa.jepa.JEPA` has it): features in eval mode, without gradients.
+
+    A model of samples that differ in size also has `present(batch)`: which tokens are there, `[B, N]`, or `None`. One
+    whose `signal` names other `axes` than rows and columns is pooled along each of them too.
+    """
 
     @property
-    def layout(self) -> Any: ...
-    def layers(self, batch: Tensor, count: int, /) -> list[Tensor]: ...
+    def layout(self) -> tuple[int, ...] | None:
+        """Sides of the grid of any rank that the tokens fill in row order; `None`: they fill none."""
+        ...
+
+    def layers(self, batch: Any, count: int, /) -> list[Tensor]:
+        """The last `count` layers' outputs, `[B, N, D]` each, last layer last."""
+        ...
 
 
 class Source(Protocol):
@@ -53,18 +63,48 @@ class Source(Protocol):
         """What a reader should know of how they were made; below the table."""
         ...
 
-    def stream(self, images: Images, rows: Rows, names: Sequence[str]) -> Features: ...
+    def stream(self, samples: Samples, rows: Rows, names: Sequence[str]) -> Features:
+        """Batches of float32 features `[b, dims]` on the CPU under each named pooling, in the order of `rows`."""
+        ...
 
 
 class Classical(Protocol):
-    """Features that a user can have without training a network; a signal names its own (`classical`).
+    """Features that a user can have without training a network; a signal names its own (`Signal.classical`).
 
-    `fit` looks at unlabelled samples only. `total` is how many will be encoded, for what is bounded in time.
+    `fit` looks at unlabelled samples only: at what `samples.read(rows)` gives, a tensor or the signal's `Batch`.
+    `total` is how many will be encoded, for what is bounded in time.
     """
 
     @property
     def name(self) -> str: ...
-    def fit(self, images: Images, *, total: int, seed: int, progress: Progress | None) -> Source: ...
+    def fit(self, samples: Samples, *, total: int, seed: int, progress: Progress | None) -> Source: ...
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A `Source` of features with nothing to fit: functions of a batch.
+
+    Attributes:
+        functions: by pooling, of what `samples.read` gives, to `[b, dims]`.
+        poolings: their dimensions.
+        batch_size: samples read at a time.
+    """
+
+    name: str
+    functions: Mapping[str, Callable[[Any], Tensor]]
+    poolings: dict[str, int]
+    batch_size: int = 256
+    notes: Sequence[str] = ()
+
+    @property
+    def default(self) -> str:
+        return next(iter(self.poolings))
+
+    def stream(self, samples: Samples, rows: Rows, names: Sequence[str]) -> Features:
+        """Batches of float32 features by name."""
+        for part in _parts(rows, self.batch_size):
+            batch = samples.read(part)
+            yield part, {name: self.functions[name](batch).float().cpu() for name in names}
 
 
 class Encoded:
@@ -74,33 +114,47 @@ class Encoded:
 
     Args:
         model: an encoder.
-        images: a set like those that will be read; up to 256 samples are encoded to learn sizes and scales.
+        samples: a set like those that will be read; up to 256 samples are encoded to learn sizes and scales.
         name: what errors and progress call the model.
         seed: of the projections.
+        cuts: whether features are the mean over several cuts of each sample (clips of a film, crops), which
+            `samples.cuts(rows)` gives, a batch a cut.
+
+    Raises:
+        UserError: several cuts of samples that offer one.
     """
 
     default = "mean"
     notes: Sequence[str] = ()
 
     def __init__(
-        self, model: Encoder, images: Images, *, name: str = "model", batch_size: int = 256, seed: int = 0
+        self,
+        model: Encoder,
+        samples: Samples,
+        *,
+        name: str = "model",
+        batch_size: int = 256,
+        seed: int = 0,
+        cuts: bool = False,
     ) -> None:
-        self.model, self.name, self.batch_size = model, name, batch_size
-        layers = self._layers(images.read([0]), LAYERS)
+        self.model, self.name, self.batch_size, self.cuts = model, name, batch_size, cuts
+        if cuts and not hasattr(samples, "cuts"):
+            raise UserError(f"{samples.name}: its {samples.noun} are read in one cut: leave out --cuts")
+        layers, _ = self._layers(samples.read([0]), LAYERS)
         shapes = [(layer.shape[1], layer.shape[2]) for layer in layers]
         self.tokens, self.dim = shapes[-1]
-        self.offered = offered(shapes, model.layout)
+        self.offered = offered(shapes, model.layout, _axes(model))
         wide = [name for name, pooling in self.offered.items() if pooling.dims > MAX_DIMS]
         self.projections: dict[str, Projection] = {}
         if wide:
-            rows = np.unique(np.linspace(0, len(images) - 1, SAMPLED).astype(np.int64))
-            parts = [self._layers(images.read(part), LAYERS) for part in _parts(rows, self.batch_size)]
+            rows = np.unique(np.linspace(0, len(samples) - 1, SAMPLED).astype(np.int64))
+            parts = [self._layers(samples.read(part), LAYERS) for part in _parts(rows, self.batch_size)]
             for name in wide:
-                sample = torch.cat([self.offered[name].take(part) for part in parts])
+                sample = torch.cat([self.offered[name].take(*part) for part in parts])
                 self.projections[name] = Projection(sample, seed=seed)
         self.poolings = {name: min(MAX_DIMS, pooling.dims) for name, pooling in self.offered.items()}
 
-    def stream(self, images: Images, rows: Rows, names: Sequence[str]) -> Features:
+    def stream(self, samples: Samples, rows: Rows, names: Sequence[str]) -> Features:
         """Batches of float32 features `[b, dims]` under each named pooling, from one pass over `rows`.
 
         Raises:
@@ -108,25 +162,48 @@ class Encoded:
         """
         count = LAYERS if any(self.offered[name].deep for name in names) else 1
         for part in _parts(rows, self.batch_size):
-            layers = self._layers(images.read(part), count)
-            self._check(layers[-1], part)
-            yield part, {name: self._pooled(name, layers) for name in names}
+            seen = [self._of_cut(batch, part, names, count) for batch in self._batches(samples, part)]
+            mean = (
+                seen[0] if len(seen) == 1 else {n: torch.stack([s[n] for s in seen]).mean(0) for n in names}
+            )
+            yield part, mean
 
-    def read_tokens(self, images: Images, rows: Rows) -> Tensor:
-        """Last-layer tokens `[len(rows), N, D]`, float32, on the CPU."""
-        tokens = self._layers(images.read(rows), 1)[-1]
-        self._check(tokens, rows)
-        return tokens.float().cpu()
+    def read_tokens(self, samples: Samples, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        """Last-layer tokens `[len(rows), N, D]`, float32, and which are there, on the CPU."""
+        return next(self.tokens_of_cuts(samples, rows, cuts=False))
 
-    def _pooled(self, name: str, layers: Sequence[Tensor]) -> Tensor:
-        values = self.offered[name].take(layers)
+    def tokens_of_cuts(
+        self, samples: Samples, rows: Rows, cuts: bool | None = None
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The same of each cut."""
+        for batch in self._batches(samples, rows, self.cuts if cuts is None else cuts):
+            layers, valid = self._layers(batch, 1)
+            self._check(layers[-1], valid, rows)
+            yield layers[-1].float().cpu(), None if valid is None else valid.cpu()
+
+    def _batches(self, samples: Samples, rows: Rows, cuts: bool | None = None) -> Iterable[Any]:
+        several = self.cuts if cuts is None else cuts
+        return samples.cuts(rows) if several else [samples.read(rows)]  # ty: ignore[missing-attribute]
+
+    def _of_cut(self, batch: Any, rows: Rows, names: Sequence[str], count: int) -> dict[str, Tensor]:
+        layers, valid = self._layers(batch, count)
+        self._check(layers[-1], valid, rows)
+        return {name: self._pooled(name, layers, valid) for name in names}
+
+    def _pooled(self, name: str, layers: Sequence[Tensor], valid: Tensor | None) -> Tensor:
+        values = self.offered[name].take(layers, valid)
         return self.projections[name](values) if name in self.projections else values.float().cpu()
 
-    def _layers(self, batch: Tensor, count: int) -> list[Tensor]:
-        return self.model.layers(batch.to(device_of(self.model)), count)
+    def _layers(self, batch: Any, count: int) -> tuple[list[Tensor], Tensor | None]:
+        batch = move(batch, device_of(self.model))
+        ask = getattr(self.model, "present", None)
+        return self.model.layers(batch, count), None if ask is None else ask(batch)
 
-    def _check(self, tokens: Tensor, rows: Rows) -> None:
-        bad = (~tokens.isfinite()).flatten(1).any(1).nonzero()
+    def _check(self, tokens: Tensor, valid: Tensor | None, rows: Rows) -> None:
+        wrong = ~tokens.isfinite()
+        if valid is not None and valid.shape[1] == tokens.shape[1]:
+            wrong = wrong & valid[..., None]
+        bad = wrong.flatten(1).any(1).nonzero()
         if len(bad):
             raise UserError(
                 f"{self.name} gives NaN or infinite features for sample {int(rows[int(bad[0])])}: "
@@ -165,7 +242,7 @@ class Joined:
     def __init__(
         self,
         name: str,
-        train: Images,
+        train: Samples,
         fitted: Mapping[str, tuple[Held, Held]],
         tested: Mapping[str, tuple[Held, Held]],
     ) -> None:
@@ -174,13 +251,13 @@ class Joined:
         self.poolings = {name: a + b for name, (a, b) in self.blocks.items()}
         self.default = next(iter(self.poolings))
 
-    def stream(self, images: Images, rows: Rows, names: Sequence[str]) -> Features:
+    def stream(self, samples: Samples, rows: Rows, names: Sequence[str]) -> Features:
         """Batches of float32 features `[b, a + b]` by name."""
         for part in _parts(rows, 4096):
-            yield part, {name: self._beside(images, part, name) for name in names}
+            yield part, {name: self._beside(samples, part, name) for name in names}
 
-    def _beside(self, images: Images, rows: Rows, name: str) -> Tensor:
-        kinds = self.fitted[name] if images is self.train else self.tested[name]
+    def _beside(self, samples: Samples, rows: Rows, name: str) -> Tensor:
+        kinds = self.fitted[name] if samples is self.train else self.tested[name]
         if not all(
             kind.has(rows) for kind in kinds
         ):  # one set to fit and to test on: some of it is held as tested
@@ -193,21 +270,21 @@ class Reader:
 
     def __init__(self, source: Source, progress: Progress | None = None) -> None:
         self.source, self.progress = source, progress
-        self.seconds, self.images = 0.0, 0
+        self.seconds, self.samples = 0.0, 0
 
-    def read(self, images: Images, rows: Rows, names: Iterable[str]) -> dict[str, Tensor]:
+    def read(self, samples: Samples, rows: Rows, names: Iterable[str]) -> dict[str, Tensor]:
         """Features `[len(rows), dims]` of `rows` (rising) under each named pooling."""
         names = list(names)
         out = {name: torch.empty(len(rows), self.source.poolings[name]) for name in names}
-        self.fill(images, rows, out, rows)
+        self.fill(samples, rows, out, rows)
         return out
 
-    def fill(self, images: Images, rows: Rows, out: Mapping[str, Tensor], index: Rows) -> None:
+    def fill(self, samples: Samples, rows: Rows, out: Mapping[str, Tensor], index: Rows) -> None:
         """Write the features of `rows` into `out`, whose rows are those of `index` (both rising)."""
         if not out:
             return
         begun, done = time.process_time(), 0
-        for part, features in self.source.stream(images, rows, list(out)):
+        for part, features in self.source.stream(samples, rows, list(out)):
             where = torch.from_numpy(np.searchsorted(index, part))
             for name, values in features.items():
                 out[name][where] = values
@@ -215,14 +292,18 @@ class Reader:
             if self.progress:
                 self.progress(f"features of {self.source.name}", done, len(rows))
         self.seconds += time.process_time() - begun
-        self.images += done
+        self.samples += done
 
 
 def read(
-    source: Source, images: Images, rows: Rows, names: Iterable[str], progress: Progress | None = None
+    source: Source, samples: Samples, rows: Rows, names: Iterable[str], progress: Progress | None = None
 ) -> dict[str, Tensor]:
     """Features `[len(rows), dims]` of `rows` (rising) under each named pooling."""
-    return Reader(source, progress).read(images, rows, names)
+    return Reader(source, progress).read(samples, rows, names)
+
+
+def _axes(model: Any) -> Sequence[str]:
+    return getattr(getattr(model, "signal", None), "axes", ()) or PLANE
 
 
 def device_of(model: object) -> torch.device:

@@ -6,18 +6,21 @@ from typing import Protocol
 
 from torch import Tensor
 
+from openjepa.evals import regression
 from openjepa.evals.probes import (
     STRENGTHS,
     Linear,
     Logistic,
-    accuracy,
+    mean_of,
     neighbours,
     span,
     strength_path,
     vote,
 )
+from openjepa.evals.regression import Ridge
 from openjepa.evals.spaces import COMPONENTS, NEIGHBOUR_DIMS, WHITENED, Components, Standard
 from openjepa.evals.splits import Rows
+from openjepa.evals.tasks import Classes, Task, merit
 
 Spaces = Mapping[str, Tensor]
 """The same samples `[n, ...]` in each space that a probe works in."""
@@ -26,7 +29,7 @@ Setting = float | tuple[str, str]
 """A linear probe's strength; the space and the vote of nearest neighbours."""
 
 Trials = Mapping[Setting, tuple[float, Linear | None]]
-"""Validation accuracy by setting, and where the next fit may start."""
+"""Merit on validation data by setting (see `openjepa.evals.tasks.merit`), and where the next fit may start."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Chosen:
     pooling: str
     setting: Setting
     score: float
-    """Validation accuracy; NaN where there was nothing to validate on."""
+    """Merit on validation data; NaN where there was nothing to validate on."""
     start: Linear | None = None
     """A solution to start the next fit from."""
 
@@ -44,8 +47,7 @@ class Chosen:
 class Method(Protocol):
     """A probe with one setting; the same settings are tried for every kind of features."""
 
-    @property
-    def default(self) -> Setting:
+    def default(self, task: Task) -> Setting:
         """The setting where nothing can be validated."""
         ...
 
@@ -60,26 +62,27 @@ class Method(Protocol):
     def trials(
         self,
         fit: Spaces,
-        labels: Tensor,
+        answers: Tensor,
         queries: Spaces,
         truth: Tensor,
-        classes: int,
+        task: Task,
         near: Chosen | None = None,
     ) -> Trials:
         """A coarse grid of settings; with `near`, an earlier choice, all settings about that one."""
         ...
 
     def predict(
-        self, fit: Spaces, labels: Tensor, queries: Spaces, classes: int, chosen: Chosen
+        self, fit: Spaces, answers: Tensor, queries: Spaces, task: Task, chosen: Chosen
     ) -> Tensor: ...
 
-    def describe(self, chosen: Chosen) -> str: ...
+    def describe(self, chosen: Chosen, task: Task) -> str: ...
 
 
 class LinearProbe:
-    """Logistic regression; the setting is its strength C."""
+    """Logistic regression, whose setting is its strength C, or for numbers ridge regression and its penalty."""
 
-    default: Setting = 1.0
+    def default(self, task: Task) -> Setting:
+        return 1.0 if isinstance(task, Classes) else 1e-2
 
     def spaces(self, features: Tensor, blocks: Sequence[int], seed: int) -> Callable[[Tensor], Spaces]:
         standard = Standard.of(features, blocks)
@@ -92,30 +95,34 @@ class LinearProbe:
     def trials(
         self,
         fit: Spaces,
-        labels: Tensor,
+        answers: Tensor,
         queries: Spaces,
         truth: Tensor,
-        classes: int,
+        task: Task,
         near: Chosen | None = None,
     ) -> Trials:
+        x, v = (s["standardised"] for s in (fit, queries))
+        if not isinstance(task, Classes):
+            ridge, strengths = Ridge(x, answers), regression.STRENGTHS
+            return {s: (merit(task, ridge.predict(v, s), truth), None) for s in strengths}
         strengths, start = STRENGTHS[1::2], None
         if near is not None:
             place, start = STRENGTHS.index(self._strength(near)), near.start
             strengths = STRENGTHS[max(0, place - 1) : place + 2]
-        x, v = (s["standardised"] for s in (fit, queries))
-        return {**strength_path((x, labels), (v, truth), classes, strengths, start=start)}
+        problem = Logistic(x, answers, task.count, task.weights(answers))
+        return {**strength_path(problem, lambda s: merit(task, s.predict(v), truth), strengths, start=start)}
 
-    def predict(self, fit: Spaces, labels: Tensor, queries: Spaces, classes: int, chosen: Chosen) -> Tensor:
-        x = fit["standardised"]
+    def predict(self, fit: Spaces, answers: Tensor, queries: Spaces, task: Task, chosen: Chosen) -> Tensor:
+        x, q, strength = fit["standardised"], queries["standardised"], self._strength(chosen)
+        if not isinstance(task, Classes):
+            return Ridge(x, answers).predict(q, strength)
         start = chosen.start if chosen.start and chosen.start.weight.shape[1] == x.shape[1] else None
-        return (
-            Logistic(x, labels, classes)
-            .solve(self._strength(chosen), start=start)
-            .predict(queries["standardised"])
-        )
+        problem = Logistic(x, answers, task.count, task.weights(answers))
+        return problem.solve(strength, start=start).predict(q)
 
-    def describe(self, chosen: Chosen) -> str:
-        return f"{chosen.pooling}, C={self._strength(chosen):g}"
+    def describe(self, chosen: Chosen, task: Task) -> str:
+        called = "C" if isinstance(task, Classes) else "penalty"
+        return f"{chosen.pooling}, {called}={self._strength(chosen):g}"
 
     def _strength(self, chosen: Chosen) -> float:
         assert isinstance(chosen.setting, float)
@@ -124,13 +131,15 @@ class LinearProbe:
 
 @dataclass(frozen=True)
 class NeighbourProbe:
-    """k nearest neighbours by cosine, among the features or in their whitened space, by plain or weighted vote.
+    """k nearest neighbours by cosine, among the features or in their whitened space, by plain or weighted vote or mean.
 
     Features of more than 1,536 dimensions are seen through their 768 principal components.
     """
 
     k: int
-    default: Setting = ("standardised", "weighted")  # of one sample a class, the nearest decides
+
+    def default(self, task: Task) -> Setting:
+        return "standardised", "weighted"  # of one sample a class, the nearest decides
 
     def spaces(self, features: Tensor, blocks: Sequence[int], seed: int) -> Callable[[Tensor], Spaces]:
         standard = Standard.of(features, blocks)
@@ -153,28 +162,38 @@ class NeighbourProbe:
     def trials(
         self,
         fit: Spaces,
-        labels: Tensor,
+        answers: Tensor,
         queries: Spaces,
         truth: Tensor,
-        classes: int,
+        task: Task,
         near: Chosen | None = None,
     ) -> Trials:
         found: dict[Setting, tuple[float, Linear | None]] = {}
         for space, keys in fit.items():
             similarity, rows = neighbours(keys, queries[space], self.k)
             for kind in ("plain", "weighted"):
-                guess = vote(similarity, labels[rows], classes, weighted=kind == "weighted")
-                found[space, kind] = accuracy(guess, truth), None
+                found[space, kind] = (
+                    merit(task, self._answer(similarity, rows, answers, task, kind), truth),
+                    None,
+                )
         return found
 
-    def predict(self, fit: Spaces, labels: Tensor, queries: Spaces, classes: int, chosen: Chosen) -> Tensor:
+    def predict(self, fit: Spaces, answers: Tensor, queries: Spaces, task: Task, chosen: Chosen) -> Tensor:
         space, kind = self._choice(chosen)
         similarity, rows = neighbours(fit[space], queries[space], self.k)
-        return vote(similarity, labels[rows], classes, weighted=kind == "weighted")
+        return self._answer(similarity, rows, answers, task, kind)
 
-    def describe(self, chosen: Chosen) -> str:
+    def _answer(self, similarity: Tensor, rows: Tensor, answers: Tensor, task: Task, kind: str) -> Tensor:
+        weighted = kind == "weighted"
+        if not isinstance(task, Classes):
+            return mean_of(similarity, answers[rows], weighted=weighted)
+        weights = task.weights(answers)
+        return vote(similarity, answers[rows], task.count, weighted=weighted, weights=weights)
+
+    def describe(self, chosen: Chosen, task: Task) -> str:
         space, kind = self._choice(chosen)
-        return f"{chosen.pooling}, {space}, {self.k} neighbours, {kind} vote"
+        how = "vote" if isinstance(task, Classes) else "mean"
+        return f"{chosen.pooling}, {space}, {self.k} neighbours, {kind} {how}"
 
     def _choice(self, chosen: Chosen) -> tuple[str, str]:
         assert isinstance(chosen.setting, tuple)
@@ -185,21 +204,21 @@ def best_setting(
     method: Method,
     pooling: str,
     samples: Spaces,
-    labels: Tensor,
+    answers: Tensor,
     splits: Sequence[tuple[Rows, Rows]],
-    classes: int,
+    task: Task,
     near: Chosen | None = None,
 ) -> Chosen:
-    """The setting with the best mean accuracy over the splits' validation parts; ties go to the first.
+    """The setting with the best mean merit over the splits' validation parts; ties go to the first.
 
     Args:
         samples: what `method.spaces` gives.
-        splits: (fit, validation) positions in `samples` and `labels`.
+        splits: (fit, validation) positions in `samples` and `answers`.
     """
     trials = []
     for fit, held in splits:
         x, v = ({name: s[rows] for name, s in samples.items()} for rows in (fit, held))
-        trials.append(method.trials(x, labels[fit], v, labels[held], classes, near))
+        trials.append(method.trials(x, answers[fit], v, answers[held], task, near))
     shared = [setting for setting in trials[0] if all(setting in trial for trial in trials)]
     scores = {s: sum(trial[s][0] for trial in trials) / len(trials) for s in shared}
     best = max(shared, key=scores.__getitem__)

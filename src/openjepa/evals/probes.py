@@ -1,6 +1,6 @@
 """Linear and nearest-neighbour probes on frozen features: plain functions of tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,13 +55,15 @@ class Logistic:
     Args:
         features: standardised, `[n, d]` float32, on any device.
         labels: `[n]` in 0..classes-1.
+        weights: `[K]`, how much a sample of each class counts; `None`: all alike.
     """
 
-    def __init__(self, features: Tensor, labels: Tensor, classes: int) -> None:
+    def __init__(self, features: Tensor, labels: Tensor, classes: int, weights: Tensor | None = None) -> None:
         self.span = span(features) if 2 * len(features) < features.shape[1] else None  # [d, n], orthonormal
         self.features = features if self.span is None else features @ self.span
         n, d = self.features.shape
         self.one_hot_KN = one_hot(labels, classes).T.float().contiguous()
+        self.counts = None if weights is None else weights.to(features)[labels]  # [n], mean 1
         rows = self.features[:: max(1, n // max(8192, 2 * d))]
         self.hessian = (rows.T @ rows).mul_((1 / classes) * (1 - 1 / classes) / len(rows))
 
@@ -101,8 +103,13 @@ class Logistic:
             with torch.no_grad():
                 weight = _unwhiten(solution[:, :d], factor)
                 log_p = torch.addmm(solution[:, d:], weight, self.features.T).log_softmax(0)
-                loss = -(log_p * self.one_hot_KN).sum() / n + penalty / 2 * weight.square().sum()
+                right = (
+                    log_p * self.one_hot_KN if self.counts is None else log_p * self.one_hot_KN * self.counts
+                )
+                loss = -right.sum() / n + penalty / 2 * weight.square().sum()
                 residual = log_p.exp_().sub_(self.one_hot_KN).div_(n)
+                if self.counts is not None:
+                    residual.mul_(self.counts)
                 gradient = residual @ self.features + penalty * weight
                 whitened = torch.linalg.solve_triangular(factor, gradient.T, upper=False).T
                 solution.grad = torch.cat([whitened, residual.sum(1, keepdim=True)], 1)
@@ -125,22 +132,20 @@ class Logistic:
 
 
 def strength_path(
-    fit: tuple[Tensor, Tensor],
-    validation: tuple[Tensor, Tensor],
-    classes: int,
+    problem: Logistic,
+    judge: Callable[[Linear], float],
     strengths: Sequence[float] = STRENGTHS,
     *,
     start: Linear | None = None,
 ) -> dict[float, tuple[float, Linear]]:
-    """Validation accuracy and solution by strength, from strong to weak, each started from the one before.
+    """Score on validation data and solution by strength, from strong to weak, each started from the one before.
 
-    Ends early where accuracy has fallen by more than half a point. Both parts are standardised features `[n, d]`
-    and labels `[n]`. `start`: a solution for a part of the samples.
+    Ends early where the score has fallen by more than half a point. `start`: a solution for a part of the samples.
     """
-    problem, path, solution = Logistic(*fit, classes), {}, start
+    path, solution = {}, start
     for strength in sorted(strengths):
         solution = problem.solve(strength, start=solution, tolerance=4 * TOLERANCE)
-        path[strength] = accuracy(solution.predict(validation[0]), validation[1]), solution
+        path[strength] = judge(solution), solution
         if path[strength][0] < max(score for score, _ in path.values()) - 0.005:
             break
     return path
@@ -171,18 +176,31 @@ def vote(
     classes: int,
     *,
     weighted: bool = False,
-    temperature: float = TEMPERATURE,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Class `[m]` from the neighbours' similarities and labels, both `[m, k]`.
 
     Plain majority (a tie goes to the smaller class number, as in scikit-learn), or votes that weigh
-    `exp(similarity / temperature)`.
+    `exp(similarity / 0.07)`; times `weights` `[K]` of the classes, where they are given.
     """
-    weight = (
-        ((similarity - similarity[:, :1]) / temperature).exp() if weighted else torch.ones_like(similarity)
-    )
+    weight = nearness(similarity) if weighted else torch.ones_like(similarity)
+    if weights is not None:
+        weight = weight * weights.to(weight)[labels]
     votes = similarity.new_zeros(len(similarity), classes).scatter_add_(1, labels, weight)
     return votes.argmax(1)
+
+
+def mean_of(similarity: Tensor, answers: Tensor, *, weighted: bool = False) -> Tensor:
+    """Numbers `[m, V]` from the neighbours' similarities `[m, k]` and numbers `[m, k, V]`: their mean, or weighted."""
+    if not weighted:
+        return answers.mean(1)
+    weight = nearness(similarity).to(answers)
+    return (answers * (weight / weight.sum(1, keepdim=True))[..., None]).sum(1)
+
+
+def nearness(similarity: Tensor) -> Tensor:
+    """What a neighbour's vote weighs, relative to the nearest one's: `exp(similarity / 0.07)`."""
+    return ((similarity - similarity[:, :1]) / TEMPERATURE).exp()
 
 
 def knn(

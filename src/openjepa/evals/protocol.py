@@ -17,32 +17,34 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import UserError
-from openjepa.evals.attentive import AttentiveClassifier, fit_attentive
+from openjepa.evals.attentive import fit_attentive, padded
 from openjepa.evals.features import Classical, Encoded, Encoder, Held, Joined, Progress, device_of
 from openjepa.evals.methods import Chosen, LinearProbe, Method, NeighbourProbe
-from openjepa.evals.plan import Labels, make_plan
-from openjepa.evals.probes import NEIGHBOURS, accuracy
-from openjepa.evals.rows import Evaluation, Key, Outcome, Row
-from openjepa.evals.splits import Images, Rows
+from openjepa.evals.plan import Amount, make_plan
+from openjepa.evals.probes import NEIGHBOURS
+from openjepa.evals.rows import Evaluation, Key, Outcome, Row, scored
+from openjepa.evals.splits import Rows
 from openjepa.evals.table import INITIALISATIONS, JOINED, RANDOM, UNKNOWN, Cost, ProbeTable, Score
-from openjepa.signals.images.classical import Level
-from openjepa.signals.images.classical import classical as image_classical
+from openjepa.evals.tasks import Task
+from openjepa.signals.base import Samples
 
 Kind = Literal["linear", "knn", "attentive"]
 
 TOKENS_IN_MEMORY = 2**30  # bytes; above, the attentive probe encodes every epoch anew
 
-Cell = tuple[str, Labels]
+Cell = tuple[str, Amount]
 """Kind of probe, and how many labels."""
 
 
 def probe(
     model: Encoder | None,
-    train: Images,
-    test: Images,
+    train: Samples,
+    test: Samples,
     *,
     kinds: Sequence[Kind] = ("linear", "knn"),
-    classical: Level | Sequence[Classical] = "all",
+    classical: str | Sequence[Classical] = "all",
+    task: Task | None = None,
+    cuts: bool = False,
     random_init: Callable[[int], Encoder] | None = None,
     seeds: Sequence[int] = (0,),
     few_label: Sequence[float] = (),
@@ -56,24 +58,30 @@ def probe(
     name: str = "the model",
     progress: Progress | None = None,
 ) -> ProbeTable:
-    """Score frozen features of `model` on labelled images, beside classical features and random initialisation.
+    """Score frozen features of `model` on labelled samples, beside classical features and random initialisation.
 
     Rows, in this order: each kind of classical features; `random init`; `model`; `model + best classical`, the model's
     chosen features beside those of the classical row that validates best, each standardised and of equal weight.
 
     Args:
         model: a trained encoder; `None`: the classical rows alone.
-        train: labelled images to fit on.
-        test: labelled images of the same classes.
+        train: labelled samples to fit on; those of one group (see `openjepa.signals.base.Labels`) stay together
+            wherever something is chosen.
+        test: labelled samples of the same classes, of groups that `train` lacks.
         kinds: the probes: `linear`, `knn`, `attentive` (the last on tokens only, minutes on a CPU).
-        classical: `all` (raw pixels, HOG and a k-means dictionary of patches; minutes on a CPU), `quick` (without the
-            dictionary), `none`, or features of your own.
+        classical: features beside the model's, such as the signal names (`Signal.classical`) or of your own; of images
+            also by level, `all` (raw pixels, HOG and a k-means dictionary of patches; minutes on a CPU), `quick`
+            (without the dictionary) or `none`.
+        task: what is asked; by default the classes that the labels are, or where they are floating numbers the
+            variables. See `openjepa.evals.tasks`.
+        cuts: whether the models' features are means over several cuts of each sample, which `samples.cuts` gives.
         random_init: builds the same encoder, untrained, from a seed; without it that row is left out.
         seeds: of the random initialisations; several give the mean over them.
         few_label: shares of the training labels, e.g. `(0.01, 0.1)`, scored besides all of them.
         per_class: examples of each class, e.g. `(10, 1)`, scored besides; a note says where a class has fewer.
         draws: stratified draws per share and per number of examples.
-        validation: rows of `train` to choose by; by default a stratified tenth (at least 500, at most 5,000).
+        validation: rows of `train` to choose by; by default the folds that `train` comes with, else a stratified tenth
+            (at least 500, at most 5,000), of few samples or groups several times a quarter.
         seed: of every split, draw, projection and dictionary, and of the attentive probe.
         k: neighbours that vote.
         cost: what the model has taken to be trained, for the table.
@@ -82,7 +90,8 @@ def probe(
 
     Raises:
         UserError: labels missing, one class only, classes of `test` unknown to `train`, a share that draws fewer
-            than two samples per class, NaN features, or an unknown probe or level.
+            than two samples per class or cannot be drawn without cutting a group, validation rows that cut one, NaN
+            features, or an unknown probe or level.
     """
     if not seeds:
         raise UserError("seeds=[]: give at least one random initialisation")
@@ -91,6 +100,8 @@ def probe(
         test,
         kinds=kinds,
         classical=classical,
+        task=task,
+        cuts=cuts,
         few_label=few_label,
         per_class=per_class,
         draws=draws,
@@ -110,11 +121,13 @@ class Comparison:
 
     def __init__(
         self,
-        train: Images,
-        test: Images,
+        train: Samples,
+        test: Samples,
         *,
         kinds: Sequence[Kind] = ("linear", "knn"),
-        classical: Level | Sequence[Classical] = "all",
+        classical: str | Sequence[Classical] = "all",
+        task: Task | None = None,
+        cuts: bool = False,
         few_label: Sequence[float] = (),
         per_class: Sequence[int] = (),
         draws: int = 5,
@@ -129,8 +142,9 @@ class Comparison:
         if draws < 1:
             raise UserError(f"draws={draws}: give at least one")
         self.kinds, self.seed, self.batch_size = kinds, seed, batch_size
-        self.classical = image_classical(classical) if isinstance(classical, str) else classical
-        plan = make_plan(train, test, validation, few_label, draws, seed, per_class)
+        self.cuts = cuts
+        self.classical = _of_images(classical) if isinstance(classical, str) else classical
+        plan = make_plan(train, test, validation, few_label, draws, seed, per_class, task)
         available: dict[str, Method] = {"linear": LinearProbe(), "knn": NeighbourProbe(k)}
         methods = {str(kind): available[kind] for kind in kinds if kind in available}
         self.about = Evaluation(train, test, plan, methods, progress)
@@ -181,7 +195,10 @@ class Comparison:
         return kind.name, self.about.row(source, torch.device("cpu"), keep=True, cost=Cost(spent))
 
     def _encoded(self, encoder: Encoder, called: str) -> Encoded:
-        return Encoded(encoder, self.about.train, name=called, batch_size=self.batch_size, seed=self.seed)
+        about = self.about
+        return Encoded(
+            encoder, about.train, name=called, batch_size=self.batch_size, seed=self.seed, cuts=self.cuts
+        )
 
     def _row(self, source: Encoded, *, keep: bool, cost: Cost) -> Row:
         about, device = self.about, device_of(source.model)
@@ -190,8 +207,16 @@ class Comparison:
             row = about.row(source, device, keep=keep, cost=cost)
         if "attentive" in self.kinds:
             nothing = Chosen("tokens", 0.0, math.nan)
-            row.outcomes["attentive", Labels(), 0] = Outcome(_attentive(about, source, device), nothing)
+            row.outcomes["attentive", Amount(), 0] = scored(
+                about.plan, _attentive(about, source, device), nothing
+            )
         return row
+
+
+def _of_images(level: str) -> Sequence[Classical]:
+    from openjepa.signals.images.classical import classical  # only for sets of images, whose levels are named
+
+    return classical(level)
 
 
 class _Best:
@@ -229,11 +254,11 @@ class _Table:
     """Scores and costs, row by row."""
 
     def __init__(self, kinds: Sequence[str], about: Evaluation) -> None:
-        plan, self.tested = about.plan, len(about.test)
-        labels = dict.fromkeys(draw.labels for draw in plan.draws)
-        shares = sorted((x for x in labels if not x.per_class), reverse=True)
-        counts = sorted((x for x in labels if x.per_class), reverse=True)
-        self.cells: list[Cell] = [(kind, x) for x in (Labels(), *shares, *counts) for kind in kinds]
+        plan, self.about = about.plan, about
+        amounts = dict.fromkeys(draw.labels for draw in plan.draws)
+        shares = sorted((x for x in amounts if not x.per_class), reverse=True)
+        counts = sorted((x for x in amounts if x.per_class), reverse=True)
+        self.cells: list[Cell] = [(kind, x) for x in (Amount(), *shares, *counts) for kind in kinds]
         self.scores: list[Score] = []
         self.costs: dict[str, Cost] = {}
         self.notes = list(plan.notes)
@@ -243,50 +268,64 @@ class _Table:
         for cell in self.cells:
             results = [[o for key, o in row.outcomes.items() if key[:2] == cell] for row in rows]
             if all(results):
-                self.scores.append(_score(name, cell, results, self.tested))
+                self.scores.append(_score(name, cell, results, self.about))
         self.costs[name] = rows[0].cost
         self.notes += rows[0].source.notes
 
     def done(self) -> ProbeTable:
-        return ProbeTable(self.scores, self.notes, self.costs)
+        return ProbeTable(self.scores, self.notes, self.costs, self.about.train.noun)
 
 
-def _attentive(about: Evaluation, source: Encoded, device: torch.device) -> float:
+def _attentive(about: Evaluation, source: Encoded, device: torch.device) -> Tensor:
+    """Answers for the test set; of several cuts of a sample the mean."""
     plan, train, test = about.plan, about.train, about.test
-    everything = np.arange(len(train))
-    held: Tensor | None = None
+    held: tuple[Tensor, Tensor | None] | None = None
     if len(train) * source.tokens * source.dim * 2 <= TOKENS_IN_MEMORY:
-        held = torch.cat([source.read_tokens(train, r).half() for r in _batches(everything, source)])
+        parts = [source.read_tokens(train, r) for r in _batches(np.arange(len(train)), source)]
+        held = padded([(tokens.half(), valid) for tokens, valid in parts])
 
-    def tokens(rows: Rows) -> Tensor:
-        return source.read_tokens(train, rows) if held is None else held[rows].float()
+    def tokens(rows: Rows) -> tuple[Tensor, Tensor | None]:
+        if held is None:
+            return source.read_tokens(train, rows)
+        return held[0][rows].float(), None if held[1] is None else held[1][rows]
 
-    classifier: AttentiveClassifier = fit_attentive(
-        tokens,
-        plan.y_train,
-        source.dim,
-        plan.classes,
-        seed=plan.seed,
-        device=device,
-        progress=about.progress,
+    answer = fit_attentive(
+        tokens, plan.y_train, source.dim, plan.task, seed=plan.seed, device=device, progress=about.progress
     )
-    predicted = []
-    with torch.no_grad():
-        for rows in _batches(np.arange(len(test)), source):
-            predicted.append(classifier(source.read_tokens(test, rows).to(device)).argmax(1).cpu())
-    return accuracy(torch.cat(predicted), plan.y_test)
+    found = []
+    for rows in _batches(np.arange(len(test)), source):
+        found.append(answer(list(source.tokens_of_cuts(test, rows))))
+    return torch.cat(found)
 
 
 def _batches(rows: Rows, source: Encoded) -> list[Rows]:
     return np.array_split(rows, math.ceil(len(rows) / source.batch_size))
 
 
-def _score(row: str, cell: Cell, results: list[list[Outcome]], tested: int) -> Score:
+def _score(row: str, cell: Cell, results: list[list[Outcome]], about: Evaluation) -> Score:
     """One cell from one source (its draws are the repetitions) or from several random initialisations."""
-    (kind, labels), choices = cell, tuple(o.said for result in results for o in result if o.said)
-    values = [[o.accuracy for o in result] for result in results]
+    (kind, amount), choices = cell, tuple(o.said for result in results for o in result if o.said)
+    plan, tested = about.plan, len(about.test)
+    task, groups = plan.task, plan.test_groups
+    values = [[o.score for o in result] for result in results]
+    bounds = None
     if len(values) == 1:
         means, over = tuple(values[0]), "draws of the labels" if len(values[0]) > 1 else ""
+        bounds = results[0][0].bounds if len(values[0]) == 1 else None
     else:
         means, over = tuple(math.fsum(v) / len(v) for v in values), INITIALISATIONS
-    return Score(row, kind, labels.share, means, tested, over, choices, labels.per_class)
+    return Score(
+        row,
+        kind,
+        amount.share,
+        means,
+        tested,
+        over,
+        choices,
+        amount.per_class,
+        task.name,
+        task.metric,
+        task.higher,
+        bounds,
+        0 if groups is None else len(np.unique(groups)),
+    )

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from openjepa.evals.features import Held, Joined, Progress, Reader, Source
 from openjepa.evals.methods import Chosen, Method, Spaces, best_setting
-from openjepa.evals.plan import Draw, Labels, Plan
-from openjepa.evals.probes import accuracy
-from openjepa.evals.splits import Images, Rows
+from openjepa.evals.plan import Amount, Draw, Plan
+from openjepa.evals.splits import Rows
 from openjepa.evals.table import UNKNOWN, Cost
+from openjepa.evals.tasks import interval, score
+from openjepa.signals.base import Samples
 
 FINALISTS = 3
 """Poolings that are tried again on more samples, the widest one besides: what is wide gains most from more."""
 
-Key = tuple[str, Labels, int]
+Key = tuple[str, Amount, int]
 """Kind of probe, labels, and which draw of them."""
 
 
@@ -26,10 +27,12 @@ Key = tuple[str, Labels, int]
 class Outcome:
     """What one draw gave under one probe."""
 
-    accuracy: float
+    score: float
     chosen: Chosen
     said: str = ""
     """What was chosen, for people."""
+    bounds: tuple[float, float] | None = None
+    """The 95 % interval's ends, where it is no proportion's of independent samples."""
 
 
 @dataclass
@@ -47,8 +50,8 @@ class Row:
 class Evaluation:
     """Chooses, fits and scores for one source of features after another, all alike."""
 
-    train: Images
-    test: Images
+    train: Samples
+    test: Samples
     plan: Plan
     methods: Mapping[str, Method]
     progress: Progress | None = None
@@ -78,12 +81,19 @@ class Evaluation:
 
 def numbered(plan: Plan) -> list[tuple[Draw, int]]:
     """All draws, that of all labels first, each with its number among those of as many labels."""
-    counts: dict[Labels, int] = {}
+    counts: dict[Amount, int] = {}
     found = []
     for draw in (plan.whole, *plan.draws):
         found.append((draw, counts.setdefault(draw.labels, 0)))
         counts[draw.labels] += 1
     return found
+
+
+def scored(plan: Plan, guess: Tensor, chosen: Chosen, said: str = "") -> Outcome:
+    """What answers for the test set are worth."""
+    task, truth = plan.task, plan.y_test
+    bounds = None if plan.is_proportion else interval(task, guess, truth, plan.test_groups)
+    return Outcome(score(task, guess, truth), chosen, said, bounds)
 
 
 class _Making:
@@ -101,9 +111,9 @@ class _Making:
         names = self.source.poolings if self.only is None else dict.fromkeys(self.only.values())
         near = self.reader.read(train, plan.near, names)
         ranked = self._ranked(near)
-        few = {key: self._first(found) for key, found in ranked.items() if key[1] != Labels()}
+        few = {key: self._first(found) for key, found in ranked.items() if key[1] != Amount()}
         whole, rows, features = self._finally(
-            {key: found for key, found in ranked.items() if key[1] == Labels()}, near
+            {key: found for key, found in ranked.items() if key[1] == Amount()}, near
         )
         used = dict.fromkeys(chosen.pooling for chosen in (*whole.values(), *few.values()))
         metered = Reader(self.source, self.about.progress)
@@ -121,7 +131,7 @@ class _Making:
         if keep:
             fitted |= {name: Held(everything, _compact(values)) for name, values in features.items()}
         held = {n: Held(np.arange(len(test)), _compact(v)) for n, v in tested.items()} if keep else {}
-        speed = metered.images / metered.seconds if metered.seconds > 0 else None
+        speed = metered.samples / metered.seconds if metered.seconds > 0 else None
         return Row(self.source, outcomes, replace(cost, per_second=speed), fitted, held)
 
     def _ranked(self, near: Mapping[str, Tensor]) -> dict[Key, list[Chosen]]:
@@ -141,11 +151,11 @@ class _Making:
     def _choice(self, kind: str, name: str, samples: Spaces, draw: Draw) -> Chosen:
         method = self.about.methods[kind]
         if not draw.splits:
-            return Chosen(name, method.default, math.nan)
+            return Chosen(name, method.default(self.plan.task), math.nan)
         if draw is not self.plan.whole:
             samples = method.compact({space: values[draw.rows] for space, values in samples.items()})
         labels = self.plan.y_train[self.plan.near][draw.rows].to(self.device)
-        return best_setting(method, name, samples, labels, draw.splits, self.plan.classes)
+        return best_setting(method, name, samples, labels, draw.splits, self.plan.task)
 
     def _first(self, found: list[Chosen]) -> Chosen:
         """The best pooling of a draw; the source's default where nothing could be validated."""
@@ -168,9 +178,7 @@ class _Making:
             for first in finalists:
                 values, method = features[first.pooling], self.about.methods[key[0]]
                 samples = self._spaces(key[0], first.pooling, values)(values)
-                judged.append(
-                    best_setting(method, first.pooling, samples, labels, splits, plan.classes, first)
-                )
+                judged.append(best_setting(method, first.pooling, samples, labels, splits, plan.task, first))
             best[key] = self._first(judged)
         return best, rows, features
 
@@ -186,7 +194,7 @@ class _Making:
         self, few: Mapping[Key, Chosen], near: Mapping[str, Tensor], tested: Mapping[str, Tensor]
     ) -> dict[Key, Outcome]:
         draws = {(draw.labels, i): draw for draw, i in numbered(self.plan)}
-        y, classes, outcomes = self.plan.y_train[self.plan.near], self.plan.classes, {}
+        y, task, outcomes = self.plan.y_train[self.plan.near], self.plan.task, {}
         for kind, name in dict.fromkeys((key[0], chosen.pooling) for key, chosen in few.items()):
             spaces = self._spaces(kind, name, near[name])
             samples, queries = spaces(near[name]), spaces(tested[name])
@@ -196,16 +204,15 @@ class _Making:
                     drawn = {space: values[draw.rows] for space, values in samples.items()}
                     if draw.splits:
                         own, labels = method.compact(drawn), y[draw.rows].to(self.device)
-                        chosen = best_setting(method, name, own, labels, draw.splits, classes, chosen)
+                        chosen = best_setting(method, name, own, labels, draw.splits, task, chosen)
                     outcomes[key] = self._outcome(key, chosen, drawn, y[draw.rows], queries)
         return outcomes
 
     def _outcome(self, key: Key, chosen: Chosen, fit: Spaces, labels: Tensor, queries: Spaces) -> Outcome:
         method, plan = self.about.methods[key[0]], self.plan
-        guess = method.predict(fit, labels.to(self.device), queries, plan.classes, chosen)
-        return Outcome(
-            accuracy(guess.cpu(), plan.y_test), replace(chosen, start=None), method.describe(chosen)
-        )
+        guess = method.predict(fit, labels.to(self.device), queries, plan.task, chosen)
+        said = method.describe(chosen, plan.task)
+        return scored(plan, guess.cpu(), replace(chosen, start=None), said)
 
     def _spaces(self, kind: str, name: str, features: Tensor) -> Callable[[Tensor], Spaces]:
         bring = self.about.methods[kind].spaces(

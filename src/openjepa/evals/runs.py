@@ -13,7 +13,7 @@ from openjepa.common.files import step_of
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.protocol import Comparison, Kind
-from openjepa.evals.splits import fewer
+from openjepa.evals.splits import fewer, labelled
 from openjepa.evals.table import UNKNOWN, Cost, ProbeTable, combine
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
@@ -33,7 +33,7 @@ def probe_runs(
     classical: str = "all",
     few_label: Sequence[float] = (),
     per_class: Sequence[int] = (),
-    labelled: int | None = None,
+    most: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ProbeTable:
@@ -49,8 +49,8 @@ def probe_runs(
         test: labelled images to test on; `None`: the test split of `data`.
         classical: which classical features stand beside the models: `none`, `quick` or `all`.
         few_label, per_class: shares of the labels and examples per class that are scored besides all labels.
-        labelled: how many labelled images to choose and fit on at most, drawn by `seed` with each class in proportion;
-            `None`: all. Classical features are fitted on the same images.
+        most: how many labelled samples to choose and fit on at most, drawn by `seed` with each class in proportion;
+            `None`: all. Classical features are fitted on the same samples.
 
     Raises:
         UserError: not a run, runs of several recipes or data sets, data without labels or without a test split, a
@@ -61,8 +61,8 @@ def probe_runs(
     _check_alike(runs, configs)
     source = data or configs[0].data
     train_set = _open(source, "train", configs[0])
-    if labelled is not None:
-        train_set = fewer(train_set, labelled, np.random.default_rng([seed, 8]))
+    if most is not None:
+        train_set = fewer(train_set, most, np.random.default_rng([seed, 8]))
     test_set = _open(source, "test", configs[0]) if test is None else _open_whole(test, configs[0])
     beside = Comparison(
         train_set,
@@ -135,7 +135,7 @@ def _check_alike(runs: Sequence[str | Path], configs: Sequence[ImageRecipe]) -> 
 
 
 def _open(data: str, split: str, config: ImageRecipe) -> ImageSet:
-    return config.samples(data, split).labelled()
+    return labelled(config.samples(data, split))
 
 
 def _open_whole(data: str, config: ImageRecipe) -> ImageSet:

@@ -1,56 +1,65 @@
-"""Who is fitted, who is validated, who is drawn: stratified by class, from explicit seeds."""
+"""Who is fitted, who is validated, who is drawn: stratified by class, whole groups at a time, from explicit seeds."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from openjepa.errors import UserError
-from openjepa.signals.images import ImageSet
+from openjepa.errors import UserError, warn
+from openjepa.signals.base import Labels
 
 Rows = NDArray[np.int64]
 
 
-class Images(Protocol):
-    """What the evaluations need of a data set (`openjepa.signals.images.ImageSet` has it)."""
+class Part:
+    """Some of a set's samples, in the order of `rows`; all else that the set has (shape, classes) is the set's."""
 
-    shape: tuple[int, int, int]
-    labels: Rows | None
-    classes: list[str] | None
+    def __init__(self, samples: Any, rows: Rows) -> None:
+        self._whole, self._rows = samples, np.asarray(rows)
 
-    def __len__(self) -> int: ...
-    def read(self, indices: Sequence[int] | Rows) -> Tensor: ...
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # while it is copied or unpickled it has no set yet
+            raise AttributeError(name)
+        return getattr(self._whole, name)
+
+    @property
+    def labels(self) -> Labels | None:
+        """Those of its samples."""
+        found = self._whole.labels
+        return None if found is None else found[self._rows]
+
+    def read(self, indices: Any, rng: Any = None) -> Any:
+        """A batch; `indices` count within the part."""
+        chosen = self._rows[np.asarray(indices)]
+        return self._whole.read(chosen) if rng is None else self._whole.read(chosen, rng)
+
+    def cuts(self, indices: Any) -> Any:
+        """Several cuts of each sample, where the set offers them."""
+        return self._whole.cuts(self._rows[np.asarray(indices)])
 
 
-def paired_labels(train: Images, test: Images) -> tuple[Rows, Rows, int]:
-    """Labels of both sets as 0..K-1 in one numbering, and K.
+def part(samples: Any, rows: Rows) -> Any:
+    """Some of a set's samples, as a set of the same kind where the set can give one."""
+    return samples.subset(rows) if hasattr(samples, "subset") else Part(samples, rows)
 
-    Classes are matched by name when both sets name theirs, else by number.
 
-    Raises:
-        UserError: labels missing, fewer than two classes or samples, or a test class that train lacks.
-    """
-    for part, images in (("training", train), ("test", test)):
-        if len(images) == 0:
-            raise UserError(f"the {part} set is empty; probing needs labelled samples to fit and to test")
-        if images.labels is None:
-            raise UserError(f"the {part} set has no labels; give one sub-folder per class, or a label array")
-    named = bool(train.classes and test.classes)
-    ours, theirs = _names(train, named), _names(test, named)
-    known, y_train = np.unique(ours, return_inverse=True)
-    if len(known) < 2:
-        raise UserError(
-            f"all {len(train):,} training samples have one label, {known[0]}; a probe needs two classes"
-        )
-    unknown = np.setdiff1d(theirs, known)
-    if len(unknown):
-        raise UserError(
-            f"the test set has labels that the training set lacks ({_some(unknown)}); it knows {_some(known)}: "
-            "use splits of the same classes"
-        )
-    return y_train.astype(np.int64), np.searchsorted(known, theirs).astype(np.int64), len(known)
+def labelled(samples: Any) -> Any:
+    """The samples whose labels are known, a class or finite variables; a warning counts the others."""
+    if samples.labels is None:
+        return samples
+    values = np.asarray(samples.labels.values)
+    known = np.isfinite(values.reshape(len(values), -1)).all(1) if values.dtype.kind == "f" else values >= 0
+    if known.all():
+        return samples
+    warn(
+        f"{samples.name}: {np.count_nonzero(~known):,} of {len(samples):,} {samples.noun} have no label and are left "
+        "out here"
+    )
+    return part(samples, np.flatnonzero(known))
 
 
 def stratified(labels: Rows, size: int, rng: np.random.Generator) -> Rows:
@@ -72,11 +81,16 @@ def stratified(labels: Rows, size: int, rng: np.random.Generator) -> Rows:
     return np.sort(np.concatenate([order[s : s + q] for s, q in zip(starts, quota, strict=True)]))
 
 
-def fewer(images: ImageSet, most: int, rng: np.random.Generator) -> ImageSet:
-    """At most so many labelled images, each class in proportion; a set without labels as it is."""
-    if images.labels is None or most >= len(images):
-        return images
-    return images.subset(stratified(images.labels, most, rng))
+def fewer(samples: Any, most: int, rng: np.random.Generator) -> Any:
+    """At most so many labelled samples, each class in proportion; a set without labels as it is."""
+    if samples.labels is None or most >= len(samples):
+        return samples
+    return part(samples, stratified(strata(samples.labels.values), most, rng))
+
+
+def strata(values: NDArray) -> Rows:
+    """What draws keep in proportion: classes; variables are all of one kind."""
+    return np.zeros(len(values), np.int64) if values.dtype.kind == "f" else values
 
 
 def per_class(labels: Rows, count: int, rng: np.random.Generator) -> Rows:
@@ -87,8 +101,16 @@ def per_class(labels: Rows, count: int, rng: np.random.Generator) -> Rows:
     return np.sort(np.concatenate([order[s : s + count] for s in starts]))
 
 
-def hold_out(labels: Rows, size: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """(fit, validation) positions; validation has about `size` samples in proportion, fit keeps every class."""
+def hold_out(
+    labels: Rows, size: int, rng: np.random.Generator, groups: Rows | None = None
+) -> tuple[Rows, Rows]:
+    """(fit, validation) positions; validation has about `size` samples in proportion, fit keeps every class.
+
+    With `groups` each group is on one side; where every group is needed to keep the classes, nothing is held out.
+    """
+    if groups is not None:
+        held = whole_groups(labels, size, rng, groups)
+        return np.setdiff1d(np.arange(len(labels)), held), held
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     order = rng.permutation(len(labels))
     order = order[np.argsort(inverse[order], kind="stable")]
@@ -99,6 +121,64 @@ def hold_out(labels: Rows, size: int, rng: np.random.Generator) -> tuple[Rows, R
         taken[np.argmax(counts)] = min(1, counts.max() - 1)
     held = np.concatenate([order[s : s + t] for s, t in zip(starts, taken, strict=True)])
     return np.setdiff1d(np.arange(len(labels)), held), np.sort(held)
+
+
+def whole_groups(labels: Rows, size: int, rng: np.random.Generator, groups: Rows) -> Rows:
+    """Positions of whole groups, sorted: about `size` samples, classes in proportion, all of which are left elsewhere.
+
+    Groups come in random order; each is taken that brings the classes' numbers nearer to what is wanted. Where none
+    does, the one that misses it least is taken.
+    """
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    numbers, member = np.unique(groups, return_inverse=True)
+    table = np.zeros((len(numbers), len(counts)))
+    np.add.at(table, (member, inverse), 1)
+    wanted = counts * size / len(labels)
+    taken, have, best, least = [], np.zeros(len(counts)), None, np.inf
+    for group in rng.permutation(len(numbers)).tolist():
+        more = have + table[group]
+        if (more >= counts).any():  # a class would be left without a sample
+            continue
+        miss = float(np.square(more - wanted).sum())
+        if not taken and miss < least:
+            best, least = group, miss
+        if miss < np.square(have - wanted).sum():
+            taken.append(group)
+            have = more
+    if not taken and best is not None:
+        taken = [best]
+    return np.flatnonzero(np.isin(member, taken))
+
+
+def drawn_groups(labels: Rows, size: int, rng: np.random.Generator, groups: Rows) -> Rows:
+    """Positions of whole groups, two at least, sorted: about `size` samples, every class among them.
+
+    Raises:
+        UserError: groups so large that they hold more than twice as many samples, or fewer than half.
+    """
+    classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    numbers, member = np.unique(groups, return_inverse=True)
+    table = np.zeros((len(numbers), len(classes)))
+    np.add.at(table, (member, inverse), 1)
+    wanted, have, taken = counts * size / len(labels), np.zeros(len(classes)), []
+    order = rng.permutation(len(numbers)).tolist()
+    for group in order:
+        nearer = np.square(have + table[group] - wanted).sum() < np.square(have - wanted).sum()
+        if nearer:
+            taken.append(group)
+            have = have + table[group]
+    for group in order:
+        new = ((have == 0) & (table[group] > 0)).any()
+        if group not in taken and (new or (len(taken) < 2 and have.all())):
+            taken.append(group)
+            have = have + table[group]
+    if not size / 2 <= have.sum() <= 2 * size:
+        raise UserError(
+            f"{size:,} of {len(labels):,} training labels cannot be drawn without cutting one of {len(numbers):,} "
+            f"groups (the nearest draw has {int(have.sum()):,}): use a larger share of the labels, or a number of "
+            "examples per class"
+        )
+    return np.flatnonzero(np.isin(member, taken))
 
 
 def validation_size(samples: int) -> int:
@@ -117,15 +197,7 @@ def _apportion(counts: Rows, size: int) -> Rows:
     return quota
 
 
-def _names(images: Images, named: bool) -> NDArray:
-    labels = np.asarray(images.labels)
-    if labels.shape != (len(images),):
-        raise UserError(
-            f"labels have the shape {labels.shape} for {len(images):,} samples; give one number each"
-        )
-    return np.asarray(images.classes)[labels] if named else labels
-
-
-def _some(values: NDArray, most: int = 5) -> str:
+def some(values: NDArray | Sequence[Any], most: int = 5) -> str:
+    """The first few of them, for a message."""
     shown = ", ".join(str(v) for v in values[:most])
     return shown + (f" and {len(values) - most} more" if len(values) > most else "")

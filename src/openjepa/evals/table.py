@@ -10,6 +10,8 @@ from openjepa.errors import UserError
 RANDOM, JOINED = "random init", "model + best classical"
 """Rows that are no classical features, beside `model`."""
 
+ACCURACY = "accuracy"
+
 INITIALISATIONS = "random initialisations"
 """What a random encoder's scores are repeated over."""
 
@@ -41,9 +43,10 @@ def student(values: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy of one probe on one kind of feature.
+    """The score of one probe on one kind of feature.
 
-    One value gets Wilson's interval over the test samples, several get Student's over what was repeated.
+    One accuracy gets Wilson's interval over the test samples, any other value and one over groups a bootstrap's;
+    several get Student's over what was repeated.
     """
 
     row: str
@@ -53,7 +56,7 @@ class Score:
     labels: float
     """Share of the training labels used, 0..1."""
     values: tuple[float, ...]
-    """Accuracies, 0..1: one, or one per repetition."""
+    """One, or one per repetition; accuracies as 0..1."""
     tested: int
     """Test samples behind each value."""
     over: str = ""
@@ -62,6 +65,15 @@ class Score:
     """What the validation split chose, one per value: pooling and strength."""
     per_class: int = 0
     """Examples of each class where the labels were drawn so; 0: by share."""
+    task: str = "classes"
+    """What was asked: `classes`, `variables`, `next 96`."""
+    metric: str = ACCURACY
+    higher: bool = True
+    """Whether a higher score is better."""
+    bounds: tuple[float, float] | None = None
+    """The ends of a single value's interval, by bootstrap."""
+    groups: int = 0
+    """Groups of test samples (speakers, subjects, recordings); 0: none are known."""
 
     @property
     def mean(self) -> float:
@@ -72,14 +84,26 @@ class Score:
         """The 95 % interval's ends."""
         if len(self.values) > 1:
             return student(self.values)
-        return wilson(self.values[0] * self.tested, self.tested)
+        return self.bounds or wilson(self.values[0] * self.tested, self.tested)
 
     @property
     def method(self) -> str:
         """Where the interval comes from, for people."""
         if len(self.values) > 1:
             return f"Student's t over {len(self.values)} {self.over}"
+        if self.bounds is not None:
+            over = f"{self.groups:,} groups" if self.groups else f"{self.tested:,} test samples"
+            return f"bootstrap over {over}"
         return f"Wilson over {self.tested:,} test samples"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is shown in percent."""
+        return self.metric.endswith(ACCURACY)
+
+    def show(self, value: float) -> str:
+        """A value in the score's unit, for people."""
+        return f"{100 * value:.1f}" if self.is_share else f"{value:.3f}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the derived numbers included."""
@@ -106,7 +130,7 @@ class Cost:
 
 
 UNKNOWN = Cost()
-COSTS = ("CPU minutes", "training views/s", "images/s")
+COSTS = ("CPU minutes", "training views/s", "{noun}/s")
 """The titles of `Cost.told`."""
 
 
@@ -118,15 +142,20 @@ class ProbeTable:
     notes: list[str] = field(default_factory=list)
     costs: dict[str, Cost] = field(default_factory=dict, compare=False)
     """By row; measured, so two tables with the same scores are equal whatever these are."""
+    noun: str = "images"
+    """What several samples are called."""
 
-    def score(self, row: str, kind: str, labels: float = 1.0, per_class: int = 0) -> Score:
-        """One cell; with `per_class`, whatever share of the labels that is.
+    def score(
+        self, row: str, kind: str, labels: float = 1.0, per_class: int = 0, task: str | None = None
+    ) -> Score:
+        """One cell; with `per_class`, whatever share of the labels that is; by default of the first task.
 
         Raises:
             KeyError: that probe was not run.
         """
         for score in self.scores:
             share = per_class > 0 or score.labels == labels
+            share = share and task in (None, score.task)
             if share and (score.row, score.kind, score.per_class) == (row, kind, per_class):
                 return score
         told = f"{per_class} examples per class" if per_class else f"{labels:.0%} of the labels"
@@ -139,34 +168,40 @@ class ProbeTable:
             "scores": [score.to_dict() for score in self.scores],
             "notes": list(self.notes),
             "costs": costs,
+            "noun": self.noun,
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ProbeTable":
         """The inverse of `to_dict`."""
         names = ("row", "kind", "labels", "tested", "over")
+        later = ("per_class", "task", "metric", "higher", "groups")  # than the first tables that were kept
         scores = [
             Score(
                 **{n: s[n] for n in names},
+                **{n: s[n] for n in later if n in s},
                 values=tuple(s["values"]),
                 choices=tuple(s["choices"]),
-                per_class=s.get("per_class", 0),
+                bounds=None if s.get("bounds") is None else (s["bounds"][0], s["bounds"][1]),
             )
             for s in data["scores"]
         ]
         costs = {row: Cost(**cost) for row, cost in data.get("costs", {}).items()}
-        return cls(scores, list(data["notes"]), costs)
+        return cls(scores, list(data["notes"]), costs, data.get("noun", "images"))
 
     def __str__(self) -> str:
-        """Aligned text: a row per kind of feature, a column per probe, in percent; below it what was chosen."""
+        """Aligned text: a row per kind of feature, a column per task and probe; below it what was chosen."""
         table = self.cells()
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
             "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in table
         ]
         methods = dict.fromkeys(score.method for score in self.scores)
-        lines += ["", f"95 % intervals: {'; '.join(methods)}."]
-        chosen = [f"{s.row}, {title(s)}: {_common(s.choices)}" for s in self.scores if s.choices]
+        lines += ["", *self.metrics(), f"95 % intervals: {'; '.join(methods)}."]
+        several = self.tasks() > 1
+        chosen = [
+            f"{s.row}, {title(s, task=several)}: {_common(s.choices)}" for s in self.scores if s.choices
+        ]
         lines += ["Chosen on validation data:", *(f"  {line}" for line in chosen)] if chosen else []
         return "\n".join([*lines, *self.notes])
 
@@ -175,14 +210,31 @@ class ProbeTable:
         head, *rows = self.cells()
         return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
 
+    def tasks(self) -> int:
+        """How many tasks it holds scores of."""
+        return len({score.task for score in self.scores})
+
+    def metrics(self) -> list[str]:
+        """What the scores of each task are, in a sentence; nothing where all are the accuracies of the title."""
+        told = {score.task: score for score in self.scores}
+        if {score.metric for score in told.values()} <= {ACCURACY}:
+            return []
+        found = []
+        for task, score in told.items():
+            unit, way = " in %" if score.is_share else "", "higher" if score.higher else "lower"
+            found.append(f"{task}: {score.metric}{unit}, {way} is better.")
+        return found
+
     def cells(self) -> list[list[str]]:
         """A line of titles, and a line per row: its scores, and what its features cost where that is known."""
-        rows = dict.fromkeys(score.row for score in self.scores)
-        columns = {column(score): title(score) for score in self.scores}
+        rows, several = dict.fromkeys(score.row for score in self.scores), self.tasks() > 1
+        columns = {column(score): title(score, task=several) for score in self.scores}
         cells = {(score.row, column(score)): _cell(score) for score in self.scores}
         told = {row: self.costs.get(row, UNKNOWN).told for row in rows}
         costs = [i for i in range(len(COSTS)) if any(told[row][i] != "–" for row in rows)]
-        lines = [["accuracy in %", *columns.values(), *(COSTS[i] for i in costs)]]
+        found = list(dict.fromkeys(f"{s.metric} in %" if s.is_share else s.metric for s in self.scores))
+        head = found[0] if len(found) == 1 else "score"
+        lines = [[head, *columns.values(), *(COSTS[i].format(noun=self.noun) for i in costs)]]
         for row in rows:
             scores = [cells.get((row, c), "–") for c in columns]
             lines.append([row, *scores, *(told[row][i] for i in costs)])
@@ -213,27 +265,41 @@ def combine(tables: Sequence[ProbeTable], over: str = "training seeds") -> Probe
         if first.over == INITIALISATIONS:
             values = tuple(value for score in group for value in score.values)
             choices = tuple(choice for score in group for choice in score.choices)
-            merged.append(replace(first, values=values, choices=choices))
+            merged.append(replace(first, values=values, choices=choices, bounds=None))
             continue
         choices = tuple(_common(score.choices) for score in group if score.choices)
         values = tuple(score.mean for score in group)
-        merged.append(replace(first, values=values, over=over, choices=choices))
+        merged.append(replace(first, values=values, over=over, choices=choices, bounds=None))
     notes = list(dict.fromkeys(note for table in tables for note in table.notes))
     costs = {
         row: _mean_cost([table.costs[row] for table in tables if row in table.costs])
         for row in tables[0].costs
     }
-    return ProbeTable(merged, notes, costs)
+    return ProbeTable(merged, notes, costs, tables[0].noun)
 
 
-def column(score: Score) -> tuple[str, float, int]:
+def together(tables: Sequence[ProbeTable]) -> ProbeTable:
+    """One table of several tasks, from tables of the same rows."""
+    notes = list(dict.fromkeys(note for table in tables for note in table.notes))
+    costs = {row: cost for table in reversed(tables) for row, cost in table.costs.items()}
+    return ProbeTable([score for table in tables for score in table.scores], notes, costs, tables[0].noun)
+
+
+def column(score: Score) -> tuple[str, str, float, int]:
     """What tells one column of the table from another."""
-    return score.kind, score.labels, score.per_class
+    return score.task, score.kind, score.labels, score.per_class
 
 
-def title(score: Score, name: str = "") -> str:
-    """A column's title for people; `name`: of the probe, in the place of its short one."""
+def title(score: Score, name: str = "", *, task: bool = False) -> str:
+    """A column's title for people.
+
+    Args:
+        name: of the probe, in the place of its short one.
+        task: whether to name the task and its metric too.
+    """
     name = name or score.kind
+    if task:
+        name = f"{score.task} ({score.metric}): {name}"
     if score.per_class:
         return f"{name}, {score.per_class} per class"
     return name if score.labels == 1.0 else f"{name}, {100 * score.labels:.3g} % of labels"
@@ -248,8 +314,8 @@ def _mean_cost(costs: Sequence[Cost]) -> Cost:
 
 
 def _cell(score: Score) -> str:
-    low, high = score.interval
-    return f"{100 * score.mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    low, high = map(score.show, score.interval)
+    return f"{score.show(score.mean)} [{low}, {high}]"
 
 
 def _common(choices: Sequence[str]) -> str:

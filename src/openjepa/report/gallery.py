@@ -76,7 +76,7 @@ def look(model: JEPA, images: ImageSet, samples: int | None, progress: looks.Pro
         return Looks("The features are not finite, so there is nothing to look at: the run has diverged.")
     if len(rows) < 3:
         return Looks(f"There are only {len(rows)} images to look at, and pictures need at least three.")
-    labels = None if images.labels is None else images.labels[rows]
+    labels = None if images.labels is None else images.labels.values[rows]
     batch = images.read(rows[:BATCH]).to(device)
     shown = pick(None if labels is None else labels[:BATCH], len(batch), SHOWN)
     names = _names(images, labels)
@@ -92,7 +92,7 @@ def look(model: JEPA, images: ImageSet, samples: int | None, progress: looks.Pro
     found.patches, found.patches_hold = looks.patch_colours(model, batch, shown)
     found.neighbours = _neighbours(model, features, images, rows, shown, labels, names)
     found.agreement = _agreement(found.neighbours, labels, shown)
-    found.map = _map(features, labels, images.classes)
+    found.map = _map(features, labels, None if images.labels is None else images.labels.names)
     return found
 
 
@@ -116,7 +116,8 @@ def _names(images: ImageSet, labels: NDArray | None) -> list[str]:
     """The label of every sample as text; empty without labels."""
     if labels is None:
         return [""] * len(images)
-    return [images.classes[i] if images.classes else f"class {i}" for i in labels.tolist()]
+    classes = None if images.labels is None else images.labels.names
+    return [classes[i] if classes else f"class {i}" for i in labels.tolist()]
 
 
 def _neighbours(
@@ -150,7 +151,7 @@ def _agreement(
     return f"{sum(alike)} of these {len(alike)} have their query's label; chance would give {chance:.0f}."
 
 
-def _map(features: Tensor, labels: NDArray | None, classes: list[str] | None) -> Map:
+def _map(features: Tensor, labels: NDArray | None, classes: Sequence[str] | None) -> Map:
     points, method = looks.flat_map(features)
     if labels is None:
         return Map(

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from openjepa.errors import UserError
+from openjepa.evals.splits import labelled
 from openjepa.jepa import JEPA
 from openjepa.report import curves, gallery, sections
 from openjepa.report.command import command_for
@@ -135,9 +136,9 @@ def _open(data: Any, model: JEPA) -> ImageSet:
     """The held-out part of the data where it has one, at the size that the model was trained on."""
     images = model.config.samples(data)
     images = model.config.samples(data, "test") if {"test", "val"} & set(images.splits) else images
-    if images.labels is not None and (images.labels >= 0).sum() < LABELLED:
+    if images.labels is not None and (images.labels.values >= 0).sum() < LABELLED:
         images.labels = None  # too few to name the others by
-    return images.labelled()
+    return labelled(images)
 
 
 def _found(get: Any, reasons: list[str]) -> Any:

@@ -71,7 +71,9 @@ def data(record: Record, images: ImageSet | None) -> dict[str, Any]:
     shown = None
     if images is not None:
         skipped += [pair for s in images.skipped if (pair := (s.name, s.reason)) not in skipped]
-        counts = [] if images.labels is None else np.unique(images.labels, return_counts=True)[1].tolist()
+        counts = (
+            [] if images.labels is None else np.unique(images.labels.values, return_counts=True)[1].tolist()
+        )
         shown = {"name": images.name, "count": len(images), "shape": _shape(images.shape), "counts": counts}
     return {
         "name": trained.get("name", record.config.get("data", "")),

@@ -89,6 +89,7 @@ class Samples(Protocol):
         name: where they come from.
         noun: what messages call several of them, e.g. `images`.
         in_memory: whether `read` only copies; else it decodes files and is better called in worker processes.
+        labels: of every sample, for probes; `None` where nothing is known.
     """
 
     @property
@@ -97,6 +98,8 @@ class Samples(Protocol):
     def noun(self) -> str: ...
     @property
     def in_memory(self) -> bool: ...
+    @property
+    def labels(self) -> Labels | None: ...
     def __len__(self) -> int: ...
 
     def read(self, indices: Any, rng: Rng | None = None) -> Any:

@@ -28,6 +28,7 @@ class EpisodeWindows:
     """
 
     noun = "windows"
+    labels = None
 
     def __init__(self, episodes: "Episodes", frames: int, block: int) -> None:
         self.episodes, self.windows = episodes, episodes.windows(frames, block)

@@ -11,6 +11,7 @@ from tests.signals.electrodes.edf_files import Channel, File, write
 
 from openjepa.common.rng import Rng
 from openjepa.errors import OpenJEPAWarning, UserError
+from openjepa.evals.splits import labelled
 from openjepa.signals.electrodes import ElectrodeSignal, Event, Piece, Recording, open_recordings, place
 
 PLAIN = ElectrodeSignal(rate=100, seconds=1, band=None, patch=50, overlap=0)
@@ -114,7 +115,7 @@ def test_labels_of_folders_and_people_of_headers(tmp_path: Path):
         folder.mkdir(parents=True, exist_ok=True)
         write(folder / f"{name}.edf", File([Channel("C3", np.arange(500.0))], patient=patient))
     found = open_recordings(tmp_path, PLAIN)
-    assert found.classes == ["rest", "task"] and np.bincount(found.labels).tolist() == [10, 5]
+    assert found.classes == ["rest", "task"] and np.bincount(found.labels.values).tolist() == [10, 5]
     assert found.subjects == ["07", "P1"] and np.bincount(found.groups).tolist() == [5, 10]
     held = open_recordings(str(tmp_path), PLAIN, split="test")
     assert held.subjects == ["P9"] and len(held) == 5
@@ -123,13 +124,13 @@ def test_labels_of_folders_and_people_of_headers(tmp_path: Path):
 def test_annotations_label_the_tiles_under_them():
     events = [Event(1.0, 3.0, "move"), Event(2.4, 0.3, "blink"), Event(7.0, 0.0, "click")]
     found = open_recordings(recording((0, ramp(1000)), events=events), PLAIN)
-    named = [None if label < 0 else found.classes[label] for label in found.labels]
+    named = [None if label < 0 else found.classes[label] for label in found.labels.values]
     assert named == [None, "move", "blink", "move"] + [None] * 6
     for step in range(20):
         starts = found.read([1, 3], Rng(0, step)).values[:, 0, 0]
         assert (starts >= 100).all() and (starts <= 300).all()  # it stays under its annotation
     with pytest.warns(OpenJEPAWarning, match="7 of 10 windows have no label"):
-        assert len(found.labelled()) == 3
+        assert len(labelled(found)) == 3
 
 
 def test_windows_of_events_begin_where_annotations_do():
@@ -138,7 +139,7 @@ def test_windows_of_events_begin_where_annotations_do():
     with pytest.warns(OpenJEPAWarning, match="1 of 3 stretches .* hold no event"):
         pieces = (0, ramp(1000)), (9.5, ramp(400)), (50, ramp(400))
         found = open_recordings(recording(*pieces, events=events), signal)
-    assert [found.classes[i] for i in found.labels] == ["a", "b", "b"]
+    assert [found.classes[i] for i in found.labels.values] == ["a", "b", "b"]
     batch = found.read(range(3)).values[:, 0, 0]
     assert batch.tolist() == [150, 100, 200]
 

@@ -32,10 +32,10 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
 def test_clips_are_frames_of_a_film_at_a_stride(tmp_path: Path, where: bool):
     write(tmp_path, {"a/1.mp4": film(30), "b/2.mp4": film(9)})
     found = open_video(tmp_path, Cut(4, stride=2), size=SIZE)
-    assert (found.in_memory, found.shape, found.classes, found.labels.tolist()) == (
+    assert (found.in_memory, found.shape, found.labels.names, found.labels.values.tolist()) == (
         where,
         (4, 3, HEIGHT, WIDTH),
-        ["a", "b"],
+        ("a", "b"),
         [0, 1],
     )
     assert numbers(found.read([0])[0]) == [11, 13, 15, 17]  # 24 clips; the middle one
@@ -210,9 +210,13 @@ def test_folders_of_frames_are_films_in_the_order_of_their_numbers(tmp_path: Pat
         for i in range(12):
             Image.fromarray(picture(i)).save(folder / f"frame{i}.png")
     found = open_video(tmp_path, Cut(4, stride=3), size=SIZE)
-    assert (found.classes, found.labels.tolist(), found.splits) == (["a", "b"], [0, 1], ("train", "test"))
+    assert (found.labels.names, found.labels.values.tolist(), found.splits) == (
+        ("a", "b"),
+        [0, 1],
+        ("train", "test"),
+    )
     assert numbers(found.at(1.0).read([1])[0]) == [2, 5, 8, 11]
-    assert open_video(tmp_path, Cut(4), split="test", size=SIZE).labels.tolist() == [1]
+    assert open_video(tmp_path, Cut(4), split="test", size=SIZE).labels.values.tolist() == [1]
     with pytest.raises(
         UserError, match=r"has no time stamps to cut 5 frames a second by: set signal\.stride"
     ):
@@ -239,10 +243,10 @@ def test_shards_are_labelled_by_their_folders_and_grouped_by_their_names(tmp_pat
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))
     found = open_video(path, Cut(2), size=SIZE, group="{group}-{clip}")
-    assert (found.classes, found.labels.tolist()) == (["run", "walk"], [1, 1, 0])
-    assert found.groups.tolist() == [0, 1, 1]
+    assert (found.labels.names, found.labels.values.tolist()) == (("run", "walk"), [1, 1, 0])
+    assert found.labels.groups.tolist() == [0, 1, 1]
     part = found.subset([2, 0])
-    assert (part.labels.tolist(), part.groups.tolist()) == ([0, 1], [1, 0])
+    assert (part.labels.values.tolist(), part.labels.groups.tolist()) == ([0, 1], [1, 0])
     with pytest.raises(UserError, match=r"is not like signal\.group"):
         open_video(path, Cut(2), size=SIZE, group="{group}_{clip}")
     with pytest.raises(UserError, match=r"must hold \{group\} once"):
@@ -256,7 +260,7 @@ def arrays() -> np.ndarray:
 def test_arrays_and_tensors(tmp_path: Path, where: bool):
     data, cut = arrays(), Cut(4, stride=2)
     expected = open_video((data, [0, 1, 0]), cut, size=SIZE)
-    assert expected.labels.tolist() == [0, 1, 0]
+    assert expected.labels.values.tolist() == [0, 1, 0]
     assert numbers(expected.read([1])[0]) == [1, 3, 5, 7]
     np.save(tmp_path / "clips.npy", data)
     np.savez(tmp_path / "clips.npz", x_train=data, y_train=["a", "b", "a"], x_test=data[:1], y_test=["a"])
@@ -269,7 +273,7 @@ def test_arrays_and_tensors(tmp_path: Path, where: bool):
     ]
     for other in others:
         assert torch.equal(other.read([0, 1, 2]), expected.read([0, 1, 2]))
-    assert others[-1].classes == ["a", "b"] and others[-1].splits == ("train", "test")
+    assert others[-1].labels.names == ("a", "b") and others[-1].splits == ("train", "test")
     grey = open_video(data[..., 0], cut, size=SIZE)
     assert grey.shape == (4, 1, HEIGHT, WIDTH)
     assert torch.equal(grey.read([0])[:, :, 0], expected.read([0])[:, :, 0])

@@ -12,6 +12,7 @@ from torch import Tensor
 from openjepa.common.contents import Contents
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError, warn
+from openjepa.signals.base import Labels
 from openjepa.signals.electrodes.montage import Place
 from openjepa.signals.electrodes.recording import Prepared
 from openjepa.signals.electrodes.signal import ElectrodeSignal, Recordings
@@ -65,8 +66,7 @@ class RecordingSet:
     Attributes:
         name: where they come from.
         signal: the rate, the band and the length that they are cut to.
-        labels: int64 `[N]`, -1 where a window has none; or `None` where none has.
-        classes: the labels' names.
+        labels: classes, -1 where a window has none, their names, and who was recorded; `None` where no window has any.
         groups: int64 `[N]`, who was recorded.
         subjects: the groups' names.
         channels, places: electrodes of all recordings, in the order in which they first come.
@@ -107,8 +107,10 @@ class RecordingSet:
         return len(self.channels), self.signal.samples
 
     @property
-    def labels(self) -> np.ndarray | None:
-        return None if self.classes is None else self._windows.label
+    def labels(self) -> Labels | None:
+        if self.classes is None:
+            return None
+        return Labels(self._windows.label, tuple(self.classes), self.groups)
 
     @property
     def groups(self) -> np.ndarray:
@@ -150,17 +152,6 @@ class RecordingSet:
             subjects=self.subjects,
             skipped=self._skipped,
         )
-
-    def labelled(self) -> "RecordingSet":
-        """The windows that have a label."""
-        labels = self.labels
-        if labels is None or (labels >= 0).all():
-            return self
-        kept = np.flatnonzero(labels >= 0)
-        warn(
-            f"{self.name}: {len(self) - len(kept):,} of {len(self):,} windows have no label and are left out here"
-        )
-        return self.subset(kept)
 
     @property
     def spread(self) -> float:

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,8 @@ def open_fashion_mnist(
         np.frombuffer(data, np.uint8) for data in (_from_folder(folder, split) if folder else _find(split))
     )
     found = open_arrays(images[16:].reshape(-1, 28, 28), labels[8:], size, channels, "Fashion-MNIST")
-    found.classes, found.splits = list(CLASSES), ("train", "test")
+    assert found.labels is not None
+    found.labels, found.splits = replace(found.labels, names=tuple(CLASSES)), ("train", "test")
     return found
 
 

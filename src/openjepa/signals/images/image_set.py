@@ -11,7 +11,8 @@ from torch import Tensor
 
 from openjepa.common.contents import Contents, of_array
 from openjepa.common.rng import Rng
-from openjepa.errors import UserError, warn
+from openjepa.errors import UserError
+from openjepa.signals.base import Labels
 from openjepa.signals.images.decode import BROKEN, Header
 from openjepa.signals.images.statistics import Statistics, measure
 from openjepa.signals.images.values import Kept, stored, together
@@ -70,8 +71,7 @@ class ImageSet:
     Attributes:
         name: where they come from, for messages and reports.
         shape: `(C, H, W)` of what `read` returns.
-        labels: int64 `[N]`, -1 where an image has none; or `None` where none has.
-        classes: the labels' names, or `None` where they have none.
+        labels: classes, -1 where an image has none, and their names; or `None` where none has.
         splits: what the source offers to `open_images(split=...)`.
         in_memory: whether `read` only copies; else it decodes files and is better called in worker processes.
     """
@@ -83,13 +83,14 @@ class ImageSet:
         name: str,
         pixels: "Held | Decoded",
         *,
-        labels: np.ndarray | None = None,
+        labels: Labels | np.ndarray | None = None,
         classes: list[str] | None = None,
         splits: tuple[str, ...] = ("train",),
         skipped: Sequence[Skipped] = (),
         rows: Tensor | None = None,
     ) -> None:
-        self.name, self.labels, self.classes, self.splits = name, labels, classes, splits
+        self.name, self.splits = name, splits
+        self.labels = labels if labels is None or isinstance(labels, Labels) else _labels(labels, classes)
         self.shape, self.in_memory = pixels.shape, isinstance(pixels, Held)
         self._pixels, self._skipped = pixels, list(skipped)
         self._told, self._statistics = len(self._skipped), None
@@ -102,16 +103,6 @@ class ImageSet:
     def skipped(self) -> list[Skipped]:
         """Files left out when the set was opened, and those that `read` has found damaged since, in any process."""
         return self._skipped + self._pixels.damaged()
-
-    def labelled(self) -> "ImageSet":
-        """The images that have a label, for what needs one; a warning counts the others."""
-        if self.labels is None or (self.labels >= 0).all():
-            return self
-        kept = np.flatnonzero(self.labels >= 0)
-        warn(
-            f"{self.name}: {len(self) - len(kept):,} of {len(self):,} images have no label and are left out here"
-        )
-        return self.subset(kept)
 
     @property
     def statistics(self) -> Statistics:
@@ -148,7 +139,6 @@ class ImageSet:
             self.name,
             self._pixels,
             labels=None if self.labels is None else self.labels[chosen.numpy()],
-            classes=self.classes,
             splits=self.splits,
             skipped=self._skipped,
             rows=self._rows.index_select(0, chosen),
@@ -161,7 +151,7 @@ class ImageSet:
         digest = hashlib.sha256(repr((len(self), self.shape)).encode())
         digest.update(self.read(some).numpy().tobytes())
         if self.labels is not None:
-            digest.update(self.labels.astype("<i8").tobytes())
+            digest.update(self.labels.values.astype("<i8").tobytes())
         known = {} if self._statistics is None else {"values": self._statistics.describe()}
         return {
             "name": self.name,
@@ -180,13 +170,18 @@ class ImageSet:
 
     def _one(self, index: int) -> Tensor:
         assert isinstance(self._pixels, Decoded)
+        classes = None if self.labels is None else self.labels.values
         for i in (*range(index, len(self)), *range(index)):
-            if self.labels is not None and self.labels[i] != self.labels[index]:
+            if classes is not None and classes[i] != classes[index]:
                 continue
             image = self._pixels.get(int(self._rows[i]))
             if image is not None:
                 return image
         raise UserError(f"{self.name}: none of its images can be decoded; are the files complete?")
+
+
+def _labels(values: np.ndarray, classes: list[str] | None) -> Labels:
+    return Labels(values, None if classes is None else tuple(classes))
 
 
 class Held:

@@ -156,6 +156,6 @@ def open_dataset(dataset: Any, size: int | None, channels: int | None) -> ImageS
     name = type(dataset).__name__
     source = DatasetSource(dataset, channels)
     found = build(name, source, size=size, channels=channels, classes=getattr(dataset, "classes", None))
-    if found.labels is not None and not source.known and (found.labels < 0).any():
+    if found.labels is not None and not source.known and (found.labels.values < 0).any():
         found.labels = None  # too many to read through
     return found

@@ -13,6 +13,7 @@ from torch import Tensor
 from openjepa.common.contents import Contents, of_array
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
+from openjepa.signals.base import Labels
 from openjepa.signals.readers.skipped import Skipped, attempt, attempt_all, say_skipped
 from openjepa.signals.video.decode import LATE, SHORT, Header, broken, said
 
@@ -120,9 +121,8 @@ class ClipSet:
     Attributes:
         name: where they come from, for messages and reports.
         shape: `(T, C, H, W)` of what `read` returns.
-        labels: int64 `[N]`, -1 where a film has none; or `None` where none has.
-        classes: the labels' names, or `None` where they have none.
-        groups: int64 `[N]`, films of one source, which no split takes apart; or `None`.
+        labels: classes, -1 where a film has none, their names, and groups, films of one source, which no split takes
+            apart; `None` where no film has a label.
         splits: what the source offers to `open_video(split=...)`.
         in_memory: whether `read` only copies; else it decodes files and is better called in worker processes.
         place: of the fixed cut among all clips of a film, in 0..1; see `at`.
@@ -136,15 +136,13 @@ class ClipSet:
         films: Frames,
         cut: Cut,
         *,
-        labels: np.ndarray | None = None,
-        classes: list[str] | None = None,
-        groups: np.ndarray | None = None,
+        labels: Labels | None = None,
         splits: tuple[str, ...] = ("train",),
         skipped: Sequence[Skipped] = (),
         rows: Tensor | None = None,
         place: float = 0.5,
     ) -> None:
-        self.name, self.labels, self.classes, self.groups, self.splits = name, labels, classes, groups, splits
+        self.name, self.labels, self.splits = name, labels, splits
         self.cut, self.place, self.in_memory = cut, place, films.in_memory
         self.shape = (cut.frames, *films.shape)
         self._films, self._skipped, self._told = films, list(skipped), len(skipped)
@@ -184,28 +182,20 @@ class ClipSet:
 
     def at(self, place: float) -> "ClipSet":
         """The same films, cut at another place when nothing is drawn: 0 their beginnings, 1 their ends."""
-        return self._like(self._rows, self.labels, self.groups, place)
+        return self._like(self._rows, self.labels, place)
 
     def subset(self, indices: Indices) -> "ClipSet":
         """The films at `indices`, in that order; shares the frames."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
-        rows = chosen.numpy()
-        labels = None if self.labels is None else self.labels[rows]
-        groups = None if self.groups is None else self.groups[rows]
-        return self._like(self._rows[chosen], labels, groups, self.place)
-
-    def labelled(self) -> "ClipSet":
-        """The films that have a label, for what needs one."""
-        if self.labels is None or (self.labels >= 0).all():
-            return self
-        return self.subset(np.flatnonzero(self.labels >= 0))
+        labels = None if self.labels is None else self.labels[chosen.numpy()]
+        return self._like(self._rows[chosen], labels, self.place)
 
     def describe(self) -> dict[str, Any]:
         """Name, number, shape, a SHA-256 over shape, labels and some pixels, one over all, and what was skipped."""
         some = np.unique(np.linspace(0, len(self) - 1, FINGERPRINTED).astype(np.int64))
         digest = hashlib.sha256(repr((len(self), self.shape, self.cut)).encode())
         digest.update(self.read(some).numpy().tobytes())
-        for values in (self.labels, self.groups):
+        for values in () if self.labels is None else (self.labels.values, self.labels.groups):
             if values is not None:
                 digest.update(values.astype("<i8").tobytes())
         self.tell()
@@ -218,16 +208,12 @@ class ClipSet:
             "skipped": [[skipped.name, skipped.reason] for skipped in self.skipped],
         }
 
-    def _like(
-        self, rows: Tensor, labels: np.ndarray | None, groups: np.ndarray | None, place: float
-    ) -> "ClipSet":
+    def _like(self, rows: Tensor, labels: Labels | None, place: float) -> "ClipSet":
         return ClipSet(
             self.name,
             self._films,
             self.cut,
             labels=labels,
-            classes=self.classes,
-            groups=groups,
             splits=self.splits,
             skipped=self._skipped,
             rows=rows,
@@ -235,8 +221,9 @@ class ClipSet:
         )
 
     def _fill(self, clip: Tensor, index: int, place: float, drawn: bool) -> None:
+        classes = None if self.labels is None else self.labels.values
         for i in (*range(index, len(self)), *range(index)):
-            if self.labels is not None and self.labels[i] != self.labels[index]:
+            if classes is not None and classes[i] != classes[index]:
                 continue
             if self._films.fill(clip, int(self._rows[i]), self.cut, place, drawn):
                 return
@@ -399,13 +386,15 @@ def build(
     labels = None if films.labels is None else films.labels[rows]
     if labels is not None and (labels < 0).all():
         labels = None
+    known = None
+    if labels is not None:
+        names = None if classes is None else tuple(classes)
+        known = Labels(labels, names, None if groups is None else groups[rows])
     return ClipSet(
         name,
         held,
         cut,
-        labels=labels,
-        classes=None if labels is None else classes,
-        groups=None if groups is None else groups[rows],
+        labels=known,
         splits=splits,
         skipped=missing,
     )

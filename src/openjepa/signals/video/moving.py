@@ -8,8 +8,9 @@ from torch import Tensor
 
 from openjepa.common.contents import Contents, of_array
 from openjepa.errors import UserError
+from openjepa.signals.base import Labels
 from openjepa.signals.images.decode import fit, recolour
-from openjepa.signals.images.fashion_mnist import CLASSES, open_fashion_mnist
+from openjepa.signals.images.fashion_mnist import open_fashion_mnist
 from openjepa.signals.readers.skipped import Skipped
 from openjepa.signals.video.clips import ClipSet, Cut
 
@@ -75,7 +76,7 @@ def open_moving(
     room = (SIDE - ITEM) / 2
     free = room - np.abs(path[:, 0])
     corners = room + (2 * rng.random((len(items), 2)) - 1)[:, None] * free[:, None] + path
-    labels, classes = (items.labels, CLASSES) if name == NAMES[0] else (direction, DIRECTIONS)
+    labels = items.labels if name == NAMES[0] else Labels(direction, DIRECTIONS)
     return ClipSet(
         name,
         Rendered(
@@ -83,6 +84,5 @@ def open_moving(
         ),
         cut,
         labels=labels,
-        classes=list(classes),
         splits=("train", "test"),
     )
