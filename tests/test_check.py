@@ -249,7 +249,7 @@ BROKEN: dict[str, tuple[Callable[[], JEPA], str]] = {
     "terms hold the graph": (lambda: method(i_jepa(), "forward", attached_terms), r"detached, \['mine'\]"),
     "broadcast": (
         lambda: method(i_jepa(), "predict", broadcast_prediction),
-        r"prediction must have its target's shape, \[12, 4, .* not \[\[12, 1, ",
+        r"prediction must have its target's shape, \[12, 4, .* not \[12, 1, ",
     ),
     "context cut off": (
         lambda: method(i_jepa(), "represent", detached_context),

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from openjepa.check import check_jepa
 from openjepa.common.distributed import BatchNorm
 from openjepa.common.rng import Rng
+from openjepa.errors import UserError
 from openjepa.jepa import JEPA, Tokens, View
 from openjepa.recipes import build, configure
 from openjepa.targets import EMA, EMATarget, Frozen, Shared, TargetBase, half_life
@@ -235,3 +237,27 @@ def test_centring_on_two_processes_equals_one_in_value_and_gradient(config: Shar
     torch.testing.assert_close(torch.cat([a[0] for a in answers]), value, rtol=1e-5, atol=1e-5)
     averaged = torch.stack([a[1] for a in answers]).mean(0)
     torch.testing.assert_close(averaged, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_an_average_of_the_trunk_takes_stem_and_positions_from_the_encoder() -> None:
+    sizes = {"encoder.width": "16", "encoder.depth": "2", "encoder.heads": "2", "target.layers": "1"}
+    jepa = build(configure("i-jepa", "tiny", sizes | {"target.average": "trunk"}))
+    view = jepa.whole(torch.rand(2, 1, 28, 28))
+    torch.testing.assert_close(jepa.evaluated(view), jepa.encoder(view))
+    with torch.no_grad():
+        for name, parameter in jepa.encoder.named_parameters():
+            parameter.add_(1.0 if name.startswith("embed") else 0.0)
+    torch.testing.assert_close(jepa.evaluated(view), jepa.encoder(view))  # the stem is one and the same
+    own = {name for name, _ in jepa.target.named_parameters()}
+    assert own and all(name.startswith(("encoder.own.blocks", "encoder.own.norm")) for name in own)
+    with torch.no_grad():
+        jepa.encoder.norm.bias.add_(1.0)
+    jepa.after_step(0, 10)
+    moved = jepa.target.encoder.own.norm.bias
+    assert 0 < float(moved.detach().mean()) < 1
+    check_jepa(jepa, torch.rand(6, 1, 28, 28))
+
+
+def test_an_average_of_the_trunk_needs_an_encoder_that_has_one() -> None:
+    with pytest.raises(UserError, match=r"target\.average trunk needs an encoder of stem and blocks"):
+        build(configure("lejepa", "tiny", {"target": "ema", "target.average": "trunk"}))

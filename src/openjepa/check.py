@@ -230,9 +230,9 @@ def _optimiser(model: JEPA) -> torch.optim.Optimizer:
 
 
 def _distance(model: JEPA) -> float:
-    online = [*model.encoder.parameters(), *model.head.parameters()]
     with torch.no_grad():
-        return sum(float((a - b).square().sum()) for a, b in zip(_own(model), online, strict=True))
+        followed = model.target.followed(model.encoder, model.head)
+        return sum(float((a - b).square().sum()) for a, b in followed)
 
 
 def _learning(model: JEPA, batch: AnyBatch, seed: int) -> None:

@@ -6,7 +6,7 @@ Every target sees whole views; `normalise` then prepares its `[B, N, D]` output 
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from openjepa.common.distributed import global_mean, global_mean_in_network
 from openjepa.config import Choice
+from openjepa.errors import UserError
 from openjepa.jepa import Pair, View, encode, target_views
 
 Represent = Callable[[Sequence[View]], list[Tensor]]
@@ -50,6 +51,9 @@ class EMA(TargetChoice):
     layers: int = Field(1, ge=1, le=256)
     """The target is the mean of this many last layers, each layer-normalised (data2vec, arXiv:2202.03555, 3.3);
     1: the last alone (I-JEPA)."""
+    average: Literal["all", "trunk"] = "all"
+    """What the average is of: encoder and head, or the blocks alone, before which stem and positions are those
+    of the encoder itself (Signal-JEPA, Point-JEPA)."""
     to_one: bool = True
     """Whether the momentum rises to 1 over the run, so that the target stands still at its end."""
 
@@ -145,6 +149,38 @@ class SharedTarget(TargetBase):
         return represent(views)
 
 
+class AveragedTrunk(nn.Module):
+    """An encoder whose blocks are its own, and whose stem and positions are another encoder's.
+
+    Args:
+        encoder: the other one, which is neither trained nor saved here; it has `enter` and `trunk`
+            (`openjepa.nets.transformer.TokenEncoder`).
+
+    Raises:
+        UserError: it has not.
+    """
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        if not (hasattr(encoder, "enter") and hasattr(encoder, "trunk")):
+            raise UserError(
+                "target.average trunk needs an encoder of stem and blocks: use encoder vit, or average all"
+            )
+        self.own, self.width = copy.deepcopy(encoder), encoder.width
+        for part in ("embed", "stem", "positions"):
+            setattr(self.own, part, None)
+        self._entering = (encoder,)
+
+    def forward(self, view: View) -> Tensor:
+        return self.layers(view, 1)[-1]
+
+    def layers(self, view: View, count: int) -> list[Tensor]:
+        return self.own.trunk(self._entering[0].enter(view), view, count)
+
+    def layout(self, layout: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        return self._entering[0].layout(layout)
+
+
 class CopyTarget(TargetBase):
     """Copies of encoder and head, outside the optimiser."""
 
@@ -154,6 +190,15 @@ class CopyTarget(TargetBase):
     def follow(self, encoder: nn.Module, head: nn.Module) -> None:
         self.encoder, self.head = copy.deepcopy(encoder), copy.deepcopy(head)
         self.requires_grad_(False)
+
+    def followed(self, encoder: nn.Module, head: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        """Each parameter of its own, and that of encoder or head of which it is a copy."""
+        own = self.encoder.own if isinstance(self.encoder, AveragedTrunk) else self.encoder
+        return [
+            (mine, theirs.get_parameter(name))
+            for part, theirs in ((own, encoder), (self.head, head))
+            for name, mine in part.named_parameters()
+        ]
 
     @torch.no_grad()
     def forward(self, views: Sequence[View], represent: Represent) -> list[Tensor]:
@@ -169,6 +214,12 @@ class FrozenTarget(CopyTarget):
 class EMATarget(CopyTarget):
     config: EMA
 
+    def follow(self, encoder: nn.Module, head: nn.Module) -> None:
+        if self.config.average == "all":
+            return super().follow(encoder, head)
+        self.encoder, self.head = AveragedTrunk(encoder), copy.deepcopy(head)
+        self.requires_grad_(False)
+
     @torch.no_grad()
     def forward(self, views: Sequence[View], represent: Represent) -> list[Tensor]:
         if self.config.layers == 1:
@@ -182,9 +233,8 @@ class EMATarget(CopyTarget):
     @torch.no_grad()
     def update(self, encoder: nn.Module, head: nn.Module, step: int, total_steps: int) -> None:
         """One fused update of all parameters; batch norm keeps statistics of what the target itself has seen."""
-        mine, theirs = nn.ModuleList([self.encoder, self.head]), nn.ModuleList([encoder, head])
-        weight = 1 - self.config.momentum(step, total_steps)
-        torch._foreach_lerp_(list[Tensor](mine.parameters()), list[Tensor](theirs.parameters()), weight)
+        mine, theirs = zip(*self.followed(encoder, head), strict=True)
+        torch._foreach_lerp_(list(mine), list(theirs), 1 - self.config.momentum(step, total_steps))
 
     def evaluated(self, encoder: nn.Module) -> nn.Module:
         return self.encoder

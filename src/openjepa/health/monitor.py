@@ -82,7 +82,8 @@ class Monitor:
         - `energy/model`, `energy/mean` (of the mean target at each position), `energy/permuted` (of the predictor
           when it is given another sample's context).
         - `sigreg/null`: SIGReg of the pooled context features over its expectation for N(0, 1).
-        - `input/std`: mean std over held-out samples of the raw pixels, in units of their range.
+        - `input/std`: mean std over held-out samples of the raw pixels, in units of their range; of samples of several
+          fields, of raw tokens.
         - `task/...`: see `tasks.scores`; where they are due.
         """
         reading = self._measure(model, step)
@@ -166,6 +167,9 @@ class Monitor:
         }
 
     def _input_std(self, batch: Any, model: Any) -> float:
+        if not isinstance(batch, Tensor):
+            tokens = model.signal.tokenise(batch)
+            return metrics.spread(present(tokens.values, tokens.valid)).mean
         limits = getattr(model.signal, "range", None)
         return mean_std(batch if limits is None else scale(batch, limits))
 
