@@ -19,6 +19,8 @@ import torch
 from benchmarks.record import cpu_model, write_json
 from openjepa.recipes import Recipe, build, configure, find, registered
 from openjepa.recipes.images import ImageRecipe
+from openjepa.recipes.signaljepa import SignalJEPA
+from openjepa.signals.electrodes import ElectrodeSignal, open_recordings, place
 from openjepa.training.data import Batches
 from openjepa.training.optim import adamw
 from openjepa.training.start import open_data
@@ -29,7 +31,7 @@ from openjepa.worlds.records import Raw, settle
 
 RECORD = Path(__file__).parent.parent / "tests" / "records" / "first_losses.json"
 STEPS, BATCH = 50, 8
-IMAGES, EPISODES, LENGTH = 64, 12, 100
+IMAGES, RECORDINGS, EPISODES, LENGTH = 64, 64, 12, 100
 
 
 def main() -> None:
@@ -89,8 +91,10 @@ def first_losses(name: str, preset: str, count: int = STEPS) -> list[float]:
 
 
 def drawn_samples(config: Recipe) -> Any:
-    """Images of random stripes, or episodes of a dot that goes where its actions say."""
+    """Images of random stripes, waves over a head, or episodes of a dot that goes where its actions say."""
     random = np.random.default_rng(0)
+    if isinstance(config, SignalJEPA):
+        return _waves(random, config.signal)
     if isinstance(config, ImageRecipe):
         return _stripes(random, config.signal.channels, config.signal.size)
     return _dots(random, getattr(config, "signal").size)  # noqa: B009
@@ -107,6 +111,21 @@ def _stripes(random: np.random.Generator, channels: int, side: int) -> np.ndarra
     grey = 127 + 100 * np.sin(2 * np.pi * along / wave[:, None, None] + phase[:, None, None])
     noise = random.uniform(-20, 20, (IMAGES, channels, side, side))
     return (grey[:, None] + noise).astype(np.uint8)
+
+
+def _waves(random: np.random.Generator, signal: ElectrodeSignal) -> Any:
+    """Windows of ten electrodes that see four waves, each more the nearer it is."""
+    names = ("Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2")
+    where = np.array([place(name) for name in names])
+    time = np.arange(signal.samples) / signal.rate
+    source = random.normal(0, 1, (RECORDINGS, 4, 3))
+    source /= np.linalg.norm(source, axis=-1, keepdims=True)
+    near = np.exp(where @ source.transpose(0, 2, 1))  # [N, C, 4]
+    rate, phase = random.uniform(2, 30, (RECORDINGS, 4, 1)), random.uniform(0, 6, (RECORDINGS, 4, 1))
+    waves = 10 * near @ np.sin(2 * np.pi * rate * time + phase) + random.normal(
+        0, 2, (RECORDINGS, 10, len(time))
+    )
+    return open_recordings(waves.astype(np.float32), signal, channels=names)
 
 
 class _Drawn:

@@ -6,8 +6,9 @@ from pydantic import Field
 
 from openjepa.hiding.blocks import Blocks
 from openjepa.hiding.crops import Crops
+from openjepa.hiding.discs import Discs
 from openjepa.hiding.future import Future
 
 Hiding = Annotated[Blocks | Crops, Field(discriminator="kind")]
 
-__all__ = ["Blocks", "Crops", "Future", "Hiding"]
+__all__ = ["Blocks", "Crops", "Discs", "Future", "Hiding"]

@@ -2,6 +2,8 @@
 
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from openjepa.config import Choice
 
 
@@ -19,3 +21,17 @@ class HidingChoice(Choice):
     def build(self, signal: Any) -> Any:
         """Raises UserError for what can never hold."""
         raise NotImplementedError
+
+
+def indices_of(mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Indices of the true places of `[B, N]`, ascending, padded to the most that a sample has: `[B, K]`.
+
+    The second, `[B, K]` bool, says which are no padding; `None` where all samples have as many.
+    """
+    counts = mask.sum(1)
+    most = max(1, int(counts.max()))
+    index = mask.int().sort(dim=1, descending=True, stable=True).indices[:, :most]
+    if bool((counts == most).all()):
+        return index, None
+    valid = mask.gather(1, index)
+    return index * valid, valid  # padding points at the first token

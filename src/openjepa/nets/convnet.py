@@ -64,6 +64,9 @@ class ConvNetEncoder(nn.Module):
         UserError: a view hides tokens whose grid is not that of the last map.
     """
 
+    embeds = False
+    """As a stem: a linear map of its outputs follows."""
+
     def __init__(self, config: ConvNet, signal: ImageSignal) -> None:
         super().__init__()
         self.config, self.signal, self.width = config, signal, config.channels[-1]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens
+from openjepa.nets.channels import Channels
 
 
 class SinCos(Choice):
@@ -38,7 +39,7 @@ class Learned(Choice):
         return LearnedPositions(signal, width)
 
 
-PositionsKind = Annotated[SinCos | Learned, Field(discriminator="kind")]
+PositionsKind = Annotated[SinCos | Learned | Channels, Field(discriminator="kind")]
 
 
 class SinCosPositions(nn.Module):
@@ -112,6 +113,8 @@ def require_room(width: int, axes: int) -> None:
 def rescale(positions: Tensor, layout: tuple[int, ...] | None, trained: tuple[int, ...] | None) -> Tensor:
     """Positions on a grid moved onto the extent of the grid seen in training, cell centre to cell centre."""
     if layout is None or trained is None or tuple(layout) == tuple(trained):
+        return positions
+    if len(layout) != positions.shape[-1]:  # a grid of other things than coordinates, such as electrodes
         return positions
     ratio = positions.new_tensor([there / here for there, here in zip(trained, layout, strict=True)])
     return (positions + 0.5) * ratio - 0.5

@@ -26,6 +26,7 @@ class Ports:
         out: D of `ŝ_y`.
         condition: the kind of condition: `positions` where it is told where hidden tokens lie.
         kinds: how many kinds of pairs there are, each with its own mask token.
+        positions: the encoder's, for a predictor that shares them.
     """
 
     signal: Any
@@ -33,6 +34,7 @@ class Ports:
     out: int
     condition: str = "positions"
     kinds: int = 1
+    positions: nn.Module | None = None
 
 
 class Narrow(Placed):

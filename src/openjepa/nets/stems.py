@@ -1,14 +1,16 @@
 """Stems: what embeds raw tokens before a transformer's blocks.
 
 All are built alike, `config.build(signal)`, into a module from a view to the kept tokens' features `[B, K, width]`. One
-that mixes tokens embeds the whole sample and picks the kept ones at its end.
+that mixes tokens embeds the whole sample and picks the kept ones at its end. Where it `embeds`, its outputs are the
+embedded tokens; else a linear map follows.
 """
 
 from typing import Annotated
 
 from pydantic import Field
 
+from openjepa.nets.channels import ChannelConv
 from openjepa.nets.convnet import ConvNet
 
-Stem = Annotated[ConvNet, Field()]
-"""Convolutions that embed the patches of images, one place of their map a patch (Xiao et al., arXiv:2106.14881)."""
+Stem = Annotated[ConvNet | ChannelConv, Field(discriminator="kind")]
+"""Of images: convolutions that embed the patches, one place of their map a patch (Xiao et al., arXiv:2106.14881)."""

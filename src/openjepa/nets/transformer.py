@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -91,17 +92,29 @@ class Block(nn.Module):
 
     All tokens are attended to; only those from number `first` on are computed. Other options are the attention's. In
     training each of the two sums leaves its addition out for a share `drop_path` of the samples (arXiv:1603.09382).
+
+    Args:
+        norm: `post`: `norm(x + attention(x))`, then `norm(x + mlp(x))` (Vaswani et al., arXiv:1706.03762).
+        dropout: of attention's weights, of the MLP's hidden layer and of what is added.
     """
 
     def __init__(
-        self, width: int, heads: int, mlp_ratio: float, norm_eps: float, drop_path: float = 0.0
+        self,
+        width: int,
+        heads: int,
+        mlp_ratio: float,
+        norm_eps: float,
+        drop_path: float = 0.0,
+        *,
+        norm: Literal["pre", "post"] = "pre",
+        activation: Literal["gelu", "relu"] = "gelu",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.drop_path = drop_path
-        hidden = round(width * mlp_ratio)
+        self.drop_path, self.dropout, self.post = drop_path, dropout, norm == "post"
         self.norm1, self.norm2 = nn.LayerNorm(width, norm_eps), nn.LayerNorm(width, norm_eps)
-        self.attention = Attention(width, heads)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.attention = Attention(width, heads, dropout=dropout)
+        self.mlp = mlp(width, mlp_ratio, activation, dropout)
 
     def forward(
         self,
@@ -112,15 +125,30 @@ class Block(nn.Module):
         memory: KeysValues | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
+        if self.post:
+            attended = self.attention(x_BND, first, turn=turn, memory=memory, mask=mask)
+            x_BND = self.norm1(x_BND[:, first:] + self._drop(attended))
+            return self.norm2(x_BND + self._drop(self.mlp(x_BND)))
         attended = self.attention(self.norm1(x_BND), first, turn=turn, memory=memory, mask=mask)
         x_BND = x_BND[:, first:] + self._drop(attended)
         return x_BND + self._drop(self.mlp(self.norm2(x_BND)))
 
     def _drop(self, x_BND: Tensor) -> Tensor:
+        x_BND = F.dropout(x_BND, self.dropout, self.training)
         if self.drop_path == 0 or not self.training:
             return x_BND
         kept = 1 - self.drop_path
         return x_BND * x_BND.new_empty(len(x_BND), 1, 1).bernoulli_(kept).div_(kept)
+
+
+def mlp(
+    width: int, ratio: float, activation: Literal["gelu", "relu"] = "gelu", dropout: float = 0.0
+) -> nn.Sequential:
+    """Two linear maps of each token with `ratio` times its width between them."""
+    hidden = round(width * ratio)
+    between: list[nn.Module] = [nn.GELU() if activation == "gelu" else nn.ReLU()]
+    between += [nn.Dropout(dropout)] if dropout > 0 else []
+    return nn.Sequential(nn.Linear(width, hidden), *between, nn.Linear(hidden, width))
 
 
 def initialise(module: nn.Module, how: Literal["trunc", "xavier"]) -> None:
@@ -160,7 +188,30 @@ class Placed(TransformerConfig):
     """Factor on the fixed positions. At 1 and small widths they outweigh the content, as `power/content` shows."""
 
 
-class ViT(Placed):
+class TransformerBlocks(TransformerConfig):
+    """What a transformer's blocks are like."""
+
+    norm: Literal["pre", "post"] = "pre"
+    """Whether layer norms come before attention and MLP, or after their sums."""
+    activation: Literal["gelu", "relu"] = "gelu"
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Of attention's weights, of the MLP's hidden layer and of what each adds."""
+
+    def block(self, drop_path: float = 0.0) -> Block:
+        """One of them, with random weights."""
+        return Block(
+            self.width,
+            self.heads,
+            self.mlp_ratio,
+            self.norm_eps,
+            drop_path,
+            norm=self.norm,
+            activation=self.activation,
+            dropout=self.dropout,
+        )
+
+
+class ViT(Placed, TransformerBlocks):
     """Our token transformer (I-JEPA's: no class token, no registers)."""
 
     kind: Literal["vit"] = "vit"
@@ -201,14 +252,20 @@ class TokenEncoder(nn.Module):
     are not there are not looked at; what stands in their place means nothing.
     """
 
+    entrance = ("stem", "embed", "positions", "mask_token")
+    """What belongs to `enter`; all else is the trunk."""
+
     def __init__(self, config: ViT, signal: Any, stem: Any = None) -> None:
         super().__init__()
         self.config, self.width = config, config.width
         rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
-        self.embed = nn.Linear(stem.width if stem else signal.features, config.width)
-        self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.mlp_ratio, config.norm_eps, rate) for rate in rates
-        )
+        if stem and stem.embeds and stem.width != config.width:
+            raise UserError(
+                f"encoder.stem gives tokens of width {stem.width}: use --encoder.width {stem.width}"
+            )
+        entered = stem.width if stem else signal.features
+        self.embed = nn.Identity() if stem and stem.embeds else nn.Linear(entered, config.width)
+        self.blocks = nn.ModuleList(config.block(rate) for rate in rates)
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
         initialise(self, config.init)
         self.stem = stem

@@ -21,6 +21,7 @@ from openjepa.recipes import (
     mixture,
     pldm,
     remotejepa,
+    signaljepa,
     vjepa2ac,
 )
 from openjepa.recipes.base import Recipe, Training, register, registered
@@ -43,6 +44,7 @@ __all__ = [
     "register",
     "registered",
     "remotejepa",
+    "signaljepa",
     "vjepa2ac",
 ]
 

@@ -96,7 +96,8 @@ class TokenRecipe(Recipe):
         width = self.head.out(encoder.width)
         head = self.head.build(encoder.width)
         hiding = self.hiding.build(self.signal)
-        ports = Ports(self.signal, width, width, self.condition.kind, self.hiding.kinds)
+        positions = getattr(encoder, "positions", None)
+        ports = Ports(self.signal, width, width, self.condition.kind, self.hiding.kinds, positions)
         return JEPA(
             self,
             Parts(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openjepa.errors import UserError
-from openjepa.signals.electrodes.signal import ElectrodeSignal, Recordings
+from openjepa.signals.electrodes.batch import Recordings
 
 Level = Literal["none", "quick", "all"]
 """Which classical features: none; both kinds, which take seconds; both, and the two side by side."""
@@ -40,16 +40,16 @@ class Windows(Protocol):
     def read(self, indices: Sequence[int] | Rows) -> Recordings: ...
 
 
-def classical(signal: ElectrodeSignal, level: str = "all") -> list[Any]:
-    """The features of that `Level`, cheapest first.
+def classical(rate: float, level: str = "all") -> list[Any]:
+    """The features of that `Level` for recordings at that rate, cheapest first.
 
     Raises:
         UserError: no such level.
     """
     if level not in get_args(Level):
         raise UserError(f"unknown classical features {level!r}; choose from {', '.join(get_args(Level))}")
-    power, tangent = BandPower(signal.rate), Tangent(signal.rate)
-    return {"none": [], "quick": [power, tangent], "all": [power, tangent, Both(signal.rate)]}[level]
+    quick = [BandPower(rate), Tangent(rate)]
+    return [] if level == "none" else quick if level == "quick" else [*quick, Both(rate)]
 
 
 @dataclass(frozen=True)

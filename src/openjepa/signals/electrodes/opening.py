@@ -13,10 +13,10 @@ from torch import Tensor
 
 from openjepa.common.reach import regular
 from openjepa.errors import UserError, warn
+from openjepa.signals.electrodes.batch import Cut
 from openjepa.signals.electrodes.mne_objects import from_mne, is_mne, read_fif
 from openjepa.signals.electrodes.recording import Event, Piece, Prepared, Recording, prepare
 from openjepa.signals.electrodes.recording_set import RecordingSet, windows_of
-from openjepa.signals.electrodes.signal import ElectrodeSignal
 from openjepa.signals.readers.edf import read_edf
 from openjepa.signals.readers.folders import list_folder
 from openjepa.signals.readers.skipped import Skipped, say_skipped
@@ -31,7 +31,7 @@ _DAMAGED = (OSError, EOFError, ValueError, LookupError, MemoryError, zipfile.Bad
 
 def open_recordings(
     data: Any,
-    signal: ElectrodeSignal | None = None,
+    signal: Cut,
     *,
     split: str = "train",
     channels: Sequence[str] | None = None,
@@ -47,7 +47,7 @@ def open_recordings(
             sub-folders; `train`, `test` and `val` sub-folders are splits;
             MNE's Raw or Epochs, or a list of them; a list of `Recording`;
             an array `[N, C, S]` of windows or `[C, S]` of one recording in microvolts, or a pair of these and labels.
-        signal: rate, band, length and kind of the windows.
+        signal: an `ElectrodeSignal`: rate, band, length and kind of the windows.
         split: `train`, `test` or `val`, of a folder.
         channels, rate: names of an array's channels, and its samples a second (`None`: the signal's).
         labels, groups: of an array: a class, and who was recorded, each `[N]`.
@@ -55,7 +55,6 @@ def open_recordings(
     Raises:
         UserError: nothing is there or readable, no electrode is known, no window fits, or arguments contradict.
     """
-    signal = signal or ElectrodeSignal()
     if isinstance(data, RecordingSet):
         return data
     if isinstance(data, str | Path):
@@ -80,7 +79,7 @@ def open_recordings(
     )
 
 
-def _open_path(path: Path, signal: ElectrodeSignal, split: str) -> RecordingSet:
+def _open_path(path: Path, signal: Cut, split: str) -> RecordingSet:
     if path.is_dir():
         return _open_folder(path, signal, split)
     regular(path, MEMBER_BYTES)
@@ -92,7 +91,7 @@ def _open_path(path: Path, signal: ElectrodeSignal, split: str) -> RecordingSet:
     return windows_of(str(path), signal, found)
 
 
-def _open_folder(root: Path, signal: ElectrodeSignal, split: str) -> RecordingSet:
+def _open_folder(root: Path, signal: Cut, split: str) -> RecordingSet:
     listing = list_folder(root, split)
     skipped, found = list(listing.skipped), list[Prepared]()
     for i, name in enumerate(listing.names):
@@ -118,11 +117,11 @@ def _open_folder(root: Path, signal: ElectrodeSignal, split: str) -> RecordingSe
     return windows_of(str(root), signal, found, [(one.name, one.reason) for one in skipped])
 
 
-def _prepared(recording: Recording, signal: ElectrodeSignal) -> Prepared:
+def _prepared(recording: Recording, signal: Cut) -> Prepared:
     return prepare(recording, signal.rate, signal.band)
 
 
-def _read(path: Path, name: str, signal: ElectrodeSignal) -> list[Recording]:
+def _read(path: Path, name: str, signal: Cut) -> list[Recording]:
     """The recordings of one file, each with its person."""
     regular(path, MEMBER_BYTES)
     suffix = path.name.lower()
@@ -164,7 +163,7 @@ def _of_edf(path: Path, name: str) -> Recording:
     )
 
 
-def _of_npz(path: Path, name: str, signal: ElectrodeSignal) -> list[Recording]:
+def _of_npz(path: Path, name: str, signal: Cut) -> list[Recording]:
     """`x` `[N, C, S]` or `[C, S]` with `channels`, and where there are such `rate`, `y` and `groups`."""
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -193,7 +192,7 @@ def _of_npz(path: Path, name: str, signal: ElectrodeSignal) -> list[Recording]:
 def _of_array(
     name: str,
     values: np.ndarray,
-    signal: ElectrodeSignal,
+    signal: Cut,
     channels: Sequence[str] | None,
     rate: float | None,
     labels: Any,

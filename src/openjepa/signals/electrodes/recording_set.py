@@ -13,9 +13,9 @@ from openjepa.common.contents import Contents
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError, warn
 from openjepa.signals.base import Labels
+from openjepa.signals.electrodes.batch import Cut, Recordings
 from openjepa.signals.electrodes.montage import Place
 from openjepa.signals.electrodes.recording import Prepared
-from openjepa.signals.electrodes.signal import ElectrodeSignal, Recordings
 
 Indices = Sequence[int] | np.ndarray | Tensor
 
@@ -79,7 +79,7 @@ class RecordingSet:
     def __init__(
         self,
         name: str,
-        signal: ElectrodeSignal,
+        signal: Cut,
         held: Held,
         windows: Windows,
         *,
@@ -137,7 +137,8 @@ class RecordingSet:
             has = self._held.has[piece]
             values[i, has] = self._held.pieces[piece][:, start : start + length]
             places[i, has], valid[i, has] = self._held.places[piece], True
-        places[~valid] = torch.tensor(self.places).expand_as(places)[~valid]
+        if not valid.all():
+            places[~valid] = torch.tensor(self.places).expand_as(places)[~valid]
         return Recordings(values, places, valid)
 
     def subset(self, indices: Indices) -> "RecordingSet":
@@ -186,7 +187,7 @@ class RecordingSet:
 
 def windows_of(
     name: str,
-    signal: ElectrodeSignal,
+    signal: Cut,
     recordings: Sequence[Prepared],
     skipped: Sequence[tuple[str, str]] = (),
 ) -> RecordingSet:
@@ -234,7 +235,7 @@ Found = list[tuple[int, int, int, str | None]]
 """Windows in one piece: earliest and latest first sample, the fixed one, the label."""
 
 
-def _tiles(recording: Prepared, start: float, length: int, signal: ElectrodeSignal) -> Found:
+def _tiles(recording: Prepared, start: float, length: int, signal: Cut) -> Found:
     """Side by side; each has room for half its length before and after, within the piece.
 
     Where annotations label the windows, it keeps to samples under the same annotation.
@@ -255,7 +256,7 @@ def _tiles(recording: Prepared, start: float, length: int, signal: ElectrodeSign
 
 
 def _under(
-    recording: Prepared, start: float, sample: int, length: int, signal: ElectrodeSignal
+    recording: Prepared, start: float, sample: int, length: int, signal: Cut
 ) -> tuple[str | None, int, int]:
     """The shortest annotation over a sample, and from which sample to which it lasts."""
     time = start + sample / signal.rate
@@ -267,7 +268,7 @@ def _under(
     return event.name, first, first + round(event.duration * signal.rate)
 
 
-def _events(recording: Prepared, start: float, length: int, signal: ElectrodeSignal) -> Found:
+def _events(recording: Prepared, start: float, length: int, signal: Cut) -> Found:
     """One at each annotation; one that lasts longer than a window gives as many as it has room for, side by side."""
     n = signal.samples
     found: Found = []
@@ -284,7 +285,7 @@ def _events(recording: Prepared, start: float, length: int, signal: ElectrodeSig
     return found
 
 
-def _nothing(name: str, signal: ElectrodeSignal, recordings: Sequence[Prepared]) -> str:
+def _nothing(name: str, signal: Cut, recordings: Sequence[Prepared]) -> str:
     longest = max((values.shape[1] for r in recordings for _, values in r.pieces), default=0) / signal.rate
     if signal.windows == "events" and not any(r.events for r in recordings):
         return f"{name}: no recording has an annotation, and signal.windows is events: use --signal.windows tiles"

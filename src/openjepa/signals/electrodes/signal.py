@@ -1,59 +1,36 @@
 """Electrodes on a head: windows of several channels as tokens, one a channel and second."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from openjepa.config import Choice
-from openjepa.errors import UserError
+from openjepa.errors import UserError, warn
 from openjepa.jepa import Tokens
+from openjepa.signals.base import Signal
+from openjepa.signals.electrodes.batch import Recordings
+from openjepa.signals.electrodes.classical import classical
 from openjepa.signals.electrodes.montage import Place, canonical, place
+from openjepa.signals.electrodes.opening import open_recordings
+from openjepa.signals.electrodes.recording_set import RecordingSet
+from openjepa.signals.electrodes.tasks import recording_tasks
+from openjepa.signals.tasks import Tasks
 
 MOST_TOKENS = 256**2
+OTHER_UNITS = 0.05
+"""Recordings whose spread is less than this share of the training data's, or more than its inverse, are probably in
+other units."""
 
 
-@dataclass(frozen=True, eq=False)
-class Recordings:
-    """A batch of windows of recordings.
-
-    Attributes:
-        values: float32 `[B, C, S]`, microvolts.
-        places: float32 `[B, C, 3]`, where each electrode is on a head of radius 1 (right, front, up).
-        valid: bool `[B, C]`, which channels were recorded; of others the values are zero.
-    """
-
-    values: Tensor
-    places: Tensor
-    valid: Tensor
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __getitem__(self, rows: slice | Tensor) -> "Recordings":
-        """Some of the windows: a slice, a mask `[B]` or indices."""
-        return Recordings(self.values[rows], self.places[rows], self.valid[rows])
-
-    def to(self, device: torch.device | str) -> "Recordings":
-        """The same on another device; from pinned memory without waiting."""
-        parts = (self.values, self.places, self.valid)
-        return Recordings(*(part.to(device, non_blocking=True) for part in parts))
-
-    def pin_memory(self) -> "Recordings":
-        """In page-locked memory, as torch's loader asks for."""
-        return Recordings(self.values.pin_memory(), self.places.pin_memory(), self.valid.pin_memory())
-
-
-class ElectrodeSignal(Choice):
+class ElectrodeSignal(Signal):
     """Windows of a recording become tokens, one a channel and second, each at its electrode's place and its time."""
 
     kind: Literal["electrodes"] = "electrodes"
     noun: ClassVar[str] = "windows"
-    axes: ClassVar[tuple[str, ...]] = ("channel", "second")
+    axes: ClassVar[tuple[str, ...]] = ("right", "front", "up", "second")
 
     rate: float = Field(128.0, gt=0, le=100_000)
     """Samples a second, to which all channels are resampled."""
@@ -124,6 +101,51 @@ class ElectrodeSignal(Choice):
         """Channels and patches of a window of the training data."""
         return len(self.channels), self.steps
 
+    def open(self, data: Any, split: str = "train", *, adapt: bool = False) -> RecordingSet:
+        """Windows of `seconds`; recordings keep their own electrodes, whichever the model was trained on."""
+        return open_recordings(data, self, split=split)
+
+    def fitted(self, samples: RecordingSet) -> Self:
+        """Electrodes are those of the recordings, and the scale, unless set by hand, is their spread.
+
+        Electrodes that the signal has already stay, in their order, and others are added: a run goes on with more.
+        """
+        known = dict(zip(self.channels, self.places, strict=True))
+        for channel, where in zip(samples.channels, samples.places, strict=True):
+            known.setdefault(channel, where)
+        changed = {"channels": tuple(known), "places": tuple(known.values())}
+        scale = self.scale or float(f"{samples.spread:.4g}")
+        return type(self).parse(self.model_dump(mode="json") | changed | {"scale": scale})
+
+    def changed(self, before: Self) -> str:
+        said = []
+        if self.channels != before.channels:
+            said.append(f"the data have {len(self.channels)} electrodes")
+        if self.scale != before.scale:
+            said.append(f"{self.scale:g} µV become 1")
+        return "; ".join(said)
+
+    def check(self, samples: RecordingSet) -> None:
+        """Warn where recordings are in other units than those that were trained on, or of other electrodes."""
+        spread = samples.spread
+        if self.scale and not OTHER_UNITS < spread / self.scale < 1 / OTHER_UNITS:
+            warn(
+                f"{samples.name}: its values spread {spread:.3g} µV, those of the training data {self.scale:.3g}: are "
+                "they in other units?"
+            )
+        if new := [name for name in samples.channels if name not in self.channels]:
+            warn(
+                f"{samples.name}: {len(new)} of {len(samples.channels)} electrodes were not trained on "
+                f"({', '.join(new[:6])}): the model knows them by their places alone"
+            )
+
+    def classical(self, level: str = "all") -> list[Any]:
+        """Power in frequency bins and covariances in tangent space, to stand beside a model's features."""
+        return classical(self.rate, level)
+
+    def tasks(self, batch: Recordings) -> Tasks:
+        return recording_tasks(batch, self.rate)
+
     def batch(self, raw: Any, channels: Sequence[str] | None = None) -> Recordings:
         """A user's array of windows at the signal's rate, `[N, C, S]` or one `[C, S]`, in microvolts.
 
@@ -182,4 +204,5 @@ class ElectrodeSignal(Choice):
             ],
             -1,
         )
-        return Tokens(patches.flatten(1, 2), positions.flatten(1, 2), (channels, steps))
+        valid = None if bool(batch.valid.all()) else batch.valid.repeat_interleave(steps, 1)
+        return Tokens(patches.flatten(1, 2), positions.flatten(1, 2), (channels, steps), valid)

@@ -1,0 +1,79 @@
+"""Discs on the head: all electrodes around a random one are hidden for the whole window (Signal-JEPA)."""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from openjepa.common.rng import Rng
+from openjepa.config import Positive
+from openjepa.errors import UserError
+from openjepa.hiding.base import HidingChoice, indices_of
+from openjepa.jepa import Pair, Tokens, View
+
+
+class Discs(HidingChoice):
+    """One disc a sample, around one of its electrodes; the context is what lies outside, the target what is inside.
+
+    Samples hide as many electrodes as lie in their disc, so contexts and targets are padded.
+    """
+
+    kind: Literal["discs"] = "discs"
+    diameters: tuple[Positive, ...] = Field((0.6,), min_length=1, max_length=64)
+    """Of the discs, as shares of the head's diameter; each sample draws one of them."""
+
+    def build(self, signal: Any) -> "DiscHiding":
+        """Raises UserError for fewer than two electrodes."""
+        if signal.channels and len(signal.channels) < 2:
+            raise UserError(
+                f"--hiding discs hides electrodes from others, and the data have {len(signal.channels)}: use "
+                "recordings of several"
+            )
+        return DiscHiding(self, signal)
+
+
+class DiscHiding:
+    """Batches of recordings to pairs: a context of some electrodes, the others as its target."""
+
+    def __init__(self, config: Discs, signal: Any) -> None:
+        self.config, self.signal = config, signal
+
+    def __call__(self, batch: Any, rng: Rng) -> list[Pair]:
+        return self.apply(self.signal.tokenise(batch), rng)
+
+    def apply(self, tokens: Tokens, rng: Rng) -> list[Pair]:
+        """The pair of tokens at `[1 or B, N, (right, front, up, second)]` on a head of radius 1."""
+        hidden = self.sample(tokens, rng)
+        there = torch.ones_like(hidden) if tokens.valid is None else tokens.valid
+        keep, kept = indices_of(there & ~hidden)
+        select, asked = indices_of(hidden)
+        return [
+            Pair(
+                View(tokens, keep, kept),
+                (View(tokens),),
+                select.unsqueeze(1),
+                None if asked is None else asked.unsqueeze(1),
+            )
+        ]
+
+    def sample(self, tokens: Tokens, rng: Rng) -> Tensor:
+        """Which tokens are hidden, `[B, N]` bool. Where a disc would hide all, its middle alone is hidden."""
+        batch = len(tokens.values)
+        draws = rng.uniform(batch, 2).to(tokens.values.device)
+        where = tokens.positions[..., :3].expand(batch, -1, -1)
+        there = (
+            tokens.values.new_ones(where.shape[:2], dtype=torch.bool)
+            if tokens.valid is None
+            else tokens.valid
+        )
+        chosen = (
+            draws[:, :1] * there.sum(1, keepdim=True)
+        ).long()  # of those that are there, the one with this number
+        centre = (there.cumsum(1) == chosen + 1).int().argmax(1)
+        away = (where - where[torch.arange(batch, device=where.device), centre][:, None]).norm(dim=-1)
+        sizes = away.new_tensor(self.config.diameters)
+        radius = sizes[(draws[:, 1] * len(sizes)).long()]  # the head's diameter is 2
+        hidden = there & (away <= radius[:, None] + 1e-6)
+        whole = ~(there & ~hidden).any(1, keepdim=True)
+        return torch.where(whole, there & (away < 1e-6), hidden)

@@ -1,0 +1,81 @@
+"""Signal-JEPA: predict what hidden electrodes would show from the others.
+
+Guetschel, Moreau & Tangermann, Graz BCI 2024, arXiv:2403.11772; braindecode's `SignalJEPA`.
+
+signal     electrodes, a token a channel and second     target   EMA of the trunk; stem and positions are shared
+hiding     discs: all electrodes around a random one    energy   L1
+condition  positions of the hidden tokens               guard    none beyond the target
+
+    openjepa train signal-jepa --data recordings          # preset tiny
+    openjepa train signal-jepa --preset lee2019 --data recordings
+"""
+
+from typing import Any, ClassVar, Literal
+
+from openjepa.conditions import Condition, Positions
+from openjepa.energies import L1, Energy
+from openjepa.guards import Guard, NoGuard
+from openjepa.hiding import Discs
+from openjepa.nets.channels import ChannelConv, Channels
+from openjepa.nets.cross import Cross
+from openjepa.nets.heads import Head, NoHead
+from openjepa.nets.transformer import ViT
+from openjepa.recipes.base import Training, register
+from openjepa.recipes.tokens import TokenRecipe
+from openjepa.signals.electrodes.signal import ElectrodeSignal
+from openjepa.targets import EMA, Target
+
+
+@register("signal-jepa")
+class SignalJEPA(TokenRecipe):
+    """Signal-JEPA's six choices; the defaults are the paper's for Lee2019 (OpenBMI)."""
+
+    paper: ClassVar[str] = "Guetschel et al., Graz BCI 2024, arXiv:2403.11772"
+
+    recipe: Literal["signal-jepa"] = "signal-jepa"
+    preset: str = "lee2019"
+    data: str = ""
+    """A folder of EDF, BDF or FIF files, or one of them; an .npz file."""
+    signal: ElectrodeSignal = ElectrodeSignal()
+    hiding: Discs = Discs()
+    condition: Condition = Positions()
+    encoder: ViT = ViT(
+        width=64,
+        depth=8,
+        heads=8,
+        mlp_ratio=32,
+        norm="post",
+        activation="relu",
+        dropout=0.1,
+        norm_eps=1e-5,
+        init="xavier",
+        stem=ChannelConv(),
+        positions=Channels(),
+    )
+    head: Head = NoHead()
+    predictor: Cross = Cross(mlp_ratio=32, norm="post", activation="relu", dropout=0.1, norm_eps=1e-5)
+    target: Target = EMA(average="trunk")
+    energy: Energy = L1()
+    guard: Guard = NoGuard()
+    train: Training = Training(steps=30_000, batch_size=64, lr=1e-3)
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "lee2019": {},
+        "tiny": {
+            "signal": {"seconds": 4.0, "clip": 10.0},
+            "hiding": {"kind": "discs", "diameters": [0.6, 0.9, 1.2]},
+            "encoder": {
+                "kind": "vit",
+                "width": 64,
+                "depth": 3,
+                "heads": 4,
+                "mlp_ratio": 4,
+                "init": "xavier",
+                "stem": {"kind": "channels", "norm": "layer"},
+                "positions": {"kind": "channels"},
+            },
+            "predictor": {"kind": "cross", "width": 64, "depth": 1, "heads": 4, "mlp_ratio": 4},
+            "target": {"kind": "ema", "average": "trunk", "norm": "layer", "half_life": 0.02},
+            "train": {"steps": 3000, "batch_size": 32, "lr": 1e-3, "weight_decay": 0.05, "clip": 1.0},
+        },
+    }
