@@ -20,7 +20,7 @@ STEPS = 8
 """Optimiser steps on the one batch that must lower its loss."""
 LEAST_SAMPLES = 4
 LEAST_RANK = 1.1
-"""Of the centred embeddings; 1 is a line."""
+"""Smallest effective rank of the centred embeddings; 1 is a line."""
 
 
 class ContractError(AssertionError):

@@ -14,7 +14,7 @@ Positive = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 """Numbers in a layer."""
 MOST_MISTAKES, LONGEST = 8, 80
-"""Of a config that are named, and of a value that is shown, in characters."""
+"""Mistakes of a config that are named at most, and characters of a value that are shown."""
 
 
 class Config(BaseModel):
@@ -257,7 +257,7 @@ def describe(cls: type[BaseModel], data: Mapping[str, Any], indent: str = "  ", 
 
 
 def _written(value: Any) -> str:
-    """As it would be typed."""
+    """A value as it would be typed."""
     if isinstance(value, str):
         return value or "''"
     return "none" if value is None else json.dumps(value)

@@ -1,4 +1,4 @@
-"""Who produces `s_y`.
+"""Targets: what produces `s_y`.
 
 Every target sees whole views; `normalise` then prepares its `[B, N, D]` output for the energy.
 """
@@ -46,8 +46,8 @@ class EMA(TargetChoice):
 
     kind: Literal["ema"] = "ema"
     half_life: float = Field(173.0, ge=0)
-    """Of the average at the start: steps if >= 1, a fraction of the run's steps if below 1; 0 copies the encoder
-    every step. The papers' momenta .996 and .998 are 173 and 346 steps."""
+    """Half-life of the average at the start: steps if >= 1, a fraction of the run's steps if below 1; 0 copies the
+    encoder every step. The papers' momenta .996 and .998 are 173 and 346 steps."""
     layers: int = Field(1, ge=1, le=256)
     """The target is the mean of this many last layers, each layer-normalised (data2vec, arXiv:2202.03555, 3.3);
     1: the last alone (I-JEPA)."""

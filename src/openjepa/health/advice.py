@@ -46,7 +46,7 @@ def against_nothing(config: Config) -> str:
 
 
 def against_unused_actions(config: Config) -> str:
-    """Of a world model that does as well with another window's actions."""
+    """Advice for a world model that does as well with another window's actions."""
     ways = ["check that actions and frames belong together", "take longer steps (--signal.block)"]
     if not chosen(config, "terms.inverse"):
         ways.insert(1, "let the state tell them (--terms.inverse 1)")

@@ -40,7 +40,7 @@ OF_A_WORLD = {"coarse": "where things are is decoded"}
 CLEARLY = 2.0
 """Standard errors beyond which a difference is one."""
 BETTER = 0.05
-"""Of the score, above which features are better ..."""
+"""The score above which features are better ..."""
 WORSE = -0.02
 """... and below which they are worse."""
 
@@ -130,6 +130,6 @@ def _between(first: Reading, now: Reading) -> Gain:
 
 
 def _error(first: Reading, now: Reading, key: str) -> float:
-    """Of the difference: over the same samples where both were asked by one monitor."""
+    """Standard error of the difference: over the same samples where both were asked by one monitor."""
     unpaired = math.hypot(first[f"{key}_error"], now[f"{key}_error"])
     return now.get(f"{key}_change", unpaired)

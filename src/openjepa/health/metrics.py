@@ -195,7 +195,7 @@ def target_power_split(targets: Tensor, valid: Tensor | None = None) -> PowerSpl
 
 
 def _power_split_of(x: Tensor, valid: Tensor) -> PowerSplit:
-    """As `target_power_split`, of the valid tokens alone."""
+    """`target_power_split` of the valid tokens alone."""
     there = valid.unsqueeze(-1).double()
     count, x = valid.sum(), x.nan_to_num() * there
     power = x.square().sum() / count

@@ -157,8 +157,10 @@ def _left(history: Sequence[Reading], key: str) -> float:
 
 
 def _above_start(history: Sequence[Reading], key: str) -> bool:
-    """Of a world model, whose states begin nearly alike (a hundredth of their power varies): what rises above that for
-    a while and returns has lost nothing. LeWM's did in its first fifth, and then learned."""
+    """Whether a world model's reading is above its first.
+
+    Its states begin nearly alike (a hundredth of their power varies): what rises above that for a while and returns has
+    lost nothing. LeWM's did in its first fifth, and then learned."""
     return is_world(history[-1]) and history[-1][key] > history[0][key]
 
 

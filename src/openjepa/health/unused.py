@@ -36,7 +36,7 @@ def _context_unused(history: Sequence[Reading], total_steps: int, config: Config
 
 
 def _actions_unused(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
-    """Of a world model, which alone measures `energy/permuted_actions`."""
+    """Actions that are not used by a world model, which alone measures `energy/permuted_actions`."""
     now, swapped = history[-1], "permuted_actions"
     if f"energy/{swapped}" not in now:
         return None
@@ -53,7 +53,7 @@ def _actions_unused(history: Sequence[Reading], total_steps: int, config: Config
 
 
 def _latent_unused(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
-    """Of a world model with a latent variable, which alone measures `energy/permuted_z`."""
+    """A latent variable that is not used by a world model that has one, which alone measures `energy/permuted_z`."""
     now = history[-1]
     if "energy/permuted_z" not in now or not unused(history, PATIENCE * total_steps, "permuted_z"):
         return None

@@ -43,11 +43,12 @@ class Blocks(HidingChoice):
     """Least visible share of the grid (the released code: 10 tokens, which never ends on an 8x8 grid)."""
     quirk: Literal["none", "official"] = "none"
     augment: Augment = Augment(scale=(0.3, 1.0))
-    """Of the image before it is cut into patches; the paper: a random resized crop, nothing else. Images have
-    `signal.size` unless it has a `size`: smaller ones cost less."""
+    """Augmentation of the image before it is cut into patches; the paper: a random resized crop, nothing else. Images
+    have `signal.size` unless it has a `size`: smaller ones cost less."""
     target_augment: Augment | None = None
-    """Of the target's image, drawn on its own: context and target then come from different crops of one size, and the
-    predictor is told where the target's tokens lie in the context's crop. None: from the same crop (the paper)."""
+    """Augmentation of the target's image, drawn on its own: context and target then come from different crops of one
+    size, and the predictor is told where the target's tokens lie in the context's crop. None: from the same crop (the
+    paper)."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Blocks":

@@ -54,7 +54,7 @@ _UNUSED = (r"pooler\.dense\.(weight|bias)", r"classifier\.(weight|bias)", r"embe
 """What Hugging Face's classes add to the encoder: a pooler, a classifier, a mask token that pretraining did not use."""
 
 _HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
-"""Of Meta's models by width: no tensor's shape tells."""
+"""Heads of Meta's models by width: no tensor's shape tells."""
 
 
 @dataclass(frozen=True)

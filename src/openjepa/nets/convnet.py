@@ -30,9 +30,9 @@ class ConvNet(Choice):
     channels: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(
         (32, 64, 128, 256), min_length=1, max_length=16
     )
-    """Of each stage."""
+    """Channels of each stage."""
     strides: tuple[Literal[1, 2], ...] = (2, 2, 2, 1)
-    """Of each stage."""
+    """Stride of each stage."""
     blocks: tuple[Annotated[int, Field(ge=0, le=256)], ...] = (0, 0, 0, 0)
     """Residual blocks that follow in each stage."""
     norm: Literal["batch", "group"] = "batch"

@@ -25,7 +25,7 @@ class Conv(Choice):
     patch: int = Field(1, ge=1, le=4096)
     """Side of the squares that become channels before the first convolution; 1: the published network."""
     channels: tuple[Width, ...] = Field((16, 32, 32), max_length=16)
-    """Of each stack."""
+    """Channels of each stack."""
     blocks: int = Field(2, ge=0, le=64)
     """Residual blocks a stack."""
     halve: Literal["pool", "stride"] = "pool"
@@ -95,7 +95,7 @@ class ConvEncoder(nn.Module):
 
 
 def convolution(given: int, channels: int, batch_norm: bool, stride: int = 1) -> nn.Module:
-    """Of 3 x 3 pixels, `[N, C, H, W]` to `[N, channels, ceil(H / stride), ceil(W / stride)]`."""
+    """A convolution of 3 x 3 pixels, `[N, C, H, W]` to `[N, channels, ceil(H / stride), ceil(W / stride)]`."""
     if not batch_norm:
         return nn.Conv2d(given, channels, 3, stride, padding=1)
     return nn.Sequential(nn.Conv2d(given, channels, 3, stride, padding=1, bias=False), BatchNorm(channels))

@@ -32,7 +32,7 @@ class Projector(Choice):
     layers: int = Field(2, ge=0, le=256)
     """Hidden layers."""
     width: int = Field(64, ge=1, le=65_536)
-    """Of the embedding."""
+    """Numbers in the embedding."""
     activation: Literal["gelu", "relu"] = "gelu"
     """LeWM: gelu, LeJEPA: relu."""
     embedding: int | None = Field(None, ge=1, le=65_536)

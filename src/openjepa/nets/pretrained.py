@@ -25,7 +25,7 @@ _UNTOLD |= {
     "output_attentions",
     "output_hidden_states",
 }
-"""Of Hugging Face's configs: nothing that a network's shape depends on."""
+"""Keys of Hugging Face's configs on which no shape of a network depends."""
 
 
 def architecture(source: str) -> dict[str, Any]:

@@ -171,7 +171,7 @@ class TransformerConfig(Choice):
     mlp_ratio: float = Field(4.0, gt=0, le=64)
     """Hidden width of the MLP over width; ViT-g is 48/11."""
     norm_eps: float = Field(1e-6, gt=0)
-    """Of the layer norms."""
+    """Epsilon of the layer norms."""
     init: Literal["trunc", "xavier"] = "trunc"
 
     @model_validator(mode="after")
@@ -282,7 +282,7 @@ class TokenEncoder(nn.Module):
         return self.trunk(self.enter(view), view, count)
 
     def trunk(self, x: Tensor, view: View, count: int) -> list[Tensor]:
-        """As `layers`, of tokens `[B, K, D]` that `enter` has given."""
+        """Outputs of the last `count` blocks for tokens `[B, K, D]` that `enter` has given."""
         there = view.present if self.config.hide == "drop" else view.tokens.valid
         mask = None if there is None else there[:, None, None]
         outputs = []

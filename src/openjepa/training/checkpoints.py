@@ -36,7 +36,7 @@ MOMENTS, SCALARS = "state.safetensors", "state.json"
 MOMENT_NAMES = ("exp_avg", "exp_avg_sq")
 RESTORED = ("step", "rollbacks", "healthy", "metrics_bytes")
 SEAL = "sha256"
-"""Of everything else in `state.json`."""
+"""Largest size of everything else in `state.json`."""
 
 
 @dataclass

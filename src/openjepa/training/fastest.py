@@ -15,7 +15,7 @@ from openjepa.training.step import NotFinite, Stepper
 WARM, TIMED = 1, 3
 """Steps of each candidate: the first one allocates, the quickest of the others counts."""
 MOST_SAMPLES = 128
-"""Of a batch that is measured: more only take longer."""
+"""Most samples of a batch that is measured: more only take longer."""
 
 
 def chosen(config: Recipe, samples: Samples) -> tuple[Recipe, str]:

@@ -112,7 +112,7 @@ class Trainer:
         self.readings: list[dict[str, float]] = []
         self.verdict: Verdict | None = None
         self.seconds = 0.0
-        """Of a step, a moving average."""
+        """Seconds of a step, a moving average."""
 
     def run_to_end(self, resume: bool) -> JEPA:
         """The loop."""

@@ -165,7 +165,7 @@ class ImageSet:
 
     @cached_property
     def _contents(self) -> Contents | None:
-        """Of the whole source, also where this is a part of it."""
+        """A checksum over the whole source, also where this is a part of it."""
         return self._pixels.contents()
 
     def _one(self, index: int) -> Tensor:

@@ -18,7 +18,7 @@ from openjepa.signals.images.values import scale, to_tensor
 from openjepa.signals.tasks import Tasks
 
 CIFAR10 = {"mean": [0.491, 0.482, 0.447], "std": [0.245, 0.243, 0.261]}
-"""Of its training pixels in 0..1, per channel."""
+"""Mean and spread of its training pixels in 0..1, per channel."""
 
 MOST_TOKENS = 256**2
 

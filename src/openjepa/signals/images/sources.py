@@ -40,7 +40,7 @@ class Encoded:
         raise NotImplementedError
 
     def contents(self) -> Contents:
-        """Of the files that hold them."""
+        """A checksum over the files that hold them."""
         raise NotImplementedError
 
     def inspect(self, row: int) -> Header:

@@ -34,7 +34,7 @@ class Images(Samples, Protocol):
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of all values in a set that lies in memory, of a sample of another.
+    """Statistics of all values in a set that lies in memory, of a sample of another.
 
     Attributes:
         low, high: the smallest and the largest value.

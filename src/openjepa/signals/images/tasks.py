@@ -11,15 +11,15 @@ from openjepa.signals.images.augment import Augment
 from openjepa.signals.tasks import Tasks
 
 VIEW = Augment(scale=(0.2, 0.6), flip=0.5)
-"""Of each image, another: a part of it, half of them mirrored."""
+"""Another view of each image: a part of it, half of them mirrored."""
 CELLS = 4
 """Rows and columns of brightness to be decoded, and of what an image looks like."""
 DIRECTIONS = 6
-"""Of edges in a cell."""
+"""Directions of edges in a cell."""
 
 
 def image_tasks(images: Tensor) -> Tasks:
-    """Of images `[B, C, H, W]` as their set gives them: bytes, or numbers in its own units, and so are the views."""
+    """The tasks of images `[B, C, H, W]` as their set gives them, bytes or numbers in its own units, as the views are."""
     if images.dtype != torch.uint8:
         images = images.float()
     grey = [part.float().mean(1, keepdim=True) for part in images.split(64)]
