@@ -10,11 +10,12 @@ import torch
 import openjepa
 from openjepa.check import check_jepa
 from openjepa.common.rng import Rng
-from openjepa.errors import OpenJEPAWarning
+from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.jepa import gather
 from openjepa.recipes import build
+from openjepa.training.step import require_whole_batches
 
-from . import toy_signal
+from . import ranks, toy_signal
 from .toy_signal import MOST, Bags, BagSet, bags
 
 CONFIG = toy_signal.BagJEPA(data="")
@@ -88,6 +89,30 @@ def test_every_process_hides_the_same(ways):
     for start in range(0, 8, size):
         (part,) = model.pairs(batch[start : start + size], Rng(0, 1, start=start, total=8))
         assert torch.equal(part.select, whole.select[start : start + size])
+
+
+def on_rank(rank: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    model, batch = build(CONFIG, seed=0).eval(), BagSet(bags(8)).read(range(8))
+    loss = model(batch[rank * 4 : rank * 4 + 4], Rng(0, 1, start=rank * 4, total=8)).loss
+    loss.backward()
+    return loss, [p.grad for p in model.parameters() if p.grad is not None]
+
+
+def test_two_processes_with_unequal_numbers_of_hidden_tokens_are_as_one():
+    model, batch = build(CONFIG, seed=0).eval(), BagSet(bags(8)).read(range(8))
+    loss = model(batch, Rng(0, 1)).loss
+    loss.backward()
+    expected = [p.grad for p in model.parameters() if p.grad is not None]
+    (one, first), (other, second) = ranks.run(on_rank)
+    torch.testing.assert_close((one + other) / 2, loss.detach())
+    for a, b, wanted in zip(first, second, expected, strict=True):
+        torch.testing.assert_close((a + b) / 2, wanted, atol=1e-6, rtol=1e-4)
+
+
+def test_micro_batches_of_unequal_numbers_are_refused():
+    training = CONFIG.train.model_copy(update={"accumulate": 2})
+    with pytest.raises(UserError, match=r"train\.accumulate 2 would change .*hiding part"):
+        require_whole_batches(build(CONFIG), training)
 
 
 def test_an_installed_package_brings_its_signal(tmp_path):

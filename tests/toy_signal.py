@@ -94,6 +94,7 @@ class BagSignal(Signal):
 class Part(HidingChoice):
     """A third of each bag's numbers are hidden, at random, and predicted in one block."""
 
+    ragged: ClassVar[bool] = True
     kind: Literal["part"] = "part"
 
     def build(self, signal: BagSignal) -> "PartHiding":

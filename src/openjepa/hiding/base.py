@@ -1,4 +1,4 @@
-"""What every hiding is."""
+"""The base of all hidings."""
 
 from typing import Any, ClassVar
 
@@ -11,7 +11,13 @@ class HidingChoice(Choice):
     """A hiding: `build(signal)` gives what makes pairs of a batch, a function of the batch and of `Rng` alone."""
 
     kinds: ClassVar[int] = 1
-    """How many kinds of pairs it makes, each with its own mask token."""
+    """Kinds of pairs that it makes, each with its own mask token."""
+    ragged: ClassVar[bool] = False
+    """Whether samples hide unequal numbers of tokens, over all of which in the batch the energy is the mean."""
+
+    @property
+    def of_batch(self) -> bool:
+        return self.ragged
 
     @property
     def hides(self) -> bool:

@@ -19,7 +19,7 @@ DIRECTIONS = 6
 
 
 def image_tasks(images: Tensor) -> Tasks:
-    """The tasks of images `[B, C, H, W]` as their set gives them, bytes or numbers in its own units, as the views are."""
+    """The tasks of images `[B, C, H, W]`: bytes, or numbers in the units of their set, as the views are too."""
     if images.dtype != torch.uint8:
         images = images.float()
     grey = [part.float().mean(1, keepdim=True) for part in images.split(64)]
