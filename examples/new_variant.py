@@ -14,9 +14,9 @@ from torch import Tensor
 
 import openjepa
 from openjepa.common.rng import Rng
-from openjepa.config import Choice
 from openjepa.energies import Cosine, Energy
 from openjepa.guards import Guard, SIGReg
+from openjepa.hiding.base import HidingChoice
 from openjepa.jepa import Pair, View
 from openjepa.recipes import register
 from openjepa.recipes.ijepa import IJEPA
@@ -24,7 +24,7 @@ from openjepa.signals.images.signal import ImageSignal
 from openjepa.targets import Shared, Target
 
 
-class Half(Choice):
+class Half(HidingChoice):
     """The context is one side of a line through the centre, at a random angle; the other side is the target."""
 
     kind: Literal["half"] = "half"
