@@ -70,7 +70,7 @@ def probe_table() -> dict:
 
 def test_everything_is_there_in_order_and_nothing_is_fetched(run, images):
     (run / "probe.json").write_text(json.dumps(probe_table()))
-    text = page(run, images=images)
+    text = page(run, samples=images)
     outline = Outline(text)
     assert [i for i in outline.ids if i in SECTIONS] == SECTIONS
     assert len(outline.ids) == len(set(outline.ids))
@@ -85,24 +85,24 @@ def test_everything_is_there_in_order_and_nothing_is_fetched(run, images):
 
 
 def test_names_from_the_data_are_text_and_not_markup(ijepa_run, images):
-    text = page(ijepa_run, images=images)
+    text = page(ijepa_run, samples=images)
     assert "&lt;b&gt;dots&lt;/b&gt;" in text and "ramp &amp; glow" in text
     assert "<b>dots" not in text
 
 
 def test_the_same_run_gives_the_same_pictures(ijepa_run, images):
-    first, second = (re.sub(r"Written .*? from", "", page(ijepa_run, images=images)) for _ in range(2))
+    first, second = (re.sub(r"Written .*? from", "", page(ijepa_run, samples=images)) for _ in range(2))
     assert first == second
 
 
 def test_a_missing_probe_is_said(ijepa_run, images):
-    assert "has not been probed yet" in page(ijepa_run, images=images)
+    assert "has not been probed yet" in page(ijepa_run, samples=images)
 
 
 def test_missing_labels_are_said(ijepa_run, images):
     bare = images.subset(range(len(images)))
     bare.labels = None
-    text = page(ijepa_run, images=bare)
+    text = page(ijepa_run, samples=bare)
     assert (
         "without labels" in text
         and "all have one colour" in text
@@ -147,7 +147,7 @@ def test_the_verdict_comes_with_its_advice_and_history(ijepa_run, images):
     ]
     with (ijepa_run / "metrics.jsonl").open("a") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
-    text = page(ijepa_run, images=images)
+    text = page(ijepa_run, samples=images)
     assert 'class="card verdict bad"' in text and "add a guard" in text
     assert "better from step 0, collapsed from step 2" in text
     assert "went back &lt;to&gt; step 1" in text
@@ -158,7 +158,7 @@ def test_a_collapsed_run_has_a_page(run, images):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    text = page(run, images=images, model=model)
+    text = page(run, samples=images, model=model)
     assert "all in one place, since their features are equal" in text
     assert not re.search(r"\bnan\b", text)
 
@@ -167,7 +167,7 @@ def test_skipped_files_are_named(ijepa_run, images):
     about = json.loads((ijepa_run / "run.json").read_text())
     about["data"]["skipped"] = [["cats/broken.jpg", "image file is truncated"]]
     (ijepa_run / "run.json").write_text(json.dumps(about))
-    text = page(ijepa_run, images=images)
+    text = page(ijepa_run, samples=images)
     assert "cats/broken.jpg" in text and "image file is truncated" in text and "1 file that" in text
 
 
@@ -189,4 +189,4 @@ def test_range_and_levels_are_named(ijepa_run, images):
     about = json.loads((ijepa_run / "run.json").read_text())
     about["data"]["values"] = {"low": 62, "high": 961, "levels": 900}
     (ijepa_run / "run.json").write_text(json.dumps(about))
-    assert "values 62 to 961 in 900 levels" in page(ijepa_run, images=images)
+    assert "values 62 to 961 in 900 levels" in page(ijepa_run, samples=images)

@@ -24,7 +24,7 @@ def test_it_says_what_the_intervals_allow():
         "Linear probe: the model beats random init and raw pixels. "
         "Nearest neighbours: the model is level with raw pixels, is worse than random init."
     )
-    assert [title for title, _ in found.probes] == ["Linear probe", "Nearest neighbours"]
+    assert [title for title, *_ in found.probes] == ["Linear probe", "Nearest neighbours"]
 
 
 def test_it_says_what_the_model_adds_to_classical_features():
@@ -44,7 +44,7 @@ def test_it_says_what_the_model_adds_to_classical_features():
 
 def test_places_lie_on_the_axis_in_order():
     found = scores(table(("model", "linear", 0.01, 0.88), ("raw pixels", "linear", 0.01, 0.7)))
-    ((title, (model, pixels)),) = found.probes
+    ((title, (model, pixels), _),) = found.probes
     assert title == "Linear probe, 1 % of labels"
     assert model.mean == "88.0" and model.chosen == "mean"
     assert 0 <= pixels.left < pixels.dot < pixels.left + pixels.width < model.left < model.dot <= 100
@@ -52,7 +52,7 @@ def test_places_lie_on_the_axis_in_order():
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_perfect_and_hopeless_scores_stay_on_the_axis(value):
-    ((_, (row,)),) = scores(table(("model", "linear", 1.0, value))).probes
+    ((_, (row,), _),) = scores(table(("model", "linear", 1.0, value))).probes
     assert 0 <= row.left <= row.dot <= 100
 
 
@@ -75,3 +75,27 @@ def test_costs_stand_beside_the_scores():
         ["model", "88.0 [87.3, 88.6]", "11.9", "640", "2,000"],
         ["raw pixels", "70.0 [69.1, 70.9]", "–", "–", "–"],
     ]
+
+
+def test_each_task_has_its_metric_its_axis_and_its_direction():
+    def score(row, value, task, metric, higher):
+        bounds = (value - 0.02, value + 0.02)
+        return Score(
+            row, "linear", 1.0, (value,), 500, task=task, metric=metric, higher=higher, bounds=bounds
+        )
+
+    rows = [
+        *(
+            score("model", 0.9, "classes", "accuracy", True),
+            score("log-mel", 0.8, "classes", "accuracy", True),
+        ),
+        *(score("model", 0.3, "next 8", "MSE", False), score("log-mel", 0.5, "next 8", "MSE", False)),
+    ]
+    found = scores(ProbeTable(rows, noun="recordings").to_dict())
+    assert [title for title, *_ in found.probes] == [
+        "classes (accuracy): Linear probe",
+        "next 8 (MSE): Linear probe",
+    ]
+    assert "next 8 (MSE): Linear probe: the model beats log-mel." in found.sentence
+    assert found.probes[0][2] == ("75%", "95%") and found.probes[1][1][0].mean == "0.300"
+    assert "Next 8: MSE, lower is better." in found.metrics and found.classical == "Log-mel needs"

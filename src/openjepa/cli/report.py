@@ -10,7 +10,7 @@ from openjepa.cli.results import show
 def add(commands: Commands) -> None:
     parser = command(commands, "report", run, "write a run's report.html: one file that opens offline")
     add_run(parser)
-    add_data(parser, "images to look at (default: the test split of the run's data)")
+    add_data(parser, "samples to look at (default: the test split of the run's data)")
     add_json(parser)
 
 

@@ -182,12 +182,12 @@ def interval(task: Task, guess: Tensor, truth: Tensor, groups: Rows | None = Non
 
     Groups are drawn with replacement, 1,000 times, the same way every time. NaN where no draw has a score.
     """
-    return resampled(
-        task.parts(guess, truth).numpy(), groups, lambda sums: task.of(torch.from_numpy(sums)).numpy()
-    )
+    parts = task.parts(guess, truth).numpy()
+    low, high = resampled(parts, groups, lambda sums: task.of(torch.from_numpy(sums)).numpy())
+    return float(low), float(high)
 
 
-def resampled(parts: NDArray, groups: Rows | None, of: Any) -> tuple[float, float]:
+def resampled(parts: NDArray, groups: Rows | None, of: Any) -> tuple[NDArray, NDArray]:
     """Percentiles 2.5 and 97.5 of a score of sums, over resampled groups; see `interval`.
 
     Args:
@@ -206,10 +206,9 @@ def resampled(parts: NDArray, groups: Rows | None, of: Any) -> tuple[float, floa
             for i in range(0, RESAMPLES, step)
         ]
     )
-    low, high = (
-        np.nanquantile(values, [0.025, 0.975], axis=0) if np.isfinite(values).any() else (np.nan, np.nan)
-    )
-    return low, high
+    known = np.isfinite(values).any(0)
+    low, high = np.nanquantile(np.where(known, values, 0), [0.025, 0.975], axis=0)
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
 def r_squared(sums: Tensor) -> Tensor:

@@ -110,9 +110,9 @@ def _health(record: Record) -> Iterator[Chart]:
     )
     yield Chart(
         "What the features tell, without labels",
-        "On held-out samples: whether an image's nearest neighbours look like it by the edges in it, whether a part of "
-        "it finds it (mean reciprocal rank), how well its coarse form is decoded (R²). Training has helped where these "
-        "rise above step 0.",
+        "On held-out samples: whether a sample's nearest neighbours look like it by classical features, whether a part "
+        "of it finds it (mean reciprocal rank), how well its coarse form is decoded (R²). Training has helped where "
+        "these rise above step 0.",
         _lines(record, "health", {"task/look": "neighbours", "task/view": "part", "task/coarse": "coarse"}),
     )
     for way, title in (("forced", "Teacher-forced energy"), ("rollout", "Energy of the rollout")):
@@ -126,7 +126,7 @@ def _health(record: Record) -> Iterator[Chart]:
     yield Chart(
         "What the target is made of",
         "Shares of the power of the (normalised) target: the same everywhere (constant), fixed by position, and the "
-        "rest, the only part that depends on the image (content). Little content means there is little to learn.",
+        "rest, the only part that depends on the sample (content). Little content means there is little to learn.",
         _shares(
             record, {"power/content": "content", "power/position": "position", "power/constant": "constant"}
         ),
@@ -177,7 +177,7 @@ def _health(record: Record) -> Iterator[Chart]:
     )
     yield Chart(
         "Share that tells samples apart",
-        "Of the features' power, the part that differs between images (not between masks or augmentations of one). It "
+        "Of the features' power, the part that differs between samples (not between masks or augmentations of one). It "
         "may fall from its first value, but not to nothing.",
         _lines(record, "health", {"share/context": "context", "share/embedding": "embedding"}),
     )

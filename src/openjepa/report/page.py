@@ -1,32 +1,49 @@
-"""Gathers what there is to say about a run and renders it as one file."""
+"""Gathers what there is to say about a run and renders it as one file: a list of sections, some of which are empty."""
 
-import json
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from openjepa.errors import UserError
 from openjepa.evals.splits import labelled
 from openjepa.jepa import JEPA
-from openjepa.report import curves, gallery, sections
-from openjepa.report.command import command_for
+from openjepa.report import samples as looks
+from openjepa.report import scores, sections
 from openjepa.report.headline import headline
-from openjepa.report.looks import Progress
 from openjepa.report.record import Record, read_record
-from openjepa.report.scores import scores
-from openjepa.signals.images import ImageSet
+from openjepa.report.shown import Progress, Section, Shown, render
+from openjepa.report.world_models import page as worlds
+
+SECTIONS: tuple[Callable[[Shown], Section | None], ...] = (
+    sections.verdict,
+    scores.section_of,
+    worlds.planning,
+    sections.choices,
+    sections.run_curves,
+    worlds.foresight,
+    looks.prediction,
+    looks.patches,
+    looks.neighbours,
+    looks.feature_map,
+    sections.data,
+    sections.reproduce,
+)
+"""The page from top to bottom."""
+
+LABELLED = 16
+"""Samples with a label below which a set that has others too is shown without labels."""
 
 
 def write_report(
     run_dir: str | Path,
-    images: ImageSet | None = None,
+    samples: Any = None,
     model: JEPA | None = None,
     *,
     data: Any = None,
-    samples: int | None = None,
+    limit: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write `report.html` into a run's directory: one file without scripts that makes no request.
@@ -35,10 +52,10 @@ def write_report(
 
     Args:
         run_dir: a directory that `train` wrote, of a run that ended or not.
-        images: what to look at; by default `data`.
+        samples: what to look at; by default `data`.
         model: the run's model; by default loaded from `run_dir`.
-        data: what `open_images` takes, instead of `images`; by default the test split of the run's data.
-        samples: images in the map and among the neighbours; by default 1,500, fewer where they are large.
+        data: what the run's signal opens, instead of `samples`; by default the test split of the run's data.
+        limit: samples in the map and among the neighbours; by default 1,500, fewer where they are large.
         progress: called as (what, done, total).
 
     Returns:
@@ -49,75 +66,34 @@ def write_report(
             model, or the report cannot be written.
     """
     record = read_record(run_dir)
-    reasons = []
+    reasons: list[str] = []
     if model is None:
         model = _found(lambda: _load(record), reasons)
-    if not sections.of_images(record):
-        return _write_world(record, model, data, reasons, progress)
-    if images is None and model is not None:
-        if data is not None:
-            images = _open(data, model)
-        else:
-            images = _found(lambda: _open(record.config.get("data"), model), reasons)
-    if model is None or images is None:
-        looks = gallery.Looks("There are no pictures: " + "; ".join(reasons) + ".")
-    else:
-        looks = gallery.look(model, images, samples, progress)
-    return _write(record, render(record, model, looks=looks, images=images))
+    shown = Shown(record, model, data=data, limit=limit, progress=progress)
+    if not shown.of_episodes:
+        if samples is None and model is not None:
+            if data is not None:
+                samples = _open(data, model)
+            else:
+                samples = _found(lambda: _open(record.config.get("data"), model), reasons)
+        shown = replace(shown, **_known(samples))
+    missing = "" if not reasons else "There are no pictures: " + "; ".join(reasons) + "."
+    return _write(record, page(replace(shown, missing=missing)))
 
 
-def _write_world(
-    record: Record, model: JEPA | None, data: Any, reasons: list[str], progress: Progress | None
-) -> Path:
-    """The report of a world model: windows of episodes in the place of images, and its plans."""
-    from openjepa.report.world_models import page, planning
-
-    found = planning.read_acting(record.path)
-    shown = page.open_theatre(record, model, data, found.result if found else None, reasons, progress)
-    return _write(record, render(record, model, acting=found, theatre=shown))
-
-
-def render(
-    record: Record,
-    model: JEPA | None,
-    *,
-    looks: gallery.Looks | None = None,
-    images: ImageSet | None = None,
-    acting: Any = None,
-    theatre: Any = None,
-) -> str:
-    """The page's text.
-
-    Args:
-        looks, images: of a run on images.
-        acting, theatre: of a world model.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("openjepa.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("page.html.j2").render(
+def page(shown: Shown) -> str:
+    """The page's text."""
+    record = shown.record
+    found = [made for section in SECTIONS if (made := section(shown)) is not None]
+    return render(
+        "page",
         name=record.path.resolve().name,
-        path=record.path,
         config=record.config,
-        facts=sections.facts(record, model),
+        facts=sections.facts(record, shown.model),
         verdict=headline(record),
-        scores=scores(record.probe) if record.probe else None,
-        choices=sections.choices(record.config),
-        of_images=sections.of_images(record),
-        figures=curves.figures(record),
-        events=record.kind("event"),
-        looks=looks,
-        acting=acting,
-        theatre=theatre,
-        data=sections.data(record, images),
-        versions=sections.versions(record),
-        command=record.about.get("command"),
-        minimal=command_for(record.config),
-        config_text=json.dumps(record.config, indent=2, ensure_ascii=False),
+        data=sections.data_of(shown),
+        links=[link for section in found for link in section.links],
+        sections=[section.html for section in found],
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
@@ -128,17 +104,25 @@ def _load(record: Record) -> JEPA:
     return load(record.path)
 
 
-LABELLED = 16
-"""Images with a label below which a set that has others too is shown without labels."""
+def _open(data: Any, model: JEPA) -> Any:
+    """The held-out part of the data where it has one, as the model takes it."""
+    samples = model.config.samples(data)
+    return model.config.samples(data, "test") if {"test", "val"} & set(_splits(samples)) else samples
 
 
-def _open(data: Any, model: JEPA) -> ImageSet:
-    """The held-out part of the data where it has one, at the size that the model was trained on."""
-    images = model.config.samples(data)
-    images = model.config.samples(data, "test") if {"test", "val"} & set(images.splits) else images
-    if images.labels is not None and (images.labels.values >= 0).sum() < LABELLED:
-        images.labels = None  # too few to name the others by
-    return labelled(images)
+def _splits(samples: Any) -> tuple[str, ...]:
+    return getattr(samples, "splits", ())
+
+
+def _known(samples: Any) -> dict[str, Any]:
+    """The labelled samples and their labels; or all of them, where too few have any to name the others by."""
+    if samples is None or samples.labels is None:
+        return {"samples": samples, "labels": None}
+    values = samples.labels.values
+    if values.dtype.kind != "f" and (values >= 0).sum() < LABELLED:
+        return {"samples": samples, "labels": None}
+    known = labelled(samples)
+    return {"samples": known, "labels": known.labels}
 
 
 def _found(get: Any, reasons: list[str]) -> Any:

@@ -1,6 +1,6 @@
 """What a run directory tells, read without trusting it to be complete."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,19 @@ class Record:
         """Steps and values of one number, where it was logged."""
         found = [(line["step"], line[key]) for line in self.kind(kind) if is_number(line.get(key))]
         return [int(step) for step, _ in found], [float(value) for _, value in found]
+
+    @property
+    def signal(self) -> str:
+        """The kind of the signal; empty where the config names none."""
+        signal = self.config.get("signal")
+        return str(signal.get("kind", "")) if isinstance(signal, Mapping) else ""
+
+    @property
+    def noun(self) -> str:
+        """What the run's samples are called: under this name their number stands in `run.json`."""
+        data = self.about.get("data")
+        counts = data.items() if isinstance(data, Mapping) else ()
+        return next((str(name) for name, count in counts if is_number(count)), "samples")
 
     def last(self, kind: str) -> Line:
         """The latest line of a kind; empty when there is none."""

@@ -14,6 +14,7 @@ from openjepa.common.rng import Rng
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens
+from openjepa.signals.pictures import Marks, Picture
 from openjepa.signals.tasks import Tasks
 
 HELD_OUT, HELD_OUT_SHARE, LEAST_HELD_OUT = 512, 0.02, 8
@@ -179,6 +180,14 @@ class Signal(Choice):
             level: `none`, `quick` or `all`.
         """
         return ()
+
+    def picture(self, batch: Any, row: int, marks: Marks | None = None) -> Picture | None:
+        """One sample of a batch to look at, with marks on its tokens; `None` where there is nothing to see."""
+        return None
+
+    def restored(self, tokens: Tokens) -> Any:
+        """A batch for `picture`, of raw tokens such as a view's; `None` where they do not tell what it was."""
+        return None
 
 
 B = TypeVar("B", Tensor, Batch)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from openjepa.errors import UserError
 from openjepa.evals.planning.cloning import blocks, clone, open_windows
 from openjepa.evals.planning.protocol import Cloning
-from openjepa.evals.planning.state import _r2, _Ridge, _targets, probe_state
+from openjepa.evals.planning.state import _targets, probe_state
 from openjepa.recipes import build, configure
 from openjepa.recipes.worlds import WorldRecipe
 from openjepa.world_models.model import WorldJEPA
@@ -52,27 +52,6 @@ def test_angles_become_sine_and_cosine() -> None:
     names, columns = _targets(["x", "angle", "angle velocity"], np.array([[1.0, np.pi / 2, 3.0]]))
     assert names == ["x", "sin angle", "cos angle", "angle velocity"]
     assert columns[0] == pytest.approx([1, 1, 0, 3], abs=1e-6)
-
-
-def test_the_ridge_is_that_of_its_normal_equations() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x, y = (torch.randn(50, n, generator=generator, dtype=torch.double) for n in (4, 2))
-    centred = x - x.mean(0)
-    weights = torch.linalg.solve(
-        centred.T @ centred / 50 + 0.3 * torch.eye(4, dtype=torch.double), centred.T @ (y - y.mean(0)) / 50
-    )
-    expected = centred @ weights + y.mean(0)
-    assert torch.from_numpy(_Ridge(x, y).predict(x, [0.3, 0.3])).allclose(expected)
-
-
-def test_r2_and_its_interval() -> None:
-    random = np.random.default_rng(0)
-    truth, episode = random.normal(size=200), np.repeat(np.arange(20), 10)
-    guess = truth + 0.5 * random.normal(size=200)
-    value, low, high = _r2(guess, truth, episode)
-    assert value == pytest.approx(1 - ((guess - truth) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
-    assert low < value < high and high - low < 0.4
-    assert np.isnan(_r2(guess, np.ones(200), episode)[0])
 
 
 class Place(nn.Module):

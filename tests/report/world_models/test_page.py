@@ -15,6 +15,7 @@ from openjepa.evals.planning.cloning import open_windows
 from openjepa.evals.world_models.decoder import fit_decoder, moving
 from openjepa.report import write_report
 from openjepa.report.record import read_record
+from openjepa.report.shown import Shown
 from openjepa.report.world_models import decoding
 from openjepa.report.world_models.decoding import Reading
 from openjepa.report.world_models.page import Theatre, open_theatre
@@ -41,7 +42,7 @@ def run(world_run: Path, tmp_path: Path) -> Path:
 
 def theatre(run: Path, data: str | None = None) -> Theatre:
     found = read_acting(run)
-    return open_theatre(read_record(run), load(run), data, found.result if found else None, [], None)
+    return open_theatre(Shown(read_record(run), load(run), data=data), found.result if found else None)
 
 
 def test_the_page_is_whole(world_page: Path) -> None:

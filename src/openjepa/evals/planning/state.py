@@ -19,15 +19,12 @@ from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.planning.cloning import encode_clips
 from openjepa.evals.probes import standardise_
+from openjepa.evals.regression import Ridge, best_strengths
 from openjepa.evals.runs import untrained
+from openjepa.evals.tasks import Variables, r_squared, resampled
 from openjepa.signals.images.classical import PIXEL_SIDE
 from openjepa.world_models.model import WorldJEPA
 from openjepa.world_models.windows import EpisodeWindows
-
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Of the ridge, beside features of unit variance."""
-RESAMPLES = 1000
-"""Of the test episodes, for the interval."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +127,7 @@ def probe_state(
             progress("reading physical state", done, len(rows))
         x, tested = train.features(features), held.features(features)
         standardise_(x, tested)
-        foreseen = _regress(x, train.targets, train.episode, tested)
-        fits += [
-            Fit(row, name, *_r2(foreseen[:, i], held.targets[:, i], held.episode))
-            for i, name in enumerate(train.names)
-        ]
+        fits += _fits(row, train.names, _regress(x, train.targets, train.episode, tested), held)
     return StateTable(tuple(fits), frames, train.episodes, held.episodes)
 
 
@@ -206,52 +199,16 @@ def _states(model: WorldJEPA, frames: Tensor) -> Tensor:
     return encode_clips(model, frames)[:, whole:].flatten(1).cpu()
 
 
-def _regress(x: Tensor, targets: NDArray, episode: NDArray, tested: Tensor) -> NDArray:
+def _regress(x: Tensor, targets: NDArray, episode: NDArray, tested: Tensor) -> Tensor:
     """Predictions for `tested`, `[M, V]`; each variable's strength is chosen on every tenth episode."""
-    chosen = episode % 10 == 0
-    fit, check = torch.from_numpy(~chosen), torch.from_numpy(chosen)
     y = torch.from_numpy(targets)
-    if not (fit.any() and check.any()):
-        return _Ridge(x, y).predict(tested, [1e-2] * y.shape[1])
-    ridge = _Ridge(x[fit], y[fit])
-    misses = [
-        (torch.from_numpy(ridge.predict(x[check], [strength] * y.shape[1])) - y[check]).square().mean(0)
-        for strength in STRENGTHS
-    ]
-    best = torch.stack(misses).argmin(0)
-    return _Ridge(x, y).predict(tested, [STRENGTHS[i] for i in best.tolist()])
+    strengths = best_strengths(x, y, torch.from_numpy(episode % 10 == 0))
+    return Ridge(x, y).predict(tested, strengths)
 
 
-class _Ridge:
-    """Least squares with a penalty on the weights, for any strength, from one eigendecomposition."""
-
-    def __init__(self, x: Tensor, y: Tensor) -> None:
-        x = x.double()
-        self._x, self._y = x.mean(0), y.mean(0)
-        centred = x - self._x
-        self._power, self._basis = torch.linalg.eigh(centred.T @ centred / len(x))
-        self._answer = self._basis.T @ (centred.T @ (y - self._y) / len(x))
-
-    def predict(self, x: Tensor, strengths: Sequence[float]) -> NDArray:
-        """`[M, V]`, each variable by its own strength."""
-        shrunk = self._power.clamp(min=0)[:, None] + torch.tensor(strengths, dtype=torch.double)
-        return ((x.double() - self._x) @ (self._basis @ (self._answer / shrunk)) + self._y).numpy()
-
-
-def _r2(foreseen: NDArray, truth: NDArray, episode: NDArray) -> tuple[float, float, float]:
-    """R² and its 95 % interval, from resampled episodes; NaN where a variable never changes."""
-    ones = np.ones_like(truth)
-    sums = [np.bincount(episode, v) for v in (ones, truth, truth**2, (foreseen - truth) ** 2)]
-    table = np.stack(sums, 1)[np.unique(episode)]
-    drawn = np.random.default_rng(0).integers(len(table), size=(RESAMPLES, len(table)))
-    values = _share(table[drawn].sum(1))
-    low, high = np.nanquantile(values, [0.025, 0.975]) if np.isfinite(values).any() else (np.nan, np.nan)
-    return float(_share(table.sum(0)[None])[0]), float(low), float(high)
-
-
-def _share(sums: NDArray) -> NDArray:
-    """R² from `[.., 4]`: count, sum, sum of squares, squared errors."""
-    count, total, square, wrong = sums.T
-    spread = square - total**2 / count
-    steady = spread <= 1e-9 * np.maximum(square, 1e-12)
-    return np.where(steady, np.nan, 1 - wrong / np.where(steady, 1, spread))
+def _fits(row: str, names: Sequence[str], foreseen: Tensor, held: "_Part") -> list[Fit]:
+    """R² and its 95 % interval, from resampled episodes, of each variable; NaN where it never changes."""
+    parts = Variables().parts(foreseen, torch.from_numpy(held.targets))
+    values = r_squared(parts.sum(0)).tolist()
+    ends = resampled(parts.numpy(), held.episode, lambda sums: r_squared(torch.from_numpy(sums)).numpy())
+    return [Fit(row, name, *found) for name, *found in zip(names, values, *map(np.ravel, ends), strict=True)]

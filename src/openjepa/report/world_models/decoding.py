@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openjepa.evals.planning.cloning import encode_clips
+from openjepa.evals.regression import Ridge
 from openjepa.evals.world_models.decoder import Decoder, fit_decoder
 from openjepa.signals.frames import Window
 from openjepa.world_models.model import WorldJEPA
@@ -22,12 +23,12 @@ FRAMES = 2048
 ROWS = 1024
 """Of these for the reading."""
 PENALTY = 1e-3
-"""Of the reading's ridge, beside features of unit variance."""
+"""Of the reading's ridge, beside features of a total variance of 1."""
 SEED = 0
 
 
 class Reading:
-    """Physical variables, read off states linearly (ridge regression, solved in its dual: states may be large).
+    """Physical variables, read off states linearly.
 
     Args:
         states: `[N, *L]`.
@@ -37,17 +38,13 @@ class Reading:
     def __init__(self, states: Tensor, variables: NDArray) -> None:
         flat = states.flatten(1).double()
         self._mean, self._std = flat.mean(0), flat.std(0, correction=0) + 1e-6
-        self._known = self._features(flat)
-        y = torch.from_numpy(variables.astype(np.float64)).to(flat.device)
-        self._offset = y.mean(0)
-        alike = self._known @ self._known.T
-        alike.diagonal().add_(PENALTY * len(flat))
-        self._weights = torch.linalg.solve(alike, y - self._offset)
+        y = torch.from_numpy(variables.astype(np.float64))
+        ridge = Ridge(self._features(flat), y)
+        self._read = lambda features: ridge.predict(features, PENALTY)
 
     def __call__(self, states: Tensor) -> NDArray:
         """`[N, *L]` to `[N, V]`."""
-        seen = self._features(states.flatten(1).double())
-        return (seen @ self._known.T @ self._weights + self._offset).cpu().numpy()
+        return self._read(self._features(states.flatten(1).double())).cpu().numpy()
 
     def _features(self, flat: Tensor) -> Tensor:
         return (flat - self._mean) / self._std / flat.shape[1] ** 0.5

@@ -16,6 +16,7 @@ from openjepa.report import pixels
 from openjepa.report.charts import Chart, Line, scatter, short
 from openjepa.report.curves import Figure, figure
 from openjepa.report.world_models.decoding import Imagining
+from openjepa.signals import pictures
 from openjepa.worlds import World
 from openjepa.worlds.planar import Planar
 
@@ -88,21 +89,21 @@ def screenings(
 def _screening(world: World | None, film: Film, outcome: Outcome, imagining: Imagining | None) -> Screening:
     frames = film.frames
     block = 1 if imagining is None else imagining.model.block
-    columns, names = [[pixels.to_rgb(frame) for frame in frames[::block]]], ["real"]
+    columns, names = [[pictures.to_rgb(frame) for frame in frames[::block]]], ["real"]
     imagined = None
     if imagining is not None:
         imagined = _imagine(imagining, film, _actions(film, imagining, block))
-        columns.append([pixels.to_rgb(one) for one in imagining.decoder.draw(imagined).numpy()])
+        columns.append([pictures.to_rgb(one) for one in imagining.decoder.draw(imagined).numpy()])
         names.append("imagined")
-    columns.append([pixels.to_rgb(film.goal)] * len(columns[0]))
-    pictures = _film(columns)
+    columns.append([pictures.to_rgb(film.goal)] * len(columns[0]))
+    film_of = _film(columns)
     reached = "reached its goal" if outcome.success else "did not reach its goal"
     return Screening(
         title=f"Episode {film.number}",
         went=f"{reached} in {outcome.steps} steps; {short(outcome.distance)} away at the start, "
         f"{short(outcome.final)} at the end{f'; {outcome.error}' if outcome.error else ''}",
-        film=pixels.film_uri(pictures, max(1.0, SECONDS * len(pictures) / FRAMES)),
-        still=pixels.film_uri(pictures[-1:], 1.0),
+        film=pixels.film_uri(film_of, max(1.0, SECONDS * len(film_of) / FRAMES)),
+        still=pixels.film_uri(film_of[-1:], 1.0),
         panels=[*names, "goal"],
         costs=_costs(film),
         route=_route(world, film, imagining) if isinstance(world, Planar) else None,
@@ -127,7 +128,7 @@ def _imagine(imagining: Imagining, film: Film, actions: Tensor) -> Tensor:
     return torch.cat([imagined, imagined[-1:].expand(missing, *imagined.shape[1:])])
 
 
-def _film(columns: Sequence[Sequence[pixels.Pixels]]) -> list[pixels.Pixels]:
+def _film(columns: Sequence[Sequence[pictures.Pixels]]) -> list[pictures.Pixels]:
     """Frames with the columns side by side, all of one size."""
     side = max(SIDE, columns[0][0].shape[0])
     chosen = np.unique(np.linspace(0, len(columns[0]) - 1, FRAMES).astype(int))
@@ -136,7 +137,7 @@ def _film(columns: Sequence[Sequence[pixels.Pixels]]) -> list[pixels.Pixels]:
     for i in chosen:
         row: list[NDArray] = []
         for column in columns:
-            row += [gap] * bool(row) + [pixels.enlarge(column[i], (side, side))]
+            row += [gap] * bool(row) + [pictures.enlarge(column[i], (side, side))]
         found.append(np.concatenate(row, 1))
     return found
 
@@ -162,7 +163,7 @@ def _route(world: Planar, film: Film, imagining: Imagining | None) -> Route:
     x, y = film.values[0, :2].tolist()
     goal = film.wanted[:2].tolist()
     return Route(
-        picture=pixels.data_uri(pixels.to_rgb(film.frames[0])),
+        picture=pixels.data_uri(pictures.to_rgb(film.frames[0])),
         side=world.arena,
         taken=_path(film.values[:, :2]),
         plans=plans,
@@ -212,7 +213,7 @@ def _recollection(memory: Remembered) -> Recollection:
     points = 0.03 + 0.94 * points / np.maximum(points.max(0), 1e-12)
     prices = [short(float(price)) for price in memory.prices]
     moments = [
-        Moment(pixels.data_uri(pixels.to_rgb(f)), p) for f, p in zip(memory.frames, prices, strict=True)
+        Moment(pixels.data_uri(pictures.to_rgb(f)), p) for f, p in zip(memory.frames, prices, strict=True)
     ]
     said = (
         f"After {memory.episodes} episodes it holds {memory.held:,} moments of at most {memory.capacity:,}: states in "

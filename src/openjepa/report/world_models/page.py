@@ -1,7 +1,7 @@
 """Everything of a world model's page that needs the model and episodes; and what is missing, in a sentence."""
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 from openjepa.errors import UserError
 from openjepa.evals.planning import PlanningResult, fingerprint
@@ -9,11 +9,41 @@ from openjepa.evals.planning.cloning import open_windows
 from openjepa.evals.planning.film import Films, films_beside
 from openjepa.jepa import JEPA
 from openjepa.report.record import Record
-from openjepa.report.world_models.decoding import Imagining, Progress
+from openjepa.report.shown import Section, Shown, render
+from openjepa.report.world_models.decoding import Imagining
 from openjepa.report.world_models.episodes import Recollection, Screening, screenings
-from openjepa.report.world_models.planning import FILE
+from openjepa.report.world_models.planning import FILE, Acting, read_acting
 from openjepa.report.world_models.rollouts import Foresight, foresee
 from openjepa.world_models.model import WorldJEPA
+
+
+def planning(shown: Shown) -> Section | None:
+    """What its plans are worth, episodes, memory, and what it knows of its world."""
+    if not shown.of_episodes:
+        return None
+    acting, theatre = _opened(shown)
+    links = [("planning", "Planning")]
+    links += [("episodes", "Episodes")] if theatre.screenings else []
+    links += [("memory", "Memory")] if theatre.memory else []
+    links += [("knows", "What it knows")] if acting and (acting.surprise or acting.state) else []
+    return Section(render("planning", acting=acting, theatre=theatre, path=shown.record.path), links)
+
+
+def foresight(shown: Shown) -> Section | None:
+    """What it imagines of held-out windows."""
+    if not shown.of_episodes:
+        return None
+    made = render("foresight", theatre=_opened(shown)[1])
+    return Section(made, [("prediction", "Prediction")])
+
+
+def _opened(shown: Shown) -> tuple[Acting | None, "Theatre"]:
+    def make() -> tuple[Acting | None, Theatre]:
+        acting = read_acting(shown.record.path)
+        result = acting.result if acting else None
+        return acting, open_theatre(shown, result)
+
+    return shown.once("theatre", make)
 
 
 @dataclass
@@ -32,37 +62,28 @@ class Theatre:
     foresight: Foresight | None = None
 
 
-def open_theatre(
-    record: Record,
-    model: JEPA | None,
-    data: Any,
-    result: PlanningResult | None,
-    reasons: list[str],
-    progress: Progress | None,
-) -> Theatre:
+def open_theatre(shown: Shown, result: PlanningResult | None) -> Theatre:
     """What can be shown of a run.
 
     Args:
-        data: a path of episodes; `None`: those of the run.
         result: of its evaluation, where there was one.
-        reasons: why there is no model.
 
     Raises:
-        UserError: `data` is given and cannot be opened or does not fit, or the films are damaged.
+        UserError: data were named and cannot be opened or do not fit, or the films are damaged.
     """
+    record, model, data, blind = shown.record, shown.model, shown.data, shown.missing
     found, imagining = Theatre(), None
     if model is not None:
         try:
             world = cast(WorldJEPA, model)
-            imagining = Imagining.of(world, open_windows(world, data or ""), progress)
+            imagining = Imagining.of(world, open_windows(world, data or ""), shown.progress)
             found.foresight = foresee(imagining)
         except UserError as error:
             if data is not None:
                 raise
-            imagining = None
-            reasons.append(str(error))
+            imagining, blind = None, f"There are no pictures: {error}."
     if imagining is None:
-        found.blind = "There are no pictures: " + "; ".join(reasons) + "."
+        found.blind = blind
     if result is not None:
         _screen(found, record, model, result, imagining)
     return found

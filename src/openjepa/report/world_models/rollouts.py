@@ -12,6 +12,7 @@ from openjepa.report import pixels
 from openjepa.report.charts import Chart, Line
 from openjepa.report.curves import Figure, figure
 from openjepa.report.world_models.decoding import Imagining
+from openjepa.signals import pictures
 from openjepa.signals.frames import Window
 
 SHOWN = 4
@@ -105,11 +106,11 @@ def _energy(imagining: Imagining, guess: Tensor, truth: Tensor, step: int, row: 
 
 
 def _step(frame: Tensor, imagined: np.ndarray, ratio: float, action: Tensor, imagining: Imagining) -> Step:
-    red, green, blue = pixels.against_even(np.array(ratio)).tolist()
+    red, green, blue = pictures.against_even(np.array(ratio)).tolist()
     numbers = action[0].tolist() if len(action) else []
     return Step(
-        real=pixels.data_uri(pixels.to_rgb(frame.cpu().numpy())),
-        imagined=pixels.data_uri(pixels.to_rgb(imagined)),
+        real=pixels.data_uri(pictures.to_rgb(frame.cpu().numpy())),
+        imagined=pixels.data_uri(pictures.to_rgb(imagined)),
         ratio=ratio,
         colour=f"rgb({red} {green} {blue})",
         action=", ".join(f"{value:.2g}" for value in numbers[:4]) + (" …" if len(numbers) > 4 else ""),

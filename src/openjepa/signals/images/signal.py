@@ -10,17 +10,21 @@ from torch import Tensor
 from openjepa.config import Positive
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens
+from openjepa.signals import pictures
 from openjepa.signals.base import Signal
 from openjepa.signals.images import ImageSet, open_images
 from openjepa.signals.images.fitting import MEASURABLE, check_units, fitted, shortened
 from openjepa.signals.images.tasks import image_tasks
 from openjepa.signals.images.values import scale, to_tensor
+from openjepa.signals.pictures import Marks, Picture
 from openjepa.signals.tasks import Tasks
 
 CIFAR10 = {"mean": [0.491, 0.482, 0.447], "std": [0.245, 0.243, 0.261]}
 """Mean and spread of its training pixels in 0..1, per channel."""
 
 MOST_TOKENS = 256**2
+COLOURED = 96
+"""Longer side in pixels of a picture of the patches' colours."""
 
 
 class ImageSignal(Signal):
@@ -172,6 +176,31 @@ class ImageSignal(Signal):
         rows, columns = tokens.layout
         patches = tokens.values.view(-1, rows, columns, self.channels, self.patch, self.patch)
         return patches.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+
+    def restored(self, tokens: Tokens) -> Tensor:
+        """Images `[B, C, H, W]` in the units of the training images, of their patches."""
+        images = self.fold(tokens).float()
+        mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
+        low, high = self.range or (0.0, 1.0)
+        return low + (images * std + mean).clamp(0, 1) * (high - low)
+
+    def picture(self, batch: Tensor, row: int, marks: Marks | None = None) -> Picture:
+        """The image; its patches hidden, outlined, or in colours, as `marks` say."""
+        image = pictures.to_rgb(scale(batch[row], self.range).cpu().numpy())
+        if marks is None:
+            return Picture(image)
+        grid = marks.layout or (image.shape[0] // self.patch, image.shape[1] // self.patch)
+        if marks.colour is not None:
+            cells = marks.colour.reshape(*grid, 3)
+            return Picture(pictures.smooth(cells, COLOURED), smooth=True)
+        if marks.error is not None:
+            return Picture(pictures.heat(image, marks.error.reshape(grid)))
+        drawing = "" if marks.blocks is None else pictures.outlines(marks.blocks.reshape(-1, *grid))
+        if marks.hidden is None:
+            return Picture(image, drawing)
+        return Picture(
+            pictures.only(image, ~marks.hidden.reshape(grid), pictures.FAINT if marks.faint else 0), drawing
+        )
 
 
 def grid_positions(rows: int, columns: int, device: torch.device | None = None) -> Tensor:
