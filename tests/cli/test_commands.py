@@ -336,7 +336,6 @@ def test_nan_in_the_loss_names_step_and_checkpoint(refused, photos, tmp_path):
         ("--hiding.min_context 0.9", "masks can never hold on a 4x4 grid"),
         ("--train.batch_size 33", "use at most 32"),
         ("--predictor none", "add --predictor transformer"),
-        ("--encoder.width 18", "width 18 is not a multiple of 4"),
     ],
 )
 def test_what_can_never_run_leaves_no_directory(refused, photos, tmp_path, options, expected):

@@ -117,7 +117,7 @@ class Channels(Choice):
     kind: Literal["channels"] = "channels"
     per_axis: int = Field(10, ge=2, le=4096, multiple_of=2)
     """Numbers for each of an electrode's three coordinates; what is left of the width is for the time."""
-    longest: int = Field(600, ge=2)
+    longest: int = Field(600, ge=2, le=1_000_000)
     """Tokens that the slowest wave of the time is made for."""
 
     def build(self, signal: Any, width: int) -> "ChannelPositions":

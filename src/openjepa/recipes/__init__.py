@@ -13,6 +13,7 @@ from openjepa.errors import UserError
 from openjepa.jepa import JEPA
 from openjepa.recipes import (
     dinowm,
+    finetune,
     hjepa,
     ijepa,
     latentaction,
@@ -24,7 +25,7 @@ from openjepa.recipes import (
     signaljepa,
     vjepa2ac,
 )
-from openjepa.recipes.base import Recipe, Training, register, registered
+from openjepa.recipes.base import Recipe, Training, all_recipes, register, registered
 from openjepa.recipes.table import CHOICES
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "configure",
     "dinowm",
     "find",
+    "finetune",
     "hjepa",
     "ijepa",
     "latentaction",
@@ -51,7 +53,7 @@ __all__ = [
 
 def find(name: str) -> type[Recipe]:
     """The recipe of this name; UserError with the nearest name otherwise."""
-    recipes = registered()
+    recipes = all_recipes()
     if not isinstance(name, str):
         raise UserError(f"a recipe is one name, of {', '.join(recipes)}, and no list or number")
     if name not in recipes:

@@ -13,6 +13,7 @@ from torch import Tensor
 from openjepa.common.memory import require_room
 from openjepa.config import Config
 from openjepa.errors import warn
+from openjepa.health import Verdict, judge
 from openjepa.jepa import JEPA
 from openjepa.signals.base import Batch, Samples, hold_out
 
@@ -140,6 +141,10 @@ class Recipe(Config):
     def monitor(self, held_out: Any) -> Measures:
         """What measures health on a held-out batch."""
 
+    def judge(self, readings: Sequence[Mapping[str, float]]) -> Verdict:
+        """The verdict on what `monitor` has measured, oldest first."""
+        return judge(readings, self.train.steps, self.model_dump(mode="json"))
+
     def hold_out(self, samples: Any) -> tuple[Tensor, Batch]:
         """Which samples to train on, ascending, and a batch of others that health is measured on.
 
@@ -164,20 +169,28 @@ GROUP = "openjepa.recipes"
 """Entry points of installed packages by which commands find recipes of other people's: the name of a recipe, and the
 module that registers it."""
 _REGISTRY: dict[str, type[Recipe]] = {}
+_UNLISTED: set[str] = set()
 
 
-def register(name: str) -> Callable[[type[Recipe]], type[Recipe]]:
-    """Enter a recipe under its command-line name."""
+def register(name: str, *, listed: bool = True) -> Callable[[type[Recipe]], type[Recipe]]:
+    """Enter a recipe under its command-line name; `listed` is False for what is no JEPA, such as fine-tuning."""
 
     def enter(cls: type[Recipe]) -> type[Recipe]:
         _REGISTRY[name] = cls
+        if not listed:
+            _UNLISTED.add(name)
         return cls
 
     return enter
 
 
 def registered() -> Mapping[str, type[Recipe]]:
-    """All recipes by name, in its order; with those of installed packages (see `GROUP`)."""
+    """All JEPAs' recipes by name, in its order; with those of installed packages (see `GROUP`)."""
+    return {name: cls for name, cls in all_recipes().items() if name not in _UNLISTED}
+
+
+def all_recipes() -> Mapping[str, type[Recipe]]:
+    """All recipes by name, in its order, also what is no JEPA."""
     _import_installed()
     return dict(sorted(_REGISTRY.items()))
 

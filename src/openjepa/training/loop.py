@@ -10,7 +10,7 @@ import torch
 from openjepa.common.distributed import rank, world_size
 from openjepa.common.files import step_of
 from openjepa.errors import UserError, warn
-from openjepa.health import Verdict, judge
+from openjepa.health import Verdict
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
 from openjepa.signals.base import Batch, Samples, finite
@@ -199,7 +199,7 @@ class Trainer:
         step, before, cpu_begun = self.state.step, self.verdict, time.process_time()
         reading = self.monitor.measure(self.state.model, step, self.readings)
         self.readings.append(reading)
-        self.verdict = judge(self.readings, self.training.steps, self.config.model_dump(mode="json"))
+        self.verdict = self.config.judge(self.readings)
         self.state.healthy = self.verdict.healthy
         if self.run:
             self.run.log("health", step, **{name: value for name, value in reading.items() if name != "step"})
