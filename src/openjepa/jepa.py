@@ -164,7 +164,52 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
     return values.expand(len(index), *values.shape[1:])[rows, index]
 
 
-class JEPA(nn.Module):
+class FeatureModel(nn.Module):
+    """A model of a signal whose features are used: those of its encoder `evaluated`.
+
+    Attributes:
+        signal: an `openjepa.signals.base.Signal`.
+    """
+
+    signal: Any
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The encoder whose features are used."""
+        raise NotImplementedError
+
+    @property
+    def layout(self) -> tuple[int, ...] | None:
+        """Sides of the grid that `tokens()` fill in row order; `None` where they fill none."""
+        return self.evaluated.layout(self.signal.layout)  # ty: ignore[not-callable]
+
+    def whole(self, batch: Any) -> View:
+        """The view of all that a batch, or a user's array, shows; on the model's device."""
+        batch = self.signal.batch(batch).to(next(self.parameters()).device)
+        return View(self.signal.tokenise(batch))
+
+    def layers(self, batch: Any, count: int) -> list[Tensor]:
+        """The last `count` layers' outputs, `[B, N, D]` each, last layer last; in eval mode, without gradients."""
+        with evaluating(self), torch.no_grad():
+            return self.evaluated.layers(self.whole(batch), count)  # ty: ignore[not-callable]
+
+    def present(self, batch: Any) -> Tensor | None:
+        """Which of `tokens()` are there, `[B, N]` bool; `None`: all."""
+        return self.whole(batch).present
+
+    def tokens(self, batch: Any) -> Tensor:
+        """Features of every token, `[B, N, D]`."""
+        return self.layers(batch, 1)[-1]
+
+    def embed(self, batch: Any) -> Tensor:
+        """One feature vector a sample, `[B, D]`: the mean over the tokens that are there."""
+        view = self.whole(batch)
+        with evaluating(self), torch.no_grad():
+            tokens = self.evaluated.layers(view, 1)[-1]  # ty: ignore[not-callable]
+            return mean_of(tokens, view.present)
+
+
+class JEPA(FeatureModel):
     """Six choices wired together; see `openjepa.recipes` for the papers' rows of the table.
 
     A batch is what the signal's samples give: a tensor, or a `Batch` of several; `embed` takes a user's array as well.
@@ -289,36 +334,6 @@ class JEPA(nn.Module):
     def evaluated(self) -> nn.Module:
         """The encoder whose features are used: the target's where it is an average of the online one."""
         return self.target.evaluated(self.encoder)
-
-    @property
-    def layout(self) -> tuple[int, ...] | None:
-        """Sides of the grid that `tokens()` fill in row order; `None` where they fill none."""
-        return self.evaluated.layout(self.signal.layout)  # ty: ignore[not-callable]
-
-    def whole(self, batch: Any) -> View:
-        """The view of all that a batch, or a user's array, shows; on the model's device."""
-        batch = self.signal.batch(batch).to(next(self.parameters()).device)
-        return View(self.signal.tokenise(batch))
-
-    def layers(self, batch: Any, count: int) -> list[Tensor]:
-        """The last `count` layers' outputs, `[B, N, D]` each, last layer last; in eval mode, without gradients."""
-        with evaluating(self), torch.no_grad():
-            return self.evaluated.layers(self.whole(batch), count)  # ty: ignore[not-callable]
-
-    def present(self, batch: Any) -> Tensor | None:
-        """Which of `tokens()` are there, `[B, N]` bool; `None`: all."""
-        return self.whole(batch).present
-
-    def tokens(self, batch: Any) -> Tensor:
-        """Features of every token, `[B, N, D]`."""
-        return self.layers(batch, 1)[-1]
-
-    def embed(self, batch: Any) -> Tensor:
-        """One feature vector a sample, `[B, D]`: the mean over the tokens that are there."""
-        view = self.whole(batch)
-        with evaluating(self), torch.no_grad():
-            tokens = self.evaluated.layers(view, 1)[-1]  # ty: ignore[not-callable]
-            return mean_of(tokens, view.present)
 
 
 def target_views(pairs: Sequence[Pair]) -> list[View]:

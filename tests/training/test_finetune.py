@@ -10,6 +10,7 @@ import openjepa
 from openjepa.errors import UserError
 from openjepa.recipes import build, configure
 from openjepa.recipes.finetune import FineTuned, held_out, labelled
+from openjepa.report import write_report
 from openjepa.signals.base import Labels
 from openjepa.signals.electrodes import ElectrodeSignal, open_recordings
 from openjepa.signals.images import open_images
@@ -134,3 +135,11 @@ def test_what_cannot_be_fine_tuned_is_said_in_a_sentence(source: Path, tmp_path:
         tuned(source, classifier="contextual")
     with pytest.raises(UserError, match=r"a local head needs|a spatial filter"):
         build(configure("finetune", None, {"source": str(source), "classifier": "pre-local", "answers": "2"}))
+
+
+def test_a_report_of_it_shows_no_prediction(source: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x_train=bright_and_dark()[0], y_train=bright_and_dark()[1])
+    options = {"source": str(source), "train.steps": "4"}
+    openjepa.train("finetune", data=tmp_path / "data.npz", out=tmp_path / "run", options=options)
+    page = write_report(tmp_path / "run").read_text()
+    assert 'id="prediction"' not in page and "answered right" in page

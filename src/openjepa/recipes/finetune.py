@@ -23,7 +23,7 @@ from openjepa.common.renamed import current
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.health.words import Verdict
-from openjepa.jepa import JEPA, Output, Pair, View, evaluating, mean_of
+from openjepa.jepa import JEPA, FeatureModel, Output, Pair, evaluating
 from openjepa.nets.classifiers import Classifier, MeanLinear
 from openjepa.recipes.base import Recipe, Training, all_recipes, register
 from openjepa.signals.base import move
@@ -84,6 +84,15 @@ class FineTune(Recipe):
             )
         return recipe.parse(known)
 
+    @property
+    def signal(self) -> Any:
+        """The source's signal."""
+        return self.inner.signal
+
+    def samples(self, data: Any, split: str = "train") -> Any:
+        """Samples as the model takes them; see `TokenRecipe.samples`."""
+        return self.inner.samples(data or self.inner.data, split)
+
     def open(self, data: Any, adapt: bool) -> LabelledSamples:
         if isinstance(data, LabelledSamples):
             return data
@@ -138,7 +147,7 @@ class FineTune(Recipe):
         return judge(readings, self.variables)
 
 
-class FineTuned(nn.Module):
+class FineTuned(FeatureModel):
     """An encoder and a classifier on it.
 
     A batch is a `Labelled`; `predict` and `embed` take the signal's batches or a user's array.
@@ -188,32 +197,7 @@ class FineTuned(nn.Module):
 
     @property
     def evaluated(self) -> nn.Module:
-        """The encoder."""
         return self.encoder
-
-    @property
-    def layout(self) -> tuple[int, ...] | None:
-        """Sides of the grid that the encoder's tokens fill."""
-        return self.encoder.layout(self.signal.layout)  # ty: ignore[not-callable]
-
-    def whole(self, batch: Any) -> View:
-        """The view of all that a batch, or a user's array, shows."""
-        return View(self.signal.tokenise(self._inputs(batch)))
-
-    def layers(self, batch: Any, count: int) -> list[Tensor]:
-        """The encoder's last `count` layers, `[B, N, D]` each; in eval mode, without gradients."""
-        with evaluating(self), torch.no_grad():
-            return self.encoder.layers(self.whole(batch), count)  # ty: ignore[not-callable]
-
-    def present(self, batch: Any) -> Tensor | None:
-        """Which of the tokens are there, `[B, N]` bool; `None`: all."""
-        return self.whole(batch).present
-
-    def embed(self, batch: Any) -> Tensor:
-        """The mean over the encoder's tokens, `[B, D]`."""
-        tokens = self.layers(batch, 1)[-1]
-        present = self.present(batch)
-        return mean_of(tokens, present if present is not None and present.shape == tokens.shape[:2] else None)
 
     def predict(self, batch: Any) -> Tensor:
         """Probabilities of the classes `[B, K]`, or variables `[B, V]` in their units."""

@@ -52,9 +52,14 @@ class Seen:
     colour: str
 
 
+def predicts(model: JEPA, batch: Any) -> bool:
+    """Whether the model predicts representations at all: one that is fine-tuned on labels does not."""
+    return bool(model.pairs(batch[:2], Rng(SEED, 0)))
+
+
 def hides_tokens(model: JEPA, batch: Any) -> bool:
     """Whether the model predicts parts of a sample (and not whole views)."""
-    return model.pairs(batch[:2], Rng(SEED, 0))[0].select is not None
+    return any(pair.select is not None for pair in model.pairs(batch[:2], Rng(SEED, 0)))
 
 
 def masked(model: JEPA, batch: Any, shown: Sequence[int]) -> list[Masked]:

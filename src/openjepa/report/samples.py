@@ -94,7 +94,10 @@ class Looks:
 
 def prediction(shown: Shown) -> Section | None:
     """What is predicted, and where it errs."""
-    return _section(shown, "prediction", "Prediction")
+    tuned = shown.model is not None and not hasattr(
+        shown.model, "predictor"
+    )  # on labels: nothing is predicted
+    return None if tuned else _section(shown, "prediction", "Prediction")
 
 
 def patches(shown: Shown) -> Section | None:
@@ -150,7 +153,7 @@ def look(
     found.small = max(getattr(samples, "shape", (1,))[-2:]) <= pixels.SMALL
     if predictions.hides_tokens(model, batch):
         found.masked = predictions.masked(model, batch, chosen)
-    else:
+    elif predictions.predicts(model, batch):
         found.views = predictions.viewed(model, batch, chosen)
     inputs = [model.signal.picture(batch, i) for i in chosen]
     found.inputs = [pixels.drawn(picture) for picture in inputs if picture is not None]
