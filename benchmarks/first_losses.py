@@ -20,6 +20,7 @@ from benchmarks.record import cpu_model, write_json
 from openjepa.recipes import Recipe, build, configure, find, registered
 from openjepa.recipes.images import ImageRecipe
 from openjepa.recipes.signaljepa import SignalJEPA
+from openjepa.recipes.vjepa import VJEPA
 from openjepa.signals.electrodes import ElectrodeSignal, open_recordings, place
 from openjepa.training.data import Batches
 from openjepa.training.optim import adamw
@@ -91,10 +92,14 @@ def first_losses(name: str, preset: str, count: int = STEPS) -> list[float]:
 
 
 def drawn_samples(config: Recipe) -> Any:
-    """Images of random stripes, waves over a head, or episodes of a dot that goes where its actions say."""
+    """Images or clips of random stripes, waves over a head, or episodes of a dot that goes where its actions say."""
     random = np.random.default_rng(0)
     if isinstance(config, SignalJEPA):
         return _waves(random, config.signal)
+    if isinstance(config, VJEPA):
+        signal = config.signal
+        frames = _stripes(random, signal.frames * signal.channels, max(signal.sides))
+        return frames.reshape(IMAGES, signal.frames, signal.channels, *frames.shape[2:])
     if isinstance(config, ImageRecipe):
         return _stripes(random, config.signal.channels, config.signal.size)
     return _dots(random, getattr(config, "signal").size)  # noqa: B009

@@ -23,6 +23,7 @@ from openjepa.recipes import (
     pldm,
     remotejepa,
     signaljepa,
+    vjepa,
     vjepa2ac,
 )
 from openjepa.recipes.base import Recipe, Training, all_recipes, register, registered
@@ -47,6 +48,7 @@ __all__ = [
     "registered",
     "remotejepa",
     "signaljepa",
+    "vjepa",
     "vjepa2ac",
 ]
 

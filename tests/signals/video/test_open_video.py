@@ -41,6 +41,7 @@ def test_clips_are_frames_of_a_film_at_a_stride(tmp_path: Path, where: bool):
     assert numbers(found.read([0])[0]) == [11, 13, 15, 17]  # 24 clips; the middle one
     assert numbers(found.at(0.0).read([0])[0]) == [0, 2, 4, 6]
     assert numbers(found.at(1.0).read([1])[0]) == [2, 4, 6, 8]
+    assert [numbers(clips[0])[0] for clips in found.cuts([0, 1])] == [0, 11, 23]
 
 
 def test_random_cuts_are_a_function_of_seed_step_and_place_in_the_batch(tmp_path: Path, where: bool):

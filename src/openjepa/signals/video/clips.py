@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -21,6 +21,8 @@ IN_MEMORY_BYTES = 2**30
 """Sets whose decoded frames need no more than this live in memory."""
 FINGERPRINTED = 64
 """Clips whose pixels enter a set's fingerprint."""
+CUTS = 3
+"""Clips of a film over which features can be averaged."""
 SLACK = 16
 """Frames that a film may have more than its header says."""
 
@@ -183,6 +185,10 @@ class ClipSet:
     def at(self, place: float) -> "ClipSet":
         """The same films, cut at another place when nothing is drawn: 0 their beginnings, 1 their ends."""
         return self._like(self._rows, self.labels, place)
+
+    def cuts(self, indices: Indices) -> Iterator[Tensor]:
+        """Clips of several places of each film, `CUTS` batches as `read` gives them: beginning, middle and end."""
+        return (self.at(i / (CUTS - 1)).read(indices) for i in range(CUTS))
 
     def subset(self, indices: Indices) -> "ClipSet":
         """The films at `indices`, in that order; shares the frames."""
