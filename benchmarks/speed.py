@@ -160,7 +160,7 @@ def precision(args: argparse.Namespace) -> dict[str, Any]:
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PRESETS = (
     ("i-jepa", "vit-s16"),
-    ("i-jepa", "tiny-cifar10"),
+    ("i-jepa", "tiny-cifar10-vit"),
     ("lejepa", "tiny-cifar10"),
     ("lejepa", "tiny-vit"),
 )

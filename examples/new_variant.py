@@ -3,7 +3,7 @@
     python examples/new_variant.py
 
 The hiding is new; the target is the encoder itself, with SIGReg against collapse; the energy is an angle; sizes are
-those of I-JEPA's tiny preset. Trainer, health, probes and report come with it.
+those of I-JEPA's tiny transformer. Trainer, health, probes and report come with it.
 """
 
 import math
@@ -58,7 +58,7 @@ class HalfImage(IJEPA):
     guard: Guard = SIGReg(slices=128)
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {name: IJEPA.presets["tiny"][name] for name in ("signal", "encoder", "predictor")}
+        "tiny": {name: IJEPA.presets["tiny-vit"][name] for name in ("signal", "encoder", "predictor")}
     }
 
 

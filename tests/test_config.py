@@ -74,7 +74,7 @@ def test_text_stays_as_it_is_where_the_option_is_text(text: str) -> None:
 def test_one_number_or_word_alone_is_a_list() -> None:
     assert changed({"names": "true"}).names == ("true",) and changed({"counts": "7"}).counts == (7,)
     assert Thing.parse({"names": "wall", "counts": 3}) == Thing(names=("wall",), counts=(3,))
-    assert configure("i-jepa", "tiny", {"signal.mean": "0.05"}).signal.mean == (0.05,)
+    assert configure("i-jepa", "tiny-vit", {"signal.mean": "0.05"}).signal.mean == (0.05,)
     with pytest.raises(UserError, match=r"inner\.limits"):
         changed({"inner.limits": "3"})
 
@@ -95,14 +95,14 @@ def test_one_number_or_word_alone_is_a_list() -> None:
 )
 def test_what_is_no_seed_is_one_short_sentence(text: str) -> None:
     with pytest.raises(UserError, match=r"^train\.seed: ") as error:
-        configure("i-jepa", "tiny", {"train.seed": text})
+        configure("i-jepa", "tiny-vit", {"train.seed": text})
     assert len(str(error.value)) < 300 and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("std", ["0", "[0.0]", "-1"])
 def test_a_std_is_above_zero(std: str) -> None:
     with pytest.raises(UserError, match=r"signal\.std"):
-        configure("i-jepa", "tiny", {"signal.std": std})
+        configure("i-jepa", "tiny-vit", {"signal.std": std})
 
 
 def every_config(cls: type[Config] = Config) -> set[type[Config]]:
@@ -279,7 +279,9 @@ def test_the_papers_models_have_the_papers_sizes(preset: str, encoder: float, pr
 
 def test_overrides_of_a_recipe() -> None:
     config = configure(
-        "i-jepa", "tiny", {"guard": "sigreg", "guard.slices": "64", "target": "shared", "train.lr": "3e-4"}
+        "i-jepa",
+        "tiny-vit",
+        {"guard": "sigreg", "guard.slices": "64", "target": "shared", "train.lr": "3e-4"},
     )
     assert (config.guard.kind, config.guard.slices, config.target.kind, config.train.lr) == (
         "sigreg",
@@ -287,13 +289,13 @@ def test_overrides_of_a_recipe() -> None:
         "shared",
         3e-4,
     )
-    assert config.encoder == configure("i-jepa", "tiny").encoder
+    assert config.encoder == configure("i-jepa", "tiny-vit").encoder
 
 
 def test_a_saved_config_with_changes_on_top() -> None:
-    saved = configure("i-jepa", "tiny", {"train.steps": "77", "guard": "vicreg", "guard.std": "2"})
+    saved = configure("i-jepa", "tiny-vit", {"train.steps": "77", "guard": "vicreg", "guard.std": "2"})
     again = configure("i-jepa", None, {"train.lr": "5e-4"}, base=saved.model_dump(mode="json"))
-    assert (again.train.steps, again.guard.std, again.train.lr, again.preset) == (77, 2.0, 5e-4, "tiny")
+    assert (again.train.steps, again.guard.std, again.train.lr, again.preset) == (77, 2.0, 5e-4, "tiny-vit")
 
 
 @pytest.mark.parametrize(
@@ -332,11 +334,11 @@ def test_choices_that_cannot_go_together_are_refused_when_built(
     name: str, changes: dict[str, str], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        build(configure(name, "tiny", changes))
+        build(configure(name, "tiny-vit", changes))
 
 
 def test_the_seed_alone_makes_the_weights() -> None:
-    config = configure("i-jepa", "tiny", {"encoder.width": "16", "encoder.depth": "1"})
+    config = configure("i-jepa", "tiny-vit", {"encoder.width": "16", "encoder.depth": "1"})
     state = torch.get_rng_state()
     a, b, c = (build(config, seed) for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), state)
@@ -345,13 +347,13 @@ def test_the_seed_alone_makes_the_weights() -> None:
 
 
 def test_none_empties_an_option_that_may_be_empty_and_only_such() -> None:
-    config = configure("i-jepa", "tiny", {"train.clip": "1.0", "guard": "none"})
+    config = configure("i-jepa", "tiny-vit", {"train.clip": "1.0", "guard": "none"})
     assert config.train.clip == 1.0 and config.guard.kind == "none"
     assert (
         configure("i-jepa", None, {"train.clip": "none"}, config.model_dump(mode="json")).train.clip is None
     )
     with pytest.raises(UserError, match=r"train\.lr"):
-        configure("i-jepa", "tiny", {"train.lr": "none"})
+        configure("i-jepa", "tiny-vit", {"train.lr": "none"})
 
 
 @pytest.mark.parametrize(
@@ -370,7 +372,7 @@ def test_more_numbers_than_there_is_memory_are_refused_before_any_is_drawn(
     name: str, changes: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("openjepa.common.memory.machine_memory", lambda: 2**33)
-    preset = "two-rooms" if name == "pldm" else "tiny"
+    preset = "two-rooms" if name == "pldm" else "tiny-vit"
     with pytest.raises(
         UserError, match=rf"^the model would have .* (b|tr)illion numbers.*, more than .*{expected}"
     ):
@@ -389,7 +391,7 @@ def test_a_batch_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPat
     with pytest.raises(
         UserError, match=r"512 images of shape \[3, 4096, 4096\] together would have 25.8 billion"
     ):
-        configure("i-jepa", "tiny").hold_out(Large())
+        configure("i-jepa", "tiny-vit").hold_out(Large())
 
 
 def test_recipes_of_installed_packages_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

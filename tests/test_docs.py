@@ -66,7 +66,9 @@ def test_commands_in_the_docs_are_understood(arguments):
     if args.config:  # of a run that the page has trained before
         folder = Path(args.config)
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps(configure("i-jepa", "tiny").model_dump(mode="json")))
+        (folder / "config.json").write_text(
+            json.dumps(configure("i-jepa", "tiny-vit").model_dump(mode="json"))
+        )
     config = cli.train.configure(args)
     if config.encoder.kind == "timm":
         pytest.importorskip("timm")

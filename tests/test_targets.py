@@ -241,7 +241,7 @@ def test_centring_on_two_processes_equals_one_in_value_and_gradient(config: Shar
 
 def test_an_average_of_the_trunk_takes_stem_and_positions_from_the_encoder() -> None:
     sizes = {"encoder.width": "16", "encoder.depth": "2", "encoder.heads": "2", "target.layers": "1"}
-    jepa = build(configure("i-jepa", "tiny", sizes | {"target.average": "trunk"}))
+    jepa = build(configure("i-jepa", "tiny-vit", sizes | {"target.average": "trunk"}))
     view = jepa.whole(torch.rand(2, 1, 28, 28))
     torch.testing.assert_close(jepa.evaluated(view), jepa.encoder(view))
     with torch.no_grad():

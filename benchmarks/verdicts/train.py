@@ -19,7 +19,7 @@ from openjepa.training.loop import Trainer
 TRAINED_ON = 25_600
 """2 % are held out: 512."""
 PRESETS = {
-    "i-jepa": {"fashion-mnist": "tiny", "cifar10": "tiny-cifar10"},
+    "i-jepa": {"fashion-mnist": "tiny-vit", "cifar10": "tiny-cifar10-vit"},
     "lejepa": {"fashion-mnist": "tiny-vit", "cifar10": "tiny-cifar10-vit"},
 }
 """All of them transformers."""

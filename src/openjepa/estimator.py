@@ -34,8 +34,9 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     Args:
         recipe: a recipe's name, as `openjepa recipes` lists them.
-        preset: its sizes. The image size, the patch where the preset's does not suit, the range of values, the
-            normalisation and a batch no larger than the data are set from `X`; `options` go on top.
+        preset: its sizes; `None` for `tiny`, of I-JEPA `tiny-vit`, whose masks fit images of any size. The image size,
+            the patch where the preset's does not suit, the range of values, the normalisation and a batch no larger
+            than the data are set from `X`; `options` go on top.
         steps: optimiser steps; `None` for the preset's.
         options: dotted overrides, e.g. `{"guard": "sigreg", "train.lr": 1e-3}`.
         seed: of initialisation, order, masks.
@@ -54,7 +55,7 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self,
         recipe: str = "i-jepa",
         *,
-        preset: str = "tiny",
+        preset: str | None = None,
         steps: int | None = None,
         options: Mapping[str, object] | None = None,
         seed: int = 0,
@@ -144,10 +145,13 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             )
         return self.image_shape
 
+    def _preset(self) -> str:
+        return self.preset or ("tiny-vit" if self.recipe == "i-jepa" else "tiny")
+
     def _config(self, images: ImageSet) -> ImageRecipe:
         """The recipe with what follows from the data, and the caller's options on top."""
         options = {key: _text(value) for key, value in (self.options or {}).items()}
-        preset = require_images("JEPATransformer", configure(self.recipe, self.preset))
+        preset = require_images("JEPATransformer", configure(self.recipe, self._preset()))
         side = min(images.shape[1:])
         patch = int(options.get("signal.patch", _patch(side, preset.signal.patch)))
         size = max(patch, side // patch * patch)
@@ -166,7 +170,9 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if preset.hiding.kind == "blocks" and self._is_padded():
             derived |= {"hiding.augment.scale": [1.0, 1.0], "hiding.augment.ratio": [1.0, 1.0]}
         changes = {key: _text(value) for key, value in derived.items()} | options
-        return require_images("JEPATransformer", configure(self.recipe, self.preset, changes)).adapt(images)
+        return require_images("JEPATransformer", configure(self.recipe, self._preset(), changes)).adapt(
+            images
+        )
 
     def _is_padded(self) -> bool:
         return len(self._shape_in) == 1 and math.prod(self._folded()) != self._shape_in[0]

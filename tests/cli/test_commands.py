@@ -24,7 +24,7 @@ from openjepa.training import load
 SIZES = {"signal.size": 16, "encoder.width": 16, "encoder.depth": 1, "encoder.heads": 2}
 TRAINING = {"train.steps": 4, "train.batch_size": 8, "train.health_every": 0.5, "train.save_every": 0.5}
 OF_RECIPE = {
-    "i-jepa": {"predictor.width": 16, "predictor.depth": 1, "predictor.heads": 2},
+    "i-jepa": {"preset": "tiny-vit", "predictor.width": 16, "predictor.depth": 1, "predictor.heads": 2},
     "lejepa": {"encoder": "vit", "head.hidden": 16, "head.width": 8, "hiding.global_augment.size": 16},
 }
 

@@ -43,7 +43,7 @@ def runs(data, tmp_path_factory) -> list[Run]:
     """Two seeds of one small run."""
     root = tmp_path_factory.mktemp("runs")
     return [
-        start(configure("i-jepa", "tiny", SMALL | {"train.seed": str(seed)}), root / str(seed), data=data)
+        start(configure("i-jepa", "tiny-vit", SMALL | {"train.seed": str(seed)}), root / str(seed), data=data)
         for seed in (0, 1)
     ]
 
@@ -141,7 +141,9 @@ def test_mistakes_are_named(runs, data, digits, tmp_path):
         probe_runs([])
     with pytest.raises(UserError, match="holds neither a run nor an exported model"):
         probe_runs([tmp_path])
-    other = start(configure("i-jepa", "tiny", SMALL | {"signal.patch": "1"}), tmp_path / "other", data=data)
+    other = start(
+        configure("i-jepa", "tiny-vit", SMALL | {"signal.patch": "1"}), tmp_path / "other", data=data
+    )
     with pytest.raises(UserError, match="differ in signal"):
         probe_runs([runs[0].path, other.path])
     np.savez(tmp_path / "unlabelled.npz", x_train=digits[0][:50], x_test=digits[0][50:90])
@@ -161,7 +163,7 @@ def test_the_random_encoder_is_the_untrained_one_of_its_seed(runs):
 def test_published_weights_do_not_enter_the_random_encoder(monkeypatch):
     from openjepa.evals import runs as module
 
-    config = configure("i-jepa", "tiny", {"encoder": "timm"})
+    config = configure("i-jepa", "tiny-vit", {"encoder": "timm"})
     pretrained = config.model_copy(update={"encoder": config.encoder.model_copy(update={"pretrained": True})})
     built = []
     monkeypatch.setattr(module, "build", lambda config, seed: built.append(config) or torch.nn.Identity())

@@ -16,7 +16,7 @@ IMAGES = {
     "train.save_every": 0.5,
 }
 OF_IMAGES = {
-    "i-jepa": {"predictor.width": 16, "predictor.depth": 1, "predictor.heads": 2},
+    "i-jepa": {"preset": "tiny-vit", "predictor.width": 16, "predictor.depth": 1, "predictor.heads": 2},
     "lejepa": {"encoder": "vit", "head.hidden": 16, "head.width": 8, "hiding.global_augment.size": 16},
 }
 OF_WORLDS = [name for name in registered() if name not in OF_IMAGES]

@@ -47,8 +47,7 @@ class Trial:
             sizes |= {"head.hidden": "96", "hiding.local_augment.size": "14", "guard.slices": "128"}
         if self.changes.get("guard") in ("none", "vicreg"):
             sizes.pop("guard.slices", None)
-        preset = {"i-jepa": "tiny", "lejepa": "tiny-vit"}[self.recipe]
-        return recipes.build(recipes.configure(self.recipe, preset, sizes | self.changes), seed)
+        return recipes.build(recipes.configure(self.recipe, "tiny-vit", sizes | self.changes), seed)
 
 
 def verdicts(trial: Trial, seed: int, steps: int, stop: int) -> list[Verdict]:

@@ -120,7 +120,7 @@ def test_group_norm_makes_a_sample_independent_of_its_batch():
 @pytest.mark.parametrize("recipe", ["i-jepa", "lejepa"])
 def test_recipes_keep_the_contract_on_it(recipe):
     changes = MASKED if recipe == "i-jepa" else {}
-    model = build(configure(recipe, "tiny-cifar10", changes))
+    model = build(configure(recipe, "tiny-cifar10-vit", changes))
     openjepa.check_jepa(model, torch.rand(8, 3, 32, 32))
 
 
@@ -131,7 +131,7 @@ def test_views_that_drop_patches_keep_the_contract():
 
 def test_the_transformer_predicts_on_the_map_too():
     changes = {k: v for k, v in MASKED.items() if not k.startswith("predictor")}
-    openjepa.check_jepa(build(configure("i-jepa", "tiny-cifar10", changes)), torch.rand(8, 3, 32, 32))
+    openjepa.check_jepa(build(configure("i-jepa", "tiny-cifar10-vit", changes)), torch.rand(8, 3, 32, 32))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_views_that_drop_patches_of_another_grid_are_refused():
 
 def test_targets_of_several_unequal_stages_are_refused():
     with pytest.raises(UserError, match=r"target\.layers 1"):
-        build(configure("i-jepa", "tiny-cifar10", MASKED | {"target.layers": "2"}))
+        build(configure("i-jepa", "tiny-cifar10-vit", MASKED | {"target.layers": "2"}))
 
 
 STEM = {"encoder.stem.channels": "[8, 16]", "encoder.stem.strides": "[2, 2]", "encoder.stem.blocks": "[0, 0]"}
@@ -163,7 +163,7 @@ STEM = {"encoder.stem.channels": "[8, 16]", "encoder.stem.strides": "[2, 2]", "e
 
 def test_a_transformer_behind_a_stem_keeps_the_contract():
     small = {"encoder.stem": "convnet", **STEM, "encoder.depth": "2", "target.layers": "2"}
-    openjepa.check_jepa(build(configure("i-jepa", "tiny-cifar10", small)), torch.rand(8, 3, 32, 32))
+    openjepa.check_jepa(build(configure("i-jepa", "tiny-cifar10-vit", small)), torch.rand(8, 3, 32, 32))
 
 
 def test_a_stem_sees_no_hidden_pixel():

@@ -32,7 +32,7 @@ SMALL = {
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An I-JEPA of grey pictures of 16 px."""
     path = tmp_path_factory.mktemp("encoders") / "ours"
-    model = build(configure("i-jepa", "tiny", SMALL), seed=5)
+    model = build(configure("i-jepa", "tiny-vit", SMALL), seed=5)
     for parameter in model.target.parameters():
         nn.init.normal_(parameter, std=0.2)  # so that it is not the online encoder
     save_model(model, path)

@@ -86,7 +86,7 @@ def test_masks_that_the_feature_map_cannot_follow_are_refused_when_built() -> No
     with pytest.raises(
         UserError, match=r"gives 2x2 features of 64 px images, --hiding blocks hides 4x4 patches"
     ):
-        build(configure("i-jepa", "tiny", changes | hiding))
+        build(configure("i-jepa", "tiny-vit", changes | hiding))
 
 
 @pytest.mark.parametrize(
@@ -104,20 +104,20 @@ def test_what_cannot_be_is_one_sentence_whose_advice_works(changes: dict[str, st
         k: v for k, v in changes.items() if k != "name"
     }
     with pytest.raises(UserError) as caught:
-        build(configure("i-jepa", "tiny", changes))
+        build(configure("i-jepa", "tiny-vit", changes))
     text = str(caught.value)
     assert words in text and "\n" not in text
     if "--signal" in text:
         advised = text.split("use ")[1].split(" (")[0].split(", or")[0].split()
         followed = {name[2:]: value for name, value in zip(advised[::2], advised[1::2], strict=True)}
-        model = build(configure("i-jepa", "tiny", changes | followed | {"target.layers": "1"}))
+        model = build(configure("i-jepa", "tiny-vit", changes | followed | {"target.layers": "1"}))
         assert model.layout == model.signal.layout
 
 
 def test_layers_of_several_sizes_have_no_mean() -> None:
     changes = {"signal.size": "224", "signal.patch": "32", "encoder": "timm", "encoder.name": "resnet18"}
     with pytest.raises(UserError, match=r"differ in size here: use --target\.layers 1"):
-        build(configure("i-jepa", "tiny", changes))
+        build(configure("i-jepa", "tiny-vit", changes))
 
 
 def test_weights_that_cannot_be_fetched_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def test_both_recipes_train_with_one(recipe: str) -> None:
         changes |= {"encoder.name": "test_vit", "predictor.width": "16", "predictor.heads": "2"}
     else:
         changes |= {"encoder.name": "test_resnet", "head.hidden": "16", "hiding.local_augment.size": "32"}
-    model = build(configure(recipe, "tiny", changes))
+    model = build(configure(recipe, "tiny-vit", changes))
     batch = torch.rand(4, 1, 64, 64)
     model(batch, Rng(0, 0)).loss.backward()
     assert any(p.grad is not None and p.grad.count_nonzero() for p in model.encoder.parameters())

@@ -28,7 +28,7 @@ SMALL = {
     "train.batch_size": "16",
     "train.health_every": "0.5",
 }
-PRESETS = {"i-jepa": "tiny", "lejepa": "tiny-vit"}
+PRESETS = {"i-jepa": "tiny-vit", "lejepa": "tiny-vit"}
 OWN = {
     "i-jepa": {"predictor.width": "8", "predictor.depth": "1", "predictor.heads": "1"},
     "lejepa": {

@@ -18,17 +18,17 @@ CHANGES = [
 
 @pytest.mark.parametrize("changes", CHANGES)
 def test_the_command_gives_the_config_again(changes):
-    config = configure("i-jepa", "tiny", changes)
+    config = configure("i-jepa", "tiny-vit", changes)
     command = command_for(config.model_dump(mode="json"))
     words = shlex.split(command.replace("\\\n", ""))  # as a shell joins lines
-    assert words[:5] == ["openjepa", "train", "i-jepa", "--preset", "tiny"]
+    assert words[:5] == ["openjepa", "train", "i-jepa", "--preset", "tiny-vit"]
     options = {name.removeprefix("--"): value for name, value in zip(words[5::2], words[6::2], strict=True)}
     assert configure(words[2], words[4], options) == config
     assert len(words) == 5 + 2 * len(changes)
 
 
 def test_no_command_is_given_for_what_it_cannot_reach():
-    config = configure("i-jepa", "tiny").model_dump(mode="json")
+    config = configure("i-jepa", "tiny-vit").model_dump(mode="json")
     assert command_for(config | {"preset": "gone"}) is None
     assert command_for(config | {"recipe": "gone"}) is None
     assert command_for({}) is None

@@ -33,7 +33,7 @@ SMALL = {
 
 
 def trained(data: object, **options: object) -> JEPA:
-    return openjepa.train("i-jepa", data=data, options=SMALL | options)
+    return openjepa.train("i-jepa", preset="tiny-vit", data=data, options=SMALL | options)
 
 
 def counts(low: int = 62, high: int = 961, channels: int = 1) -> np.ndarray:
@@ -92,11 +92,7 @@ def test_training_sees_what_embedding_sees(recipe: str) -> None:
         whole = {f"{augment}.scale": "[1, 1]", f"{augment}.ratio": "[1, 1]", f"{augment}.jitter": "0"}
         whole |= {f"{augment}.{name}": "0" for name in ("flip", "grey", "blur", "solarize")}
     sizes = {"signal.size": "8", "signal.patch": "2", "signal.range": "[62, 961]", "signal.mean": "[0.4]"}
-    model = build(
-        configure(
-            recipe, {"i-jepa": "tiny", "lejepa": "tiny-vit"}[recipe], sizes | {"signal.std": "[0.2]"} | whole
-        )
-    )
+    model = build(configure(recipe, "tiny-vit", sizes | {"signal.std": "[0.2]"} | whole))
     batch = torch.from_numpy(counts()).permute(0, 3, 1, 2).float()
     seen = model.pairs(batch, Rng(0, 0))[0].target[0].tokens.values
     assert torch.allclose(seen, model.signal.tokenise(batch).values, atol=1e-4)
@@ -105,7 +101,9 @@ def test_training_sees_what_embedding_sees(recipe: str) -> None:
 
 
 def test_a_run_names_range_and_levels(tmp_path: Path) -> None:
-    model = openjepa.train("i-jepa", data=counts().astype(np.uint16), options=SMALL, out=tmp_path / "run")
+    model = openjepa.train(
+        "i-jepa", preset="tiny-vit", data=counts().astype(np.uint16), options=SMALL, out=tmp_path / "run"
+    )
     about = openjepa.training.Run.open(tmp_path / "run").about["data"]
     assert about["values"] == {"low": 62, "high": 961, "levels": len(np.unique(counts()))}
     assert openjepa.load(tmp_path / "run").signal.range == model.signal.range == (62, 961)

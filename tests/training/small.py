@@ -32,7 +32,7 @@ OF_RECIPE = {
     "i-jepa": {"predictor.width": 16, "predictor.depth": 1},
     "lejepa": {"head.hidden": 16, "head.width": 8, "guard.slices": 16},
 }
-PRESETS = {"lejepa": "tiny-vit"}
+PRESETS = {"i-jepa": "tiny-vit", "lejepa": "tiny-vit"}
 """Whose `tiny` has no transformer."""
 RECIPES = list(OF_RECIPE)
 

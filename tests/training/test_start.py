@@ -31,7 +31,7 @@ def folder_of(path: Path, channels: int, size: int = 20) -> Path:
 
 
 def test_from_an_array_without_a_directory() -> None:
-    model = openjepa.train("i-jepa", data=small.pixels(), options=quick())
+    model = openjepa.train("i-jepa", preset="tiny-vit", data=small.pixels(), options=quick())
     assert model.config.data == "array"
     assert model.embed(torch.zeros(2, 1, 16, 16)).shape == (2, 16)
 
@@ -61,7 +61,7 @@ def test_a_coloured_folder_with_a_grey_preset(recipe: str, tmp_path: Path) -> No
 
 def test_channels_that_were_asked_for_win(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "photos", channels=3)
-    model = train("i-jepa", data=folder, options=quick(signal__channels=1))
+    model = train("i-jepa", preset="tiny-vit", data=folder, options=quick(signal__channels=1))
     assert model.config.signal.channels == 1
     again = train(model.config, data=folder)
     assert again.config == model.config
@@ -70,45 +70,45 @@ def test_channels_that_were_asked_for_win(tmp_path: Path) -> None:
 def test_a_constant_channel_has_a_std() -> None:
     pixels = np.repeat(small.pixels(30), 3, -1)
     pixels[..., 1] = 7
-    model = train("i-jepa", data=pixels, options=quick())
+    model = train("i-jepa", preset="tiny-vit", data=pixels, options=quick())
     assert min(model.config.signal.std) > 0
     assert all(bool(p.isfinite().all()) for p in model.parameters())
 
 
 def test_constant_images_are_refused_or_named() -> None:
     with pytest.raises(UserError, match="every value of every image is 7, so there is nothing to learn"):
-        train("i-jepa", data=np.full((30, 16, 16, 3), 7, np.uint8), options=quick())
+        train("i-jepa", preset="tiny-vit", data=np.full((30, 16, 16, 3), 7, np.uint8), options=quick())
     pixels = small.pixels(30).copy()
     pixels[[3, 8]] = 9
     with pytest.warns(OpenJEPAWarning, match=r"2 images hold one value all over and teach nothing \(3, 8\)"):
-        train("i-jepa", data=pixels, options=quick())
+        train("i-jepa", preset="tiny-vit", data=pixels, options=quick())
 
 
 def test_options_of_any_type() -> None:
     options = quick(target="ema", train__clip=None, hiding__target_scale=(0.1, 0.2), encoder__hide="replace")
-    config = train("i-jepa", data=small.pixels(), options=options).config
+    config = train("i-jepa", preset="tiny-vit", data=small.pixels(), options=options).config
     assert config.train.clip is None and config.hiding.target_scale == (0.1, 0.2)
     with pytest.raises(UserError, match=r"did you mean 'train\.steps'"):
-        train("i-jepa", data=small.pixels(), options={"train.step": 3})
+        train("i-jepa", preset="tiny-vit", data=small.pixels(), options={"train.step": 3})
     with pytest.raises(UserError, match="a config has its sizes already"):
         train(config, preset="tiny", data=small.pixels())
 
 
 def test_start_or_resume(tmp_path: Path) -> None:
     call = {"data": small.pixels(), "out": tmp_path / "run", "options": quick(), "resume": True}
-    first = train("i-jepa", **call)  # ty: ignore
-    again = train("i-jepa", **call)  # ty: ignore
+    first = train("i-jepa", preset="tiny-vit", **call)  # ty: ignore
+    again = train("i-jepa", preset="tiny-vit", **call)  # ty: ignore
     batch = small.images().read([0, 1])
     assert torch.equal(first.embed(batch), again.embed(batch))
     assert len(small.losses(tmp_path / "run")) == 2
     with pytest.raises(UserError, match="other options"):
-        train("i-jepa", **call | {"options": quick(train__lr=0.5)})  # ty: ignore
+        train("i-jepa", preset="tiny-vit", **call | {"options": quick(train__lr=0.5)})  # ty: ignore
     with pytest.raises(UserError, match="other contents"):
-        train("i-jepa", **call | {"data": small.pixels()[:50]})  # ty: ignore
+        train("i-jepa", preset="tiny-vit", **call | {"data": small.pixels()[:50]})  # ty: ignore
     with pytest.raises(UserError, match="already holds a run"):
-        train("i-jepa", **call | {"resume": False})  # ty: ignore
+        train("i-jepa", preset="tiny-vit", **call | {"resume": False})  # ty: ignore
     with pytest.raises(UserError, match=r"name it \(out\)"):
-        train("i-jepa", data=small.pixels(), resume=True)
+        train("i-jepa", preset="tiny-vit", data=small.pixels(), resume=True)
 
 
 def test_start_writes_the_command_and_resume_reopens_the_data(tmp_path: Path) -> None:
@@ -145,12 +145,18 @@ def test_files_found_broken_on_the_way_are_listed_at_the_end(
     good = (folder / "05.png").read_bytes()
     (folder / "05.png").write_bytes(good[: len(good) - 40])
     with pytest.warns(OpenJEPAWarning, match=r"photos: 1 file is left out beside \d+ images: 05\.png"):
-        train("i-jepa", data=folder, out=tmp_path / "run", options=quick(train__workers=0, train__steps=8))
+        train(
+            "i-jepa",
+            preset="tiny-vit",
+            data=folder,
+            out=tmp_path / "run",
+            options=quick(train__workers=0, train__steps=8),
+        )
     assert [name for name, _ in Run.open(tmp_path / "run").about["data"]["skipped"]] == ["05.png"]
 
 
 def test_load(tmp_path: Path) -> None:
-    model = train("i-jepa", data=small.pixels(), out=tmp_path / "run", options=quick())
+    model = train("i-jepa", preset="tiny-vit", data=small.pixels(), out=tmp_path / "run", options=quick())
     batch = small.images().read([3, 4])
     whole, exported = openjepa.load(tmp_path / "run"), openjepa.load(str(tmp_path / "run/model"))
     (tmp_path / "run/model/model.safetensors").unlink()
@@ -162,7 +168,7 @@ def test_load(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_says_which_step_its_model_is_of(tmp_path: Path) -> None:
-    train("i-jepa", data=small.pixels(), out=tmp_path / "run", options=quick())
+    train("i-jepa", preset="tiny-vit", data=small.pixels(), out=tmp_path / "run", options=quick())
     shutil.rmtree(tmp_path / "run/model")
     weights = tmp_path / "run/checkpoints/step-000002/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"abcd")
@@ -180,12 +186,15 @@ def test_a_second_process_is_kept_away(tmp_path: Path) -> None:
         sentences: ClassVar[list[str]] = []
 
         def step(self, step: int, loss: float, rate: float) -> None:
-            for again in (lambda: resume(run, data=small.pixels()), lambda: train("i-jepa", data=1, out=run)):
+            for again in (
+                lambda: resume(run, data=small.pixels()),
+                lambda: train("i-jepa", preset="tiny-vit", data=1, out=run),
+            ):
                 with pytest.raises(UserError) as caught:
                     again()
                 self.sentences.append(str(caught.value))
 
-    train("i-jepa", data=small.pixels(), out=run, options=quick(), progress=Second())
+    train("i-jepa", preset="tiny-vit", data=small.pixels(), out=run, options=quick(), progress=Second())
     assert len(Second.sentences) == 4
     assert all("written to by another process" in sentence for sentence in Second.sentences)
     assert [step for step, _ in small.losses(run)] == [0, 1]
@@ -204,10 +213,10 @@ def test_a_disk_that_is_full_at_the_start_leaves_the_name_free(
     with monkeypatch.context() as patch:
         patch.setattr(files, "sync", full)
         with pytest.raises(UserError, match="No space left on device") as caught:
-            train("i-jepa", **call)  # ty: ignore
+            train("i-jepa", preset="tiny-vit", **call)  # ty: ignore
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
-    train("i-jepa", **call)  # ty: ignore
+    train("i-jepa", preset="tiny-vit", **call)  # ty: ignore
 
 
 @pytest.mark.parametrize("left", ["run.json", "metrics.jsonl", "checkpoints", "run.json.partial"])
@@ -218,7 +227,7 @@ def test_a_start_that_was_killed_leaves_the_name_free(left: str, tmp_path: Path)
             path.rmdir() if path.is_dir() else path.unlink()
     if left.endswith(".partial"):
         (run / left).write_text('{"comm')
-    train("i-jepa", data=small.pixels(), out=run, options=quick())
+    train("i-jepa", preset="tiny-vit", data=small.pixels(), out=run, options=quick())
 
 
 def test_a_run_directory_that_is_removed_is_noticed_at_once(tmp_path: Path) -> None:
@@ -235,7 +244,14 @@ def test_a_run_directory_that_is_removed_is_noticed_at_once(tmp_path: Path) -> N
 
     progress = Removing()
     with pytest.raises(UserError, match="run was removed, moved or replaced"):
-        train("i-jepa", data=small.pixels(), out=run, options=quick(train__steps=8), progress=progress)
+        train(
+            "i-jepa",
+            preset="tiny-vit",
+            data=small.pixels(),
+            out=run,
+            options=quick(train__steps=8),
+            progress=progress,
+        )
     assert progress.steps == 2
 
 

@@ -44,7 +44,7 @@ def equal(one: Path, other: Path) -> bool:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "run"
-    train("i-jepa", data=small.pixels(), out=out, options=small.options())
+    train("i-jepa", preset="tiny-vit", data=small.pixels(), out=out, options=small.options())
     return out
 
 
@@ -54,14 +54,14 @@ def test_the_step_is_saved_and_the_run_goes_on(at: int, number: int, whole: Path
     out = tmp_path / "my run"
     call = {"data": small.pixels(), "out": out, "options": small.options(), "resume": True}
     with pytest.raises(Stopped) as caught:
-        train("i-jepa", **call, progress=Interrupting(at, number))  # ty: ignore
+        train("i-jepa", preset="tiny-vit", **call, progress=Interrupting(at, number))  # ty: ignore
     assert caught.value.number == number
     assert (
         str(caught.value) == f"interrupted after step {at} of 10, which is saved; continue with: "
         f"openjepa train --resume '{out}'"
     )
     assert Run.open(out).checkpoints.newest() == out / f"checkpoints/step-00000{at}"
-    train("i-jepa", **call)  # ty: ignore
+    train("i-jepa", preset="tiny-vit", **call)  # ty: ignore
     assert equal(out, whole)
     assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
 
@@ -87,10 +87,17 @@ def test_workers_outlive_the_signal_that_they_are_sent_too(
     folder = folder_of(tmp_path / "photos", channels=1)
     options = small.options(train__workers=2)
     with pytest.raises(Stopped) as caught:
-        train("i-jepa", data=folder, out=tmp_path / "run", options=options, progress=Interrupting(2))
+        train(
+            "i-jepa",
+            preset="tiny-vit",
+            data=folder,
+            out=tmp_path / "run",
+            options=options,
+            progress=Interrupting(2),
+        )
     assert multiprocessing.active_children() == []
     resume(tmp_path / "run")
-    train("i-jepa", data=folder, out=tmp_path / "whole", options=options)
+    train("i-jepa", preset="tiny-vit", data=folder, out=tmp_path / "whole", options=options)
     assert equal(tmp_path / "run", tmp_path / "whole")
     assert caught.value.step == 2
 

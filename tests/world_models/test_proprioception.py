@@ -103,7 +103,7 @@ def test_a_run_learns_resumes_and_is_loaded(name: str, tmp_path: Path) -> None:
 
 def test_a_run_stands_without_its_source(tmp_path: Path) -> None:
     source = tmp_path / "images"
-    save_model(build(configure("i-jepa", "tiny", SMALL), seed=5), source)
+    save_model(build(configure("i-jepa", "tiny-vit", SMALL), seed=5), source)
     named = options("dino-wm", encoder__source=str(source), encoder__pretrained=True, train__steps=4)
     model = train("dino-wm", data=dots.episodes(), out=tmp_path / "run", options=named)
     assert model.config.encoder.source == str(source)

@@ -26,8 +26,8 @@ COST = 0.03
 """Share of a training's work that the tasks may take, where it is long enough for `FEWEST` measurements ..."""
 A_STEP = 1.1
 """... counted in passes of whole samples through the encoder. What training on a sample costs was measured: 1.1 and 1.7
-of them in LeJEPA's `tiny-cifar10` and `tiny`, whose views are small and in bf16; 1.9 in I-JEPA's, whose context is a
-part of the image; 3.5 to 5.6 in LeJEPA's on a transformer."""
+of them in LeJEPA's `tiny-cifar10` and `tiny`, whose views are small and in bf16; 1.6 in I-JEPA's `tiny-cifar10`; 1.9 in
+I-JEPA's on a transformer, whose context is a part of the image; 3.5 to 5.6 in LeJEPA's."""
 FEWEST = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Shares of a run at which tasks are measured where it allows no more."""
 
