@@ -41,7 +41,7 @@ CONTEXTS = {"LeWM, history 8": 3}
 def network(options: dict[str, str]) -> WorldJEPA:
     """Untrained: what it computes costs the same."""
     space = {"signal.action_dim": "2", "condition.low": "[-2, -2]", "condition.high": "[2, 2]"}
-    space["signal.told"] = "each"  # the others' planners know no actions that are held
+    space["signal.block_actions"] = "each"  # the others' planners know no actions that are held
     rest = {name: value for name, value in options.items() if name != "preset"}
     model = build(configure("lewm", options["preset"], rest | space), SEED)
     random = torch.Generator().manual_seed(SEED)
@@ -171,7 +171,7 @@ class StableWorldModel:
             name: value[:, None].expand(-1, samples, *value.shape[1:])
             for name, value in self._info(frames, goal).items()
         }
-        return self.theirs.get_cost(info, actions) / self.theirs.encoder.model.form.shape[0]
+        return self.theirs.get_cost(info, actions) / self.theirs.encoder.model.state_layout.shape[0]
 
     def _info(self, frames: Tensor, goal: Tensor) -> dict[str, Tensor]:
         pixels, there = frames.float() / 255, goal[:, None].float() / 255

@@ -161,7 +161,7 @@ class ForkModel:
     def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
         return torch.zeros(*frames.shape[:2], 1)
 
-    def latents(
+    def draw_z(
         self, state: Tensor, count: int, horizon: int, generators: Sequence[torch.Generator]
     ) -> Tensor:
         draws = torch.stack([torch.rand(count // 2, horizon, 1, generator=g).round() for g in generators])

@@ -11,7 +11,7 @@ from openjepa.common.rng import Rng
 from openjepa.latents import LatentAction
 from openjepa.latents.action import LatentActions
 from openjepa.latents.capacity import KL, Codebook, Codes, Sparse, SparseCode
-from openjepa.latents.controls import error_told
+from openjepa.latents.controls import error_given_z
 from openjepa.nets.dynamics.mlp import MLP
 
 from .. import ranks
@@ -156,7 +156,7 @@ def trained(capacity: dict[str, object]) -> tuple[LatentActions, float]:
     latent = LatentAction.parse({"width": 4, "hidden": 32, "capacity": capacity}).build(SHAPE)
     predict = train(latent, MLP(hidden=(64,)).build(2, 4))
     s, s_next, _ = fork(500, 10_000)
-    return latent, error_told(latent, predict, s, s_next)
+    return latent, error_given_z(latent, predict, s, s_next)
 
 
 def test_the_price_of_nats_decides_what_is_told() -> None:

@@ -10,12 +10,12 @@ from openjepa.latents import Inferred, Latent, Predict
 from openjepa.latents.controls import (
     active_set,
     best_of,
+    candidates,
     capacity_curve,
     codebook_control,
     cycle_consistency,
-    error_told,
+    error_given_z,
     future_leak,
-    guesses,
     precision,
     shuffled_contexts,
 )
@@ -126,9 +126,9 @@ def test_a_z_that_means_the_same_everywhere_survives_the_cycle() -> None:
 
 
 def test_error_told_and_the_capacity_curve() -> None:
-    assert error_told(Sides(), ahead, S, S_NEXT) == pytest.approx(0.0025, rel=1e-3)
+    assert error_given_z(Sides(), ahead, S, S_NEXT) == pytest.approx(0.0025, rel=1e-3)
     blind = lambda s, z: SUCCESSORS.mean(1, keepdim=True)  # noqa: E731
-    without = error_told(Sides(), blind, S, S_NEXT)
+    without = error_given_z(Sides(), blind, S, S_NEXT)
     models = [("none", Told("nothing"), blind), ("sides", Sides(), ahead)]
     curve = capacity_curve(models, S, S_NEXT, without=without, free=0.0)
     assert [point.name for point in curve] == ["none", "sides"]
@@ -140,7 +140,7 @@ def test_error_told_and_the_capacity_curve() -> None:
 
 def test_best_of_k_falls_with_k_and_begins_with_the_likeliest() -> None:
     latent = Sides()
-    assert guesses(latent, S[:2], 2, seeded()).squeeze(-1).tolist() == [[1.0, 0.0], [1.0, 0.0]]
+    assert candidates(latent, S[:2], 2, seeded()).squeeze(-1).tolist() == [[1.0, 0.0], [1.0, 0.0]]
     one, two, more = best_of(latent, ahead, S, S_NEXT, [1, 2, 5], seeded())
     assert one > 100 * two and two == more == pytest.approx(0.0025, rel=1e-3)
     sampled = best_of(Told("change"), adds_z, S, S_NEXT, [1, 4, 16], seeded())

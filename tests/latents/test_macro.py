@@ -9,19 +9,19 @@ from openjepa.latents.capacity import KL, Capacity, Codebook, Sparse
 from openjepa.latents.macro import MacroAction, MacroActions
 
 
-def macro(capacity: Capacity, told: int = 6) -> MacroActions:
+def macro(capacity: Capacity, condition_dim: int = 6) -> MacroActions:
     torch.manual_seed(0)
-    return MacroAction(width=3, hidden=(8,), capacity=capacity, kept=64).build(told)
+    return MacroAction(width=3, hidden=(8,), capacity=capacity, kept=64).build(condition_dim)
 
 
 @pytest.mark.parametrize("capacity", [KL(), Sparse(), Codebook(codes=4)])
 def test_gradients_reach_the_encoder_and_the_price_is_paid(capacity: Capacity) -> None:
     model = macro(capacity)
-    told = model(torch.randn(5, 2, 6), Rng(0, 0))
-    assert told.z.shape == (5, 2, 3)
-    (told.z.square().sum() + told.loss).backward()
+    inferred = model(torch.randn(5, 2, 6), Rng(0, 0))
+    assert inferred.z.shape == (5, 2, 3)
+    (inferred.z.square().sum() + inferred.loss).backward()
     assert all(p.grad is not None and p.grad.count_nonzero() for p in model.mlp.parameters())
-    assert not any(term.requires_grad for term in told.terms.values())
+    assert not any(term.requires_grad for term in inferred.terms.values())
 
 
 def test_the_space_is_between_percentiles_of_what_training_saw() -> None:

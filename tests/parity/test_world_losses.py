@@ -50,13 +50,13 @@ def test_pldm(over: str) -> None:
         state = model.encoder.net.norm(model.predictor.cell(actions[:, step], state))
         energy = energy + (state - z[:, step + 1]).square().mean() / 3
     samples = z.flatten(0, 1) if over == "window" else z[:, 0]
-    told = model.terms.inverse.mlp(torch.cat([z[:, :-1], z[:, 1:]], -1))
+    condition = model.terms.inverse.mlp(torch.cat([z[:, :-1], z[:, 1:]], -1))
     expected = (
         energy
         + weights["std"] * hinge(samples, 0)
         + weights["covariance"] * off_diagonal_mean(samples)
         + weights["similarity"] * (z[:, 1:] - z[:, :-1]).pow(2).mean()
-        + weights["inverse"] * (told - actions).square().mean()
+        + weights["inverse"] * (condition - actions).square().mean()
         + weights["motion"] * hinge(z[:, 1:], 1)
     )
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)

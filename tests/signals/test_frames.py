@@ -44,7 +44,9 @@ def test_a_block_of_actions_is_scaled_action_by_action():
 
 
 def test_of_a_block_the_mean_may_be_told():
-    signal = FrameSignal(**SMALL, block=2, told="mean", action_mean=(1.0, 10.0), action_std=(2.0, 5.0))
+    signal = FrameSignal(
+        **SMALL, block=2, block_actions="mean", action_mean=(1.0, 10.0), action_std=(2.0, 5.0)
+    )
     actions = torch.tensor([[1.0, 10.0, 3.0, 15.0]])
     assert torch.equal(signal.normalise_actions(actions), torch.tensor([[0.5, 0.5]]))
     assert signal.action_width == 2

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
-from openjepa.nets.dynamics.adaln import Conditioned
+from openjepa.nets.dynamics.adaln import AdaLN
 from openjepa.nets.dynamics.lift import Lift, Same
 from openjepa.recipes import build, configure
 from openjepa.world_models.hierarchy import HierarchicalJEPA, Level2
-from openjepa.world_models.model import Form
+from openjepa.world_models.model import StateLayout
 from openjepa.worlds import make
 
 from .. import dots
@@ -37,10 +37,10 @@ CASES: dict[str, dict[str, object]] = {
 def model_of(case: str = "own states", **changes: object) -> HierarchicalJEPA:
     wanted = dots.options("h-jepa", **(CASES[case] | changes))
     if "level2.lift" in CASES[case]:
-        own = {"level2.lift.hidden", "level2.lift.width", "level2.predictor.hidden"} - set(CASES[case])
-        wanted = {name: value for name, value in wanted.items() if name not in own}
-    told = {name: str(value) for name, value in wanted.items()}
-    return cast(HierarchicalJEPA, build(configure("h-jepa", "tiny", told), 0))
+        mlp = {"level2.lift.hidden", "level2.lift.width", "level2.predictor.hidden"} - set(CASES[case])
+        wanted = {name: value for name, value in wanted.items() if name not in mlp}
+    options = {name: str(value) for name, value in wanted.items()}
+    return cast(HierarchicalJEPA, build(configure("h-jepa", "tiny", options), 0))
 
 
 def gradients(model: torch.nn.Module) -> float:
@@ -87,8 +87,8 @@ def test_what_level_2_sees() -> None:
     window = dots.windows(4, 5)
     states, actions = model.far(window)
     torch.testing.assert_close(states, model.encode(window.frames)[:, ::2], rtol=1e-4, atol=1e-5)
-    told = model.signal.normalise_actions(window.actions)
-    assert torch.equal(actions[:, 1], torch.cat([told[:, 2], told[:, 3]], -1))
+    condition = model.signal.normalise_actions(window.actions)
+    assert torch.equal(actions[:, 1], torch.cat([condition[:, 2], condition[:, 3]], -1))
 
 
 def test_a_rollout_is_what_training_predicts() -> None:
@@ -159,11 +159,9 @@ def test_mistakes_are_named() -> None:
         UserError, match=r"level 2 looks 2 x 2 steps ahead, 5 frames, and these windows have 4"
     ):
         model_of().far(dots.windows(4, 4))
-    wrong = Level2(lift=Same(), predictor=Conditioned())
-    with pytest.raises(
-        UserError, match=r"'conditioned' takes states of shape \[4, 8\], level 2's are \[8, 2, 2\]"
-    ):
-        wrong.build(Form((2, 2), 8, maps=True), 8, 2)
+    wrong = Level2(lift=Same(), predictor=AdaLN())
+    with pytest.raises(UserError, match=r"'adaln' takes states of shape \[4, 8\], level 2's are \[8, 2, 2\]"):
+        wrong.build(StateLayout((2, 2), 8, maps=True), 8, 2)
     with pytest.raises(UserError, match="told actions alone, not condition 'latent'"):
         model_of(condition="latent")
     with pytest.raises(UserError, match="one future"):
@@ -188,7 +186,7 @@ def test_in_units_of_moves_the_slow_features_of_a_maze_follow_the_way() -> None:
     vectors = torch.linalg.eigh(walk / (degree[:, None] * degree).sqrt()).eigenvectors
     slow = vectors.flip(1)[:, 1:9] / degree[:, None].sqrt()
     slow = slow / slow.std(0)
-    level = Level2(lift=Lift(width=8)).build(Form((1, 1), 8, maps=False), 8, 2)
+    level = Level2(lift=Lift(width=8)).build(StateLayout((1, 1), 8, maps=False), 8, 2)
     level.lift = torch.nn.Identity()
     steps = (slow[:, None] - slow[None]).flatten(0, 1)
     level.moves.copy_(torch.einsum("n,nd,ne->de", walk.flatten() / walk.sum(), steps, steps))

@@ -68,7 +68,7 @@ def test_a_rollout_told_the_inferred_z_is_what_training_predicts(case: str) -> N
     z = model.inferred(states, actions).z
     assert z.shape == (*actions.shape[:2], model.latent.width)
     pairs = model.pairs(window, Rng(0, 0))
-    trained = model.form.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
+    trained = model.state_layout.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
     imagined = model.rollout(states[:, :1], actions[:, None], z[:, None])
     torch.testing.assert_close(imagined[:, 0, 0], trained[:, 0], rtol=1e-4, atol=1e-5)
     if steps := model.future.rollout:
@@ -83,12 +83,12 @@ def test_noise_becomes_the_z_of_the_states_that_are_foreseen(case: str) -> None:
     state, actions = model.encode(window.frames)[:, :1], window.actions[:, None].expand(-1, 4, -1, -1)
     steps = min(actions.shape[2], model.dynamics.history) if model.dynamics.history > 1 else 3
     actions = actions[:, :, :steps]
-    noise = model.latents(state, 4, steps, seeded(3))
+    noise = model.draw_z(state, 4, steps, seeded(3))
     futures = model.rollout(state, actions, noise)
-    now, told = state.expand(-1, 4, *state.shape[2:]), []
+    now, settled = state.expand(-1, 4, *state.shape[2:]), []
     for t in range(steps):
-        told.append(model.latent.settle(now, noise[:, :, t]))
-        now = model.rollout(state, actions[:, :, : t + 1], torch.stack(told, 2))[:, :, -1]
+        settled.append(model.latent.settle(now, noise[:, :, t]))
+        now = model.rollout(state, actions[:, :, : t + 1], torch.stack(settled, 2))[:, :, -1]
         torch.testing.assert_close(now, futures[:, :, t], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(futures[:, 0], futures[:, 1])
 
@@ -109,11 +109,11 @@ def test_the_past_s_z_is_inferred_from_the_past() -> None:
     window = window_for(model)
     states, actions = model.encode(window.frames), window.actions
     pairs = model.pairs(window, Rng(0, 0))
-    trained = model.form.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
+    trained = model.state_layout.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
     z = model.inferred(states, actions).z[:, None, -1:]
     given = model.rollout(states[:, :-1], actions[:, None, -1:], z, actions[:, :-1])[:, 0, 0]
     torch.testing.assert_close(given, trained[:, -1], rtol=1e-4, atol=1e-5)
-    drawn = model.latents(states, 1, 1, seeded(len(states)))
+    drawn = model.draw_z(states, 1, 1, seeded(len(states)))
     assert model.rollout(states[:, :-1], actions[:, None, -1:], drawn, actions[:, :-1]).isfinite().all()
 
 
@@ -134,9 +134,9 @@ def test_futures_are_the_problem_s_own(case: str) -> None:
     model = model_of(case)
     assert isinstance(model, Uncertain) and isinstance(Counted(model), Uncertain)
     state = model.encode(window_for(model, 3).frames)[:, :1]
-    together = model.latents(state, 4, 3, seeded(3))
+    together = model.draw_z(state, 4, 3, seeded(3))
     assert together.shape == (3, 4, 3, model.latent.chance)
-    assert torch.equal(together[1:2], model.latents(state[1:2], 4, 3, seeded(1, 1)))
+    assert torch.equal(together[1:2], model.draw_z(state[1:2], 4, 3, seeded(1, 1)))
 
 
 def test_actions_are_heard_only_where_they_are_told() -> None:
@@ -144,7 +144,7 @@ def test_actions_are_heard_only_where_they_are_told() -> None:
         model = model_of(case)
         window = window_for(model, 3)
         state, actions = model.encode(window.frames)[:, :1], window.actions[:, None]
-        z = model.latents(state, 1, actions.shape[2], seeded(3))
+        z = model.draw_z(state, 1, actions.shape[2], seeded(3))
         same = torch.allclose(model.rollout(state, actions, z), model.rollout(state, -actions, z))
         assert same is not heard
 

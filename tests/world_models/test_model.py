@@ -10,7 +10,7 @@ from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.recipes import build, configure
 from openjepa.signals.frames import Window
-from openjepa.world_models.model import Form, WorldJEPA
+from openjepa.world_models.model import StateLayout, WorldJEPA
 from openjepa.worlds import Box
 
 from .. import dots
@@ -36,7 +36,7 @@ LATENTS: dict[str, tuple[str, dict[str, object]]] = {
         "pldm",
         {
             "signal.block": 2,
-            "signal.told": "mean",
+            "signal.block_actions": "mean",
             "predictor": "mlp",
             "predictor.hidden": [16, 16],
             "predictor.steer": "film",
@@ -82,7 +82,7 @@ def test_who_is_told_the_mean_plans_with_one_action_a_block() -> None:
     swapped = actions[..., [2, 3, 0, 1]]
     torch.testing.assert_close(model.rollout(state, swapped), model.rollout(state, actions))
     assert not torch.allclose(model.rollout(state, actions + 0.1), model.rollout(state, actions), atol=1e-4)
-    space = as_space(Box.symmetric(1.0, 2), model.block, held=model.held)
+    space = as_space(Box.symmetric(1.0, 2), model.block, held=model.action_repeat)
     target = actions[:, 0].clamp(-0.5, 0.5)
     plan = CEM(horizon=3, samples=32, iterations=3, elites=4).plan(
         lambda a: (a - target[:, None]).square().sum((2, 3)), space, streams(0, len(state))
@@ -98,11 +98,11 @@ def test_a_rollout_is_what_training_predicts(case: str) -> None:
     before = model.signal.stack - 1
     states, actions = model.encode(window.frames)[:, before:], window.actions[:, before:]
     pairs = model.pairs(window, Rng(0, 0))
-    trained = model.form.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
+    trained = model.state_layout.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
     steps = 3
     several = torch.stack([actions[:, :steps], -actions[:, :steps]], 1)
     imagined = model.rollout(states[:, :1], several)
-    assert imagined.shape == (len(window), 2, steps, *model.form.shape)
+    assert imagined.shape == (len(window), 2, steps, *model.state_layout.shape)
     first = 0 if not model.future.rollout else -model.future.rollout
     torch.testing.assert_close(imagined[:, 0, 0], trained[:, first], rtol=1e-4, atol=1e-5)
     if model.future.rollout:
@@ -115,7 +115,7 @@ def test_a_rollout_remembers_the_past() -> None:
     window = window_for(model)
     states, steps = model.encode(window.frames), model.future.frames - 1
     pairs = model.pairs(window, Rng(0, 0))
-    forced = model.form.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
+    forced = model.state_layout.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
     past, coming = window.actions[:, : steps - 1], window.actions[:, None, steps - 1 :]
     imagined = model.rollout(states[:, :steps], coming, past=past)
     torch.testing.assert_close(imagined[:, 0, 0], forced[:, -1], rtol=1e-4, atol=1e-5)
@@ -165,7 +165,7 @@ def test_targets_are_the_encoded_frames() -> None:
     model = model_of("both ways")
     window = window_for(model)
     output = model(window, Rng(0, 0))
-    states = model.form.tokens(model.encode(window.frames))
+    states = model.state_layout.tokens(model.encode(window.frames))
     assert model.future.predicted == [1, 2, 3, 4, 1, 2, 3]
     assert model.future.known == [0, 1, 2, 3, 0, 0, 0]
     torch.testing.assert_close(output.s_y[0], states[:, model.future.predicted], rtol=1e-4, atol=1e-5)
@@ -194,9 +194,9 @@ def test_mistakes_are_named() -> None:
 @pytest.mark.parametrize("maps", [False, True])
 def test_forms_are_undone(maps: bool) -> None:
     tokens = torch.randn(2, 3, 6, 4)
-    form = Form((2, 3), 4, maps)
-    state = form.state(tokens)
-    assert state.shape[2:] == form.shape
-    assert torch.equal(form.tokens(state), tokens)
+    layout = StateLayout((2, 3), 4, maps)
+    state = layout.state(tokens)
+    assert state.shape[2:] == layout.shape
+    assert torch.equal(layout.tokens(state), tokens)
     if maps:
         assert torch.equal(state[0, 0, :, 1, 2], tokens[0, 0, 5])

@@ -20,7 +20,7 @@ from openjepa.recipes import build, configure
 from openjepa.signals.frames import Window
 from openjepa.training import Run, train
 from openjepa.world_models.model import WorldJEPA
-from openjepa.world_models.proprioception import EmbodiedJEPA
+from openjepa.world_models.proprioception import ProprioceptionJEPA
 
 from .. import dots
 from ..nets.test_frozen import SMALL
@@ -126,9 +126,9 @@ def test_a_source_is_asked_for() -> None:
         train("dino-wm", data=dots.episodes(), options=options("dino-wm", target="ema"))
 
 
-def embodied(name: str = "vjepa2-ac", **changes: object) -> EmbodiedJEPA:
+def embodied(name: str = "vjepa2-ac", **changes: object) -> ProprioceptionJEPA:
     model = model_of(name, **changes)
-    assert isinstance(model, EmbodiedJEPA)
+    assert isinstance(model, ProprioceptionJEPA)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.predictor.parameters():
@@ -170,7 +170,7 @@ def test_poses_go_on_as_the_actions_say_in_training_and_in_planning() -> None:
         imagined[inside][..., 0, -2:], states[inside, 1:, 0, -2:], rtol=1e-3, atol=1e-3
     )
     pairs = model.pairs(window, Rng(0, 0))
-    trained = model.form.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
+    trained = model.state_layout.state(model.predict(model.represent([pairs[0].context]), pairs)[0])
     torch.testing.assert_close(imagined[:, :2], trained[:, -2:], rtol=1e-4, atol=1e-4)
 
 
@@ -194,7 +194,7 @@ def test_choices_that_do_not_fit_are_named() -> None:
         "set predictor.state": {"predictor": "block-causal", "predictor.state": 4},
         "to a state of 1": {"condition.variables": '["x"]'},
         "goes with tokens or vectors of a frozen encoder": {"guard": "vicreg"},
-        "set signal.told to each": {"signal.told": "mean", "signal.block": 2},
+        "set signal.block_actions to each": {"signal.block_actions": "mean", "signal.block": 2},
     }
     for message, changes in wrong.items():
         name = "dino-wm, told its own state"
@@ -212,7 +212,7 @@ def test_choices_that_do_not_fit_are_named() -> None:
 def test_some_of_the_variables_may_be_the_robots_own() -> None:
     model = embodied("dino-wm, told its own state", condition__variables=["y"])
     window = windows(model)
-    assert model.own == 1 and model.config.condition.columns == (1,)
+    assert model.proprio_dim == 1 and model.config.condition.columns == (1,)
     states = model.encode(window.frames, state=window.state)
     assert torch.equal(states, model.encode(window.frames, state=window.state * torch.tensor([0.0, 1.0])))
 
@@ -221,7 +221,7 @@ def test_goals_are_compared_by_what_is_seen() -> None:
     goal, states = torch.randn(2, 4, 5), torch.randn(2, 3, 6, 4, 5)
     moved = states.clone()
     moved[..., -2:] += 9
-    cost = Goal(goal, own=2)
+    cost = Goal(goal, proprio_dim=2)
     assert torch.equal(cost(states), cost(moved))
     torch.testing.assert_close(
         cost(states), (states - goal[:, None, None])[..., :3].square().flatten(3).mean(3)
@@ -255,7 +255,7 @@ def test_an_agent_perceives_the_robots_own_state() -> None:
     result = agent.run(Room(), record=True)
     assert result.steps == 5 and result.ended == "truncated"
     last = agent.memory.states[-1]
-    scores = model.hiding.own(torch.tensor(np.array([4.0, 5.0]) + np.sum(result.actions, 0)))
+    scores = model.hiding.proprioception(torch.tensor(np.array([4.0, 5.0]) + np.sum(result.actions, 0)))
     torch.testing.assert_close(last[0, -2:], scores.float(), rtol=1e-3, atol=1e-3)
     alone = Agent(model, CEM(horizon=2, execute=1, samples=8, iterations=2, elites=2), Task.reach())
     room = Room()

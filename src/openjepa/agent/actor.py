@@ -20,7 +20,7 @@ look 4.5 times as far."""
 
 def space_of(model: WorldModel) -> Space:
     """The space of one model action, `A' = block * A`."""
-    return as_space(model.actions, model.block, device_of(model), getattr(model, "held", False))
+    return as_space(model.actions, model.block, device_of(model), getattr(model, "action_repeat", False))
 
 
 class Mode2:

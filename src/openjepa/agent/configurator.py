@@ -12,7 +12,7 @@ from openjepa.agent.critic import Critic, CriticTerm
 from openjepa.agent.doubt import Doubt, Mistakes
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.objective import Risk
-from openjepa.agent.perception import own_size
+from openjepa.agent.perception import proprio_dim_of
 from openjepa.agent.planners import PlannerChoice
 from openjepa.agent.policy import Policy
 from openjepa.agent.protocols import Actor, WorldModel
@@ -138,7 +138,7 @@ class Configurator:
             "explore": Explore(memory),
         }
         if goal is not None:
-            terms["goal"] = Goal(goal, self.distance, self.reduce, self.unit, own_size(self.model))
+            terms["goal"] = Goal(goal, self.distance, self.reduce, self.unit, proprio_dim_of(self.model))
         if self.danger is not None:
             terms["danger"] = Danger(self.danger)
         trained: dict[str, Term] = {}

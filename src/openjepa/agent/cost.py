@@ -44,15 +44,15 @@ class Goal:
         distance: `l2` squared, `l1`, or `cosine` (1 - cos over the latent's last axis).
         unit: a typical distance between two states of this world; the cost is in units of it, so that weights mean the
             same in any latent space.
-        own: how many numbers at the end of a latent's last axis are the robot's own state, which a goal's picture does
-            not tell: they are left out.
+        proprio_dim: how many numbers at the end of a state's last axis are proprioception: a goal's picture does not
+            tell them, and they are left out.
     """
 
     goal: Tensor
     distance: Literal["l2", "l1", "cosine"] = "l2"
     reduce: Reduce = "sum"
     unit: float = 1.0
-    own: int = 0
+    proprio_dim: int = 0
 
     def __call__(self, states: Tensor, actions: Tensor | None = None) -> Tensor:
         """Raises UserError when the goal has another shape than the states."""
@@ -62,8 +62,8 @@ class Goal:
                 f"{list(states.shape[3:])}: encode the goal's frame with the model that predicts"
             )
         goal = self.goal[:, None, None]
-        if self.own:
-            goal, states = goal[..., : -self.own], states[..., : -self.own]
+        if self.proprio_dim:
+            goal, states = goal[..., : -self.proprio_dim], states[..., : -self.proprio_dim]
         if self.distance == "cosine":
             gap = 1 - torch.cosine_similarity(states, goal.expand_as(states), dim=-1)
         else:

@@ -162,7 +162,7 @@ class _Episodes:
         if not fine:
             return
         self.frames = _stack([a.observation for a in arrivals], fine[0].observation)
-        state = fine[0].info.get("state") if self.agent.perception.own else None
+        state = fine[0].info.get("state") if self.agent.perception.proprio_dim else None
         self.known = None if state is None else _stack([a.info.get("state") for a in arrivals], state)
         goals = [a.info.get("goal_frame") for a in arrivals]
         goal = fine[0].info.get("goal_frame")

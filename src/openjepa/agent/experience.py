@@ -59,13 +59,13 @@ class Lived:
         danger: `[T+1]` bool: whether any environment step of the way to a state was in danger, by `info["danger"]`
             (first: whether it is itself); `None` where that says nothing. Of states alone, what lies between two of
             them would be missed.
-        own: how many numbers at the end of a state's last axis are the robot's own, which goals are known without.
+        proprio_dim: how many numbers at the end of a state's last axis are proprioception; goals are known without.
     """
 
     states: Tensor
     actions: Tensor
     danger: Tensor | None
-    own: int = 0
+    proprio_dim: int = 0
 
 
 def live(model: WorldModel, episodes: Iterable[Recorded], *, begin: int = 0) -> list[Lived]:
@@ -83,7 +83,7 @@ def live(model: WorldModel, episodes: Iterable[Recorded], *, begin: int = 0) -> 
         seen = slice(begin, end + 1, model.block)
         frames = torch.from_numpy(np.ascontiguousarray(episode.frames[seen]))
         done = np.asarray(episode.actions[begin:end], np.float32).reshape(steps, -1)
-        known = np.asarray(episode.state)[seen] if perception.own else None
+        known = np.asarray(episode.state)[seen] if perception.proprio_dim else None
         states = torch.cat(
             [
                 perception.look(part, None if known is None else known[start : start + ENCODED])
@@ -95,7 +95,7 @@ def live(model: WorldModel, episodes: Iterable[Recorded], *, begin: int = 0) -> 
             there = np.asarray(danger, bool)[begin : end + 1]
             met = there[1:].reshape(steps, model.block).any(1)
             told = torch.from_numpy(np.append(there[:1], met))
-        found.append(Lived(states, torch.from_numpy(done).to(states), told, perception.own))
+        found.append(Lived(states, torch.from_numpy(done).to(states), told, perception.proprio_dim))
     return found
 
 
@@ -141,12 +141,12 @@ def _write(memory: ShortTermMemory, ways: list[tuple[Lived, int]], first: int, c
     for t in range(max(end for _, end in ways) + 1):
         running = [(first - i, one, end) for i, (one, end) in enumerate(ways) if end >= t]
         states = torch.stack([one.states[t] for _, one, _ in running])
-        goals = torch.stack([as_goals(one.states[end], one.own) for _, one, end in running])
+        goals = torch.stack([as_goals(one.states[end], one.proprio_dim) for _, one, end in running])
         actions = [
             one.actions[t] if end > t else one.actions.new_full(one.actions.shape[1:], torch.nan)
             for _, one, end in running
         ]
-        term = Goal(goals, own=running[0][1].own) if cost == "goal" else Time()
+        term = Goal(goals, proprio_dim=running[0][1].proprio_dim) if cost == "goal" else Time()
         costs = term(states[:, None, None])[:, 0, 0]
         memory.write([number for number, _, _ in running], states, costs, torch.stack(actions), goals)
         memory.end([number for number, _, end in running if end == t], over=True)

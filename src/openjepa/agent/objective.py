@@ -62,7 +62,7 @@ class Imagination:
                     "and this one predicts a single one: train one, or leave risk out"
                 )
             uncertain = cast(Uncertain, model)
-            self.z = uncertain.latents(situation.state, risk.samples, horizon, situation.generators)
+            self.z = uncertain.draw_z(situation.state, risk.samples, horizon, situation.generators)
 
     def __call__(self, actions: Tensor) -> Tensor:
         futures = 1 if self.z is None else self.z.shape[1]

@@ -10,7 +10,7 @@ from openjepa.agent.protocols import WorldModel
 from openjepa.errors import UserError
 
 if TYPE_CHECKING:
-    from openjepa.world_models.proprioception import EmbodiedJEPA
+    from openjepa.world_models.proprioception import ProprioceptionJEPA
 
 
 class Perception:
@@ -23,7 +23,7 @@ class Perception:
     def __init__(self, model: WorldModel) -> None:
         self.model = model
         self.device = device_of(model)
-        self.own = own_size(model)
+        self.proprio_dim = proprio_dim_of(model)
         self.reset()
 
     def reset(self) -> None:
@@ -44,8 +44,8 @@ class Perception:
         if self._frames and action is not None:
             self._actions.append(action.to(self.device))
         self._frames.append(frames.to(self.device))
-        if self.own:
-            self._known.append(self._told(known))
+        if self.proprio_dim:
+            self._known.append(self._required(known))
 
     def state(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         """Latents `[R, T, *L]` of these problems' frames, and the actions `[R, T-1, A']` between them."""
@@ -57,14 +57,14 @@ class Perception:
 
     def look(self, frames: Tensor, known: Any = None) -> Tensor:
         """Latents `[N, *L]` of single frames `[N, C, H, W]`, such as goals, which are known by their picture alone."""
-        told = None if known is None or not self.own else self._told(known)[:, None]
-        return self._encode(frames.to(self.device)[:, None], None, told)[:, -1]
+        state = None if known is None or not self.proprio_dim else self._required(known)[:, None]
+        return self._encode(frames.to(self.device)[:, None], None, state)[:, -1]
 
     @torch.no_grad()
     def _encode(self, frames: Tensor, past: Tensor | None, known: Tensor | None) -> Tensor:
         return encode(self.model, frames, known, past)
 
-    def _told(self, known: Any) -> Tensor:
+    def _required(self, known: Any) -> Tensor:
         if known is None:
             raise UserError(
                 "this world model is told the robot's own state: give it with every observation (Agent.step's `known`; "
@@ -85,16 +85,16 @@ def encode(
     Raises:
         UserError: other variables than those that the model was trained on.
     """
-    if known is None or not own_size(model):
+    if known is None or not proprio_dim_of(model):
         return model.encode(frames, past)
-    return cast("EmbodiedJEPA", model).encode(frames, past, known)
+    return cast("ProprioceptionJEPA", model).encode(frames, past, known)
 
 
-def as_goals(states: Tensor, own: int) -> Tensor:
+def as_goals(states: Tensor, proprio_dim: int) -> Tensor:
     """Latents `[..., *L]` as those of goals are, known by their picture alone: without the robot's own state."""
-    if not own:
+    if not proprio_dim:
         return states
-    return torch.cat([states[..., :-own], torch.zeros_like(states[..., -own:])], -1)
+    return torch.cat([states[..., :-proprio_dim], torch.zeros_like(states[..., -proprio_dim:])], -1)
 
 
 def as_frames(frames: object, what: str) -> Tensor:
@@ -117,6 +117,6 @@ def device_of(model: object) -> torch.device:
     return torch.device("cpu") if first is None else first.device
 
 
-def own_size(model: object) -> int:
-    """Numbers of the robot's own state at the end of a latent's last axis: an `EmbodiedJEPA`'s, else 0."""
-    return getattr(model, "own", 0)
+def proprio_dim_of(model: object) -> int:
+    """Numbers of the robot's own state at the end of a latent's last axis: an `ProprioceptionJEPA`'s, else 0."""
+    return getattr(model, "proprio_dim", 0)

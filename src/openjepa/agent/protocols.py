@@ -58,7 +58,7 @@ class WorldModel(Protocol):
 class Uncertain(Protocol):
     """A world model with several futures: a latent variable, a mixture's branch, an ensemble's member."""
 
-    def latents(
+    def draw_z(
         self, state: Tensor, count: int, horizon: int, generators: Sequence[torch.Generator]
     ) -> Tensor:
         """`z` of `count` futures, sampled or enumerated: `[B, count, horizon, *Z]`, from one generator a problem."""

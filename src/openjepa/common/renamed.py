@@ -3,29 +3,84 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from openjepa.errors import UserError
 
-class Recipe(NamedTuple):
+
+class NewName(NamedTuple):
     """What a recipe is called today, and the kind of its signal, which tells it from a later one of its old name."""
 
     name: str
     signal: str
 
 
-RECIPES = {"ts-jepa": Recipe("remote-jepa", "frames")}
+class OldNames(NamedTuple):
+    """Old names in plain data, by the dotted path that they had there.
+
+    Attributes:
+        keys: what the last part of a path is called today.
+        values: what values of a path, or kinds of a choice, are called today.
+    """
+
+    keys: Mapping[str, str]
+    values: Mapping[str, Mapping[str, str]]
+
+
+RECIPES = {"ts-jepa": NewName("remote-jepa", "frames")}
 """By their old names."""
+_PREDICTORS = {"conditioned": "adaln", "concatenated": "concat"}
+CONFIGS = OldNames(
+    keys={"signal.told": "block_actions"},
+    values={"predictor": _PREDICTORS, "level2.predictor": _PREDICTORS},
+)
+PROTOCOLS = OldNames(keys={}, values={})
 
 
 def current(saved: Any) -> Any:
     """Plain data of a saved config with today's names; anything else as it is."""
     if not isinstance(saved, Mapping) or not isinstance(saved.get("recipe"), str):
         return saved
-    today, signal = RECIPES.get(saved["recipe"]), saved.get("signal")
+    signal = saved.get("signal")
     kind = signal.get("kind") if isinstance(signal, Mapping) else None
-    if today is None or kind not in (None, today.signal):
+    if kind not in (None, "frames"):
         return saved
-    return {**saved, "recipe": today.name}
+    today = RECIPES.get(saved["recipe"])
+    renamed = saved if today is None else {**saved, "recipe": today.name}
+    return _renamed(renamed, CONFIGS)
+
+
+def current_protocol(saved: Any) -> Any:
+    """Plain data of a saved protocol with today's names; anything else as it is."""
+    return _renamed(saved, PROTOCOLS)
+
+
+def refuse_old(changes: Mapping[str, Any], names: OldNames) -> None:
+    """Raises UserError for a dotted option, or the kind of a choice, by its old name: it says today's."""
+    for path, value in changes.items():
+        option = path.removesuffix(".kind")
+        if option in names.keys:
+            parents, _, _ = option.rpartition(".")
+            today = f"{parents}.{names.keys[option]}" if parents else names.keys[option]
+            raise UserError(f"the option {option} is now called {today}")
+        known = names.values.get(option, {})
+        if isinstance(value, str) and value in known:
+            raise UserError(f"{option}: {value!r} is now called {known[value]!r}")
 
 
 def is_recipe(saved: str | None, name: str) -> bool:
     """Whether a recipe's saved name, as weights have it, means the recipe that is called `name` today."""
     return saved == name or (saved in RECIPES and RECIPES[saved].name == name)
+
+
+def _renamed(saved: Any, names: OldNames, path: str = "") -> Any:
+    """Plain data at a dotted path."""
+    if isinstance(saved, str):
+        return names.values.get(path, {}).get(saved, saved)
+    if isinstance(saved, list | tuple):
+        return [_renamed(item, names, path) for item in saved]
+    if not isinstance(saved, Mapping):
+        return saved
+    found = {}
+    for key, value in saved.items():
+        inner = f"{path}.{key}" if path else str(key)
+        found[names.keys.get(inner, key)] = _renamed(value, names, path if key == "kind" else inner)
+    return found

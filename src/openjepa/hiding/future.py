@@ -25,7 +25,7 @@ class Future(HidingChoice):
     forced: bool = True
     """Predict frames 2 to T, teacher-forced."""
     rollout: int = Field(0, ge=0, le=1000)
-    """H: steps predicted on own predictions; 0 for none."""
+    """H: steps of a rollout, predicted on the predictor's own predictions; 0 for none."""
     seen: int = Field(1, ge=1, le=1000)
     """Frames that a rollout begins with."""
 
@@ -51,7 +51,7 @@ class Future(HidingChoice):
 
     @property
     def known(self) -> list[int]:
-        """For each predicted frame the last one that was seen."""
+        """Numbers of the last frame that was seen before each predicted frame."""
         forced = list(range(self.frames - 1)) if self.forced else []
         return forced + [self.seen - 1] * self.rollout
 

@@ -1,7 +1,7 @@
 """z when it is not observed: what a prediction needs to know and the context does not say.
 
-One interface for all (`Latent`): inferred from the next state, sampled, enumerated, optimised. A predictor is told z as
-the last numbers of its action.
+One interface for all (`Latent`): inferred from the next state, sampled, enumerated, optimised. A predictor takes z as
+the last numbers of its condition.
 """
 
 from typing import Annotated

@@ -16,7 +16,8 @@ from openjepa.nets.dynamics.mlp import Inverse
 
 
 class LatentAction(Choice):
-    """An inverse model q(z | s_t, s_{t+1}) whose z the predictor is told, as if it were an action (arXiv:2601.05230).
+    """An inverse model q(z | s_t, s_{t+1}), whose z conditions the predictor as if it were an action
+    (arXiv:2601.05230).
 
     It sees the frame to be predicted, so its capacity must be limited, or z is that frame.
     """
@@ -25,20 +26,20 @@ class LatentAction(Choice):
     width: int = Field(128, ge=1, le=65_536)
     """Z, numbers of z."""
     hidden: int = Field(512, ge=1, le=65_536)
-    """Of the inverse model's two hidden layers."""
+    """Width of the inverse model's two hidden layers."""
     capacity: Capacity = KL()
 
     def build(self, shape: tuple[int, ...]) -> "LatentActions":
-        """For states of this shape: a vector, or a map or tokens small enough to be flattened."""
+        """The latent variable for states of this shape: a vector, or a map or tokens small enough to be flattened."""
         return LatentActions(self, shape)
 
     def predictor(self, build: Callable[[int], Dynamics]) -> Dynamics:
-        """What is told z, where `build` makes a predictor that is told so many numbers beside the actions."""
+        """A predictor conditioned on z; `build` makes one for the given count of numbers beside the actions."""
         return build(self.width)
 
 
 class LatentActions(Latent):
-    """What is expected of z does not depend on the state."""
+    """The latent variable of an inverse model; its distribution does not depend on the state."""
 
     def __init__(self, config: LatentAction, shape: tuple[int, ...]) -> None:
         super().__init__(shape, config.width, config.width)

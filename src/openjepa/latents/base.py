@@ -16,10 +16,10 @@ from openjepa.nets.dynamics.base import Dynamics
 Predict = Callable[[Tensor, Tensor], Tensor]
 """States `[..., *L]` and n values of z for each, `[..., n, Z]`, give next states `[..., n, *L]`."""
 
-Objective = Callable[[Tensor], Tensor]
-"""What n values of z, `[..., n, Z]`, cost: `[..., n]`."""
+LatentCost = Callable[[Tensor], Tensor]
+"""The cost of n values of z, `[..., n, Z]`: `[..., n]`."""
 
-Distance = Literal["l2", "cosine"]
+LatentDistance = Literal["l2", "cosine"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Inferred:
 class Latent(nn.Module, ABC):
     """A latent variable of `width` numbers Z that stands for what happened between two states of shape `*L`.
 
-    `...` below are any axes that come before the state's own.
+    `...` below are any axes that come before those of the state.
 
     Attributes:
         shape: `L`.
@@ -78,7 +78,7 @@ class Latent(nn.Module, ABC):
 
     @abstractmethod
     def noise(self, count: int, steps: int, generator: torch.Generator) -> Tensor:
-        """What decides z in `count` futures of so many steps, before any state is known: `[count, steps, N]`."""
+        """Noise that decides z in `count` futures of so many steps, before any state is known: `[count, steps, N]`."""
 
     @abstractmethod
     def settle(self, s: Tensor, noise: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class Latent(nn.Module, ABC):
 
     def optimise(
         self,
-        objective: Objective,
+        objective: LatentCost,
         s: Tensor,
         generator: torch.Generator,
         *,
@@ -132,11 +132,11 @@ class Latent(nn.Module, ABC):
         return z.take_along_dim(best[..., None, None], -2).squeeze(-2), values
 
     def before(self, s: Tensor) -> torch.Size:
-        """The axes of `[..., *L]` that come before the state's own."""
+        """The axes of `[..., *L]` that come before those of the state."""
         return s.shape[: s.dim() - len(self.shape)]
 
 
-def _descend(energy: Objective, start: Tensor, steps: int, rate: float) -> Tensor:
+def _descend(energy: LatentCost, start: Tensor, steps: int, rate: float) -> Tensor:
     z = start.detach().clone()
     optimiser = torch.optim.Adam([z], lr=rate)
     for _ in range(steps):
@@ -147,19 +147,21 @@ def _descend(energy: Objective, start: Tensor, steps: int, rate: float) -> Tenso
 
 
 def one_step(dynamics: Dynamics, actions: Tensor | None = None) -> Predict:
-    """What a predictor makes of single states, each under n values of z, after the same `actions` `[..., A']`."""
+    """A function that predicts from single states, each under n values of z, after the same `actions` `[..., A']`."""
 
     def predict(s: Tensor, z: Tensor) -> Tensor:
         before = z.shape[:-2]
-        told = z if actions is None else torch.cat([actions.unsqueeze(-2).expand(*z.shape[:-1], -1), z], -1)
+        condition = (
+            z if actions is None else torch.cat([actions.unsqueeze(-2).expand(*z.shape[:-1], -1), z], -1)
+        )
         last = len(before) - 1
-        future = dynamics.unroll(s.flatten(0, last).unsqueeze(1), told.flatten(0, last).unsqueeze(2))
+        future = dynamics.unroll(s.flatten(0, last).unsqueeze(1), condition.flatten(0, last).unsqueeze(2))
         return future.squeeze(2).unflatten(0, before)
 
     return predict
 
 
-def distance(prediction: Tensor, target: Tensor, axes: int, kind: Distance = "l2") -> Tensor:
+def distance(prediction: Tensor, target: Tensor, axes: int, kind: LatentDistance = "l2") -> Tensor:
     """`[..., *L]` twice, L of so many axes, give `[...]`: the mean square, or one minus the cosine."""
     prediction, target = prediction.flatten(-axes), target.flatten(-axes)
     if kind == "cosine":

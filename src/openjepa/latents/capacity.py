@@ -1,4 +1,4 @@
-"""What keeps a latent action from carrying the whole next frame: three ways to limit its capacity.
+"""Limits of a latent action's capacity, which keep it from carrying the whole next frame: three kinds.
 
 Garrido et al., "Learning Latent Action World Models In The Wild", arXiv:2601.05230. There, noise and sparsity beat a
 codebook on videos of the world, and moderate capacity plans best.
@@ -47,14 +47,14 @@ class Sparse(Choice):
 
     kind: Literal["sparse"] = "sparse"
     l1: float = Field(0.01, ge=0)
-    """What sets the capacity."""
+    """Weight of the L1 norm, which sets the capacity."""
     floor: float = Field(1.0, ge=0)
-    """On `max(sqrt(Z) - |z|^2, 0)`."""
+    """Weight of `max(sqrt(Z) - |z|^2, 0)`."""
     variance: float = Field(0.1, ge=0)
     covariance: float = Field(0.001, ge=0)
     mean: float = Field(0.1, ge=0)
     kept: int = Field(1024, ge=1, le=1_000_000)
-    """How many inferred values are kept to draw from."""
+    """Inferred values that are kept to draw from."""
 
     @property
     def of_batch(self) -> bool:
@@ -88,7 +88,7 @@ Capacity = Annotated[KL | Sparse | Codebook, Field(discriminator="kind")]
 
 
 class Limit(nn.Module, ABC):
-    """Between what the inverse model gives, `[..., inputs]`, and z, `[..., Z]`; methods as `Latent`'s."""
+    """The limit between the inverse model's output, `[..., inputs]`, and z, `[..., Z]`; methods as `Latent`'s."""
 
     inputs: int
     finite: bool = False
@@ -185,7 +185,8 @@ class SparseCode(Limit):
 
 
 def _moments(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the global batch `[R, Z]`: the hinge on every std at 1, the mean square of covariances, and of means."""
+    """Three statistics of the global batch `[R, Z]`: the hinge on every std at 1, the mean squares of covariances and
+    means."""
     count, width = len(z) * world_size(), z.shape[1]
     mean = global_mean(z.mean(0))
     centred = z - mean.detach()
@@ -243,7 +244,7 @@ class Codes(Limit):
             return torch.cdist(z.flatten(0, -2), self.codes).argmin(-1).view(z.shape[:-1])
 
     def log_probability(self) -> Tensor:
-        """Of each code, by its use: `[K]`."""
+        """Logarithm of each code's probability, by its use: `[K]`."""
         use = self.use + 1e-6
         return (use / use.sum()).log()
 

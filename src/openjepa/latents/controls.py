@@ -1,8 +1,8 @@
-"""What must hold before a latent variable may be believed.
+"""Controls that a latent variable must pass before it may be believed.
 
-A z that improves predictions may have smuggled in the answer, and K guesses are better than one whatever they know.
-Every function takes states `[N, *L]` of held-out transitions, and gives plain numbers. Predictions come from a
-`Predict`; errors are mean squares, or one minus the cosine.
+A z that improves predictions may have smuggled in the answer, and the best of K predictions is better than one whatever
+they know. Every function takes states `[N, *L]` of held-out transitions, and gives plain numbers. Predictions come from
+a `Predict`; errors are mean squares, or one minus the cosine.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from openjepa.errors import UserError
 from openjepa.jepa import evaluating
-from openjepa.latents.base import Distance, Latent, Predict, distance
+from openjepa.latents.base import Latent, LatentDistance, Predict, distance
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Point:
 
     Attributes:
         name: of its setting.
-        error: told the inferred z.
+        error: of the prediction from the inferred z.
         share: of what a z without limits gains over none, how much this one gains; 0 and 1 are the ends.
     """
 
@@ -38,7 +38,7 @@ def capacity_curve(
     *,
     without: float,
     free: float,
-    kind: Distance = "l2",
+    kind: LatentDistance = "l2",
 ) -> list[Point]:
     """How much models trained at different capacities make of z, between two errors: of a predictor without z, and of
     one whose z has no limit.
@@ -52,13 +52,15 @@ def capacity_curve(
         )
     points = []
     for name, latent, predict in models:
-        error = error_told(latent, predict, s, s_next, kind)
+        error = error_given_z(latent, predict, s, s_next, kind)
         points.append(Point(name, error, (without - error) / (without - free)))
     return points
 
 
-def error_told(latent: Latent, predict: Predict, s: Tensor, s_next: Tensor, kind: Distance = "l2") -> float:
-    """Error of the prediction told the z that was inferred from its own target."""
+def error_given_z(
+    latent: Latent, predict: Predict, s: Tensor, s_next: Tensor, kind: LatentDistance = "l2"
+) -> float:
+    """Error of the prediction from the z that was inferred from its target."""
     with torch.no_grad(), evaluating(latent):
         return _error(predict, s, latent.infer(s, s_next, predict).z, s_next, kind)
 
@@ -69,14 +71,14 @@ def future_leak(
     s: Tensor,
     s_next: Tensor,
     generator: torch.Generator,
-    kind: Distance = "l2",
+    kind: LatentDistance = "l2",
 ) -> float:
     """Error at a cut to another clip over the usual error: 2 or more, unless z carries the next frame itself.
 
-    arXiv:2601.05230. z is inferred from this clip's frame and the other's next one, and told.
+    arXiv:2601.05230. z is inferred from this clip's frame and the other's next one, and predicted with.
     """
     other = s_next[_others(len(s), generator)]
-    return error_told(latent, predict, s, other, kind) / error_told(latent, predict, s, s_next, kind)
+    return error_given_z(latent, predict, s, other, kind) / error_given_z(latent, predict, s, s_next, kind)
 
 
 def cycle_consistency(
@@ -85,11 +87,11 @@ def cycle_consistency(
     s: Tensor,
     s_next: Tensor,
     generator: torch.Generator,
-    kind: Distance = "l2",
+    kind: LatentDistance = "l2",
 ) -> float:
     """Error after z has been to another clip and back, over the usual error: near 1 where z means the same everywhere.
 
-    arXiv:2601.05230 (there 1.03 to 1.34): z of clip A makes clip B move; z inferred from that movement is told to A.
+    arXiv:2601.05230 (there 1.03 to 1.34): z of clip A makes clip B move; z inferred from that movement is given to A.
     """
     other = s[_others(len(s), generator)]
     with torch.no_grad(), evaluating(latent):
@@ -106,16 +108,16 @@ def best_of(
     s_next: Tensor,
     counts: Sequence[int],
     generator: torch.Generator,
-    kind: Distance = "l2",
+    kind: LatentDistance = "l2",
 ) -> list[float]:
-    """Error of the best of the first k `guesses`, for each k."""
+    """Error of the best of the first k `candidates`, for each k."""
     with torch.no_grad(), evaluating(latent):
-        z = guesses(latent, s, max(counts), generator)
+        z = candidates(latent, s, max(counts), generator)
         errors = distance(predict(s, z), s_next.unsqueeze(1), len(latent.shape), kind)
     return [float(errors[:, :k].amin(1).mean()) for k in counts]
 
 
-def guesses(latent: Latent, s: Tensor, n: int, generator: torch.Generator) -> Tensor:
+def candidates(latent: Latent, s: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """`[N, n, Z]`: the n likeliest values first (all, if they are fewer), or n samples."""
     if not latent.finite:
         return latent.sample(n, s, generator)
@@ -130,7 +132,7 @@ def codebook_control(
     counts: Sequence[int],
     generator: torch.Generator,
     axes: int = 1,
-    kind: Distance = "l2",
+    kind: LatentDistance = "l2",
 ) -> list[float]:
     """Best-of-k error of k fixed vectors that know no context: the k-means of next states `seen` in training."""
     from sklearn.cluster import KMeans
@@ -153,9 +155,10 @@ def shuffled_contexts(
     s_next: Tensor,
     count: int,
     generator: torch.Generator,
-    kind: Distance = "l2",
+    kind: LatentDistance = "l2",
 ) -> float:
-    """Best-of-`count` error with another sample's context over that with its own: 1 where the context is not used."""
+    """Best-of-`count` error with another sample's context over that with the right one: 1 where the context is not
+    used."""
     other = s[_others(len(s), generator)]
     again = generator.clone_state()  # the same guesses for both
     (wrong,) = best_of(latent, predict, other, s_next, [count], generator, kind)
@@ -181,13 +184,13 @@ def precision(options: Tensor, active: Tensor, successors: Tensor, radius: float
     return float((apart.amin(2) <= radius)[active].float().mean())
 
 
-def _error(predict: Predict, s: Tensor, z: Tensor, s_next: Tensor, kind: Distance) -> float:
+def _error(predict: Predict, s: Tensor, z: Tensor, s_next: Tensor, kind: LatentDistance) -> float:
     prediction = predict(s, z.unsqueeze(-2)).select(1, 0)
     return float(distance(prediction, s_next, s.dim() - 1, kind).mean())
 
 
 def _others(count: int, generator: torch.Generator) -> Tensor:
-    """For each of so many samples another one."""
+    """Another sample's number for each of `count` samples."""
     if count < 2:
         raise UserError("a control needs at least two transitions, to take another's context")
     return torch.arange(count).roll(int(torch.randint(1, count, (), generator=generator)))

@@ -29,43 +29,43 @@ class MacroAction(Config):
     hidden: tuple[Width, ...] = Field((64, 64), max_length=64)
     capacity: Capacity = KL()
     kept: int = Field(1024, ge=2, le=1_000_000)
-    """How many of the last inferred z are kept, for `MacroActions.space`."""
+    """Inferred z that are kept, the last ones, for `MacroActions.space`."""
     outside: float = Field(0.02, ge=0, lt=0.5)
     """Share of the kept that lies beyond each bound (HWM: 2 %)."""
 
-    def build(self, told: int) -> "MacroActions":
-        """Of blocks of `told` numbers."""
-        return MacroActions(self, told)
+    def build(self, condition_dim: int) -> "MacroActions":
+        """The encoder of blocks of `condition_dim` numbers."""
+        return MacroActions(self, condition_dim)
 
 
 class MacroActions(nn.Module):
-    """z-scored blocks of actions `[..., told]` to z `[..., Z]`.
+    """z-scored blocks of actions `[..., condition_dim]` to z `[..., Z]`.
 
     Attributes:
-        limit: of the capacity.
+        limit: the limit of their capacity.
     """
 
     seen: Tensor
     filled: Tensor
 
-    def __init__(self, config: MacroAction, told: int) -> None:
+    def __init__(self, config: MacroAction, condition_dim: int) -> None:
         super().__init__()
         self.config = config
         self.limit = config.capacity.build(config.width)
-        self.mlp = perceptron([told, *config.hidden, self.limit.inputs])
+        self.mlp = perceptron([condition_dim, *config.hidden, self.limit.inputs])
         self.register_buffer("seen", torch.zeros(config.kept, config.width))
         self.register_buffer("filled", torch.zeros((), dtype=torch.long))
 
     def forward(self, actions: Tensor, rng: Rng | None = None) -> Inferred:
         """z, and the price of its information; its mode without `rng`. In training the last ones are kept."""
-        told = self.limit(self.mlp(actions), rng)
+        inferred = self.limit(self.mlp(actions), rng)
         if self.training:
-            self._keep(told.z.detach().flatten(0, -2))
-        return told
+            self._keep(inferred.z.detach().flatten(0, -2))
+        return inferred
 
     @property
     def space(self) -> Any:
-        """Where to plan: a `worlds.Box` between percentiles of the kept; of a codebook, the count of codes.
+        """The space to plan in: a `worlds.Box` between percentiles of the kept; of a codebook, the count of codes.
 
         Raises:
             UserError: none was ever inferred.
@@ -88,7 +88,7 @@ class MacroActions(nn.Module):
         return planned @ self.limit.codes.detach() if isinstance(self.limit, Codes) else planned
 
     def penalty(self, planned: Tensor) -> Tensor:
-        """How unexpected, as -log p up to a constant: `[...]`."""
+        """How unexpected planned macro-actions are, as -log p up to a constant: `[...]`."""
         return self.limit.penalty(self.decode(planned))
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from openjepa.common.distributed import global_mean
 from openjepa.common.rng import Rng
 from openjepa.config import Choice
 from openjepa.errors import UserError
-from openjepa.latents.base import Distance, Inferred, Latent, Predict, distance
+from openjepa.latents.base import Inferred, Latent, LatentDistance, Predict, distance
 from openjepa.nets.dynamics.base import Dynamics
 from openjepa.nets.dynamics.branches import Branches
 from openjepa.nets.dynamics.mlp import perceptron
@@ -29,9 +29,9 @@ class Mixture(Choice):
     kind: Literal["mixture"] = "mixture"
     heads: int = Field(8, ge=2, le=1024)
     hidden: int = Field(256, ge=1, le=65_536)
-    """Of the router's one hidden layer; it sees the state alone, and does not shape it."""
-    distance: Distance = "cosine"
-    """By which the best head is chosen."""
+    """Width of the router's one hidden layer; it sees the state alone, and does not shape it."""
+    distance: LatentDistance = "cosine"
+    """Distance by which the best head is chosen."""
     router: float = Field(1.0, ge=0)
     """Weight of the router's cross-entropy."""
     balance: float = Field(0.0, ge=0)
@@ -43,11 +43,11 @@ class Mixture(Choice):
         return self.balance > 0
 
     def build(self, shape: tuple[int, ...]) -> "MixtureLatent":
-        """For states of this shape."""
+        """The latent variable for states of this shape."""
         return MixtureLatent(self, shape)
 
     def predictor(self, build: Callable[[int], Dynamics]) -> Branches:
-        """The heads, where `build` makes a predictor that is told so many numbers beside the actions."""
+        """The heads; `build` makes a predictor for the given count of numbers beside the actions."""
         return Branches([build(0) for _ in range(self.heads)])
 
 
@@ -66,7 +66,7 @@ class MixtureLatent(Latent):
     ) -> Inferred:
         if predict is None:
             raise UserError(
-                "which head of a mixture was right is told by their predictions: infer needs predict"
+                "which head of a mixture was right follows from their predictions: infer needs predict"
             )
         axes, config = len(self.shape), self.config
         with torch.set_grad_enabled(torch.is_grad_enabled() and config.balance > 0):

@@ -36,15 +36,15 @@ class FrameEncoder(nn.Module, ABC):
 
     Attributes:
         width: D.
-        places: `(h, w)` of the tokens in row order; (1, 1) of a vector.
+        grid: `(h, w)` of the tokens in row order; (1, 1) of a vector.
         net: the network.
     """
 
     net: nn.Module
 
-    def __init__(self, frame: Frame, width: int, places: Grid) -> None:
+    def __init__(self, frame: Frame, width: int, grid: Grid) -> None:
         super().__init__()
-        self.frame, self.width, self.places = frame, width, places
+        self.frame, self.width, self.grid = frame, width, grid
 
     def forward(self, view: View) -> Tensor:
         return self.layers(view, 1)[-1]
@@ -59,7 +59,7 @@ class FrameEncoder(nn.Module, ABC):
 
     def layout(self, layout: Grid) -> Grid:
         """Rows and columns of the output."""
-        return self.places
+        return self.grid
 
     def pixels(self, view: View) -> Tensor:
         """`[N, C, H, W]`."""

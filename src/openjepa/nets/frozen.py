@@ -33,7 +33,7 @@ class FrozenNet(Choice):
     of the pixels, `mean` and `std`."""
 
     def known(self) -> "FrozenNet":
-        """With the source's architecture, where its weights are to be the source's.
+        """This config with the source's architecture, where its weights are to be the source's.
 
         Raises:
             UserError: no source is named, or it cannot be read.
@@ -57,7 +57,8 @@ class FrozenNet(Choice):
         return {k: v if len(v) in (1, channels) else (sum(v) / len(v),) for k, v in found.items()}
 
     def build(self) -> "Backbone":
-        """With random weights (see `fill`); UserError for sizes that do not fit, or where nothing is known of it."""
+        """The network, with random weights (see `fill`); UserError for sizes that do not fit, or where nothing is known
+        of it."""
         known = self if self.architecture else self.model_copy(update={"pretrained": True}).known()
         kind = Ours if known.architecture["kind"] == "ours" else Transformers
         return kind(known.architecture, self.size)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from openjepa.common.memory import require_room
-from openjepa.common.renamed import RECIPES
+from openjepa.common.renamed import CONFIGS, RECIPES, refuse_old
 from openjepa.config import override
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
@@ -79,6 +79,7 @@ def configure(
         UserError: unknown recipe, preset or option (with the nearest valid name), or values that do not fit.
     """
     cls = find(recipe)
+    refuse_old(changes or {}, CONFIGS)
     names = cls.presets
     if preset is not None and preset not in names:
         close = difflib.get_close_matches(preset, names, n=1, cutoff=0.3)

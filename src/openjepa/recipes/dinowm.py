@@ -32,7 +32,7 @@ from typing import Any, ClassVar, Literal
 from openjepa.energies import L2, Energy
 from openjepa.guards import Guard, NoGuard
 from openjepa.hiding import Future
-from openjepa.nets.dynamics.concatenated import Concatenated
+from openjepa.nets.dynamics.concat import ConcatPredictor
 from openjepa.nets.dynamics.union import WorldPredictor
 from openjepa.nets.frames import FrameNet
 from openjepa.nets.frozen import FrozenNet
@@ -41,7 +41,7 @@ from openjepa.recipes.base import Training, register
 from openjepa.recipes.worlds import WorldRecipe
 from openjepa.signals.frames import FrameSignal
 from openjepa.targets import Shared, Target
-from openjepa.world_models.conditions import Condition, Proprioception
+from openjepa.world_models.conditions import Proprioception, WorldCondition
 
 DINOV2_S = {
     "kind": "transformers",
@@ -72,12 +72,12 @@ class DINOWM(WorldRecipe):
     preset: str = "push-t"
     signal: FrameSignal = FrameSignal(size=224, block=5, state_dim=4)
     hiding: Future = Future(frames=4)
-    condition: Condition = Proprioception()
+    condition: WorldCondition = Proprioception()
     encoder: FrameNet = FrozenNet(
         source="hub:facebook/dinov2-small", size=196, statistics="half", architecture=DINOV2_S
     )
     head: Head = NoHead()
-    predictor: WorldPredictor = Concatenated()
+    predictor: WorldPredictor = ConcatPredictor()
     target: Target = Shared(stop_gradient=True)
     energy: Energy = L2()
     guard: Guard = NoGuard()
@@ -104,7 +104,7 @@ class DINOWM(WorldRecipe):
                 "architecture": SMALL,
             },
             "predictor": {
-                "kind": "concatenated",
+                "kind": "concat",
                 "depth": 3,
                 "heads": 4,
                 "head_width": 32,

@@ -56,10 +56,10 @@ from openjepa.recipes.base import Training, register
 from openjepa.recipes.worlds import Over, WorldRecipe
 from openjepa.signals.frames import Window
 from openjepa.targets import Shared, Target
-from openjepa.world_models.conditions import Actions, Condition
+from openjepa.world_models.conditions import Actions, WorldCondition
 from openjepa.world_models.hierarchy import HierarchicalJEPA, Level2
 from openjepa.world_models.hierarchy_monitor import HierarchyMonitor
-from openjepa.world_models.model import Form
+from openjepa.world_models.model import StateLayout
 from openjepa.world_models.terms import Terms, TermsOf
 
 
@@ -72,7 +72,7 @@ class HJEPA(WorldRecipe):
     recipe: Literal["h-jepa"] = "h-jepa"
     preset: str = "diverse-maze"
     hiding: Future = Future(frames=15, forced=False, rollout=14)
-    condition: Condition = Actions()
+    condition: WorldCondition = Actions()
     encoder: FrameNet = Conv(width=512)
     head: Head = NoHead()
     predictor: WorldPredictor = GRU()
@@ -114,7 +114,7 @@ class HJEPA(WorldRecipe):
         """Of both levels."""
         return HierarchyMonitor(held_out)
 
-    def assemble(self, parts: Parts, form: Form, terms: TermsOf) -> HierarchicalJEPA:
+    def assemble(self, parts: Parts, layout: StateLayout, terms: TermsOf) -> HierarchicalJEPA:
         """Both levels.
 
         Raises:
@@ -123,5 +123,5 @@ class HJEPA(WorldRecipe):
         if self.condition.kind != "actions":
             raise UserError(f"h-jepa's levels are told actions alone, not condition {self.condition.kind!r}")
         width = self.head.out(cast(FrameEncoder, parts.encoder).width)
-        level2 = self.level2.build(form, width, self.signal.action_width)
-        return HierarchicalJEPA(self, parts, form, terms, level2)
+        level2 = self.level2.build(layout, width, self.signal.action_width)
+        return HierarchicalJEPA(self, parts, layout, terms, level2)

@@ -43,7 +43,7 @@ from openjepa.guards import Guard, SIGReg
 from openjepa.hiding import Future
 from openjepa.latents import LatentAction
 from openjepa.nets.dynamics.actions import ActionMLP
-from openjepa.nets.dynamics.adaln import Conditioned
+from openjepa.nets.dynamics.adaln import AdaLN
 from openjepa.nets.dynamics.union import WorldPredictor
 from openjepa.nets.frames import FrameNet, PatchViT
 from openjepa.nets.heads import Head, Projector
@@ -52,7 +52,7 @@ from openjepa.recipes.base import Training, register
 from openjepa.recipes.worlds import WorldRecipe
 from openjepa.signals.frames import FrameSignal
 from openjepa.targets import Shared, Target
-from openjepa.world_models.conditions import Condition, Latents
+from openjepa.world_models.conditions import LatentCondition, WorldCondition
 
 TINY: dict[str, Any] = {
     **pldm.STEERED,
@@ -75,10 +75,10 @@ class LatentActionRecipe(WorldRecipe):
     preset: str = "wild"
     signal: FrameSignal = FrameSignal(size=256)
     hiding: Future = Future(frames=16)
-    condition: Condition = Latents(video=True, latent=LatentAction())
+    condition: WorldCondition = LatentCondition(video=True, latent=LatentAction())
     encoder: FrameNet = PatchViT(width=1024, depth=24, heads=16, patch=16)
     head: Head = Projector(hidden=2048, layers=1, width=1024)
-    predictor: WorldPredictor = Conditioned(
+    predictor: WorldPredictor = AdaLN(
         history=15, depth=24, hidden=4096, dropout=0.0, actions=ActionMLP(hidden=1024)
     )
     target: Target = Shared()

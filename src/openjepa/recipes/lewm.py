@@ -41,7 +41,7 @@ from typing import Any, ClassVar, Literal
 from openjepa.energies import L2, Energy
 from openjepa.guards import Guard, SIGReg
 from openjepa.hiding import Future
-from openjepa.nets.dynamics.adaln import Conditioned
+from openjepa.nets.dynamics.adaln import AdaLN
 from openjepa.nets.dynamics.union import WorldPredictor
 from openjepa.nets.frames import FrameNet, PatchViT
 from openjepa.nets.heads import Head, Projector
@@ -65,7 +65,7 @@ class LeWM(WorldRecipe):
     hiding: Future = Future(frames=4)
     encoder: FrameNet = PatchViT(width=192, depth=12, heads=3, patch=14, positions=Learned())
     head: Head = Projector(hidden=2048, layers=1, width=192)
-    predictor: WorldPredictor = Conditioned()
+    predictor: WorldPredictor = AdaLN()
     target: Target = Shared()
     energy: Energy = L2()
     guard: Guard = SIGReg(weight=0.09 / 1.09)
@@ -80,7 +80,7 @@ class LeWM(WorldRecipe):
             "terms": {"inverse": 1.0, "inverse_layers": 0},
             "head": {"kind": "projector", "hidden": 256, "layers": 1, "width": 64},
             "predictor": {
-                "kind": "conditioned",
+                "kind": "adaln",
                 "depth": 3,
                 "heads": 4,
                 "head_width": 32,

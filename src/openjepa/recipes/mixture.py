@@ -46,7 +46,7 @@ from openjepa.recipes.base import Training, register
 from openjepa.recipes.latentaction import TINY
 from openjepa.recipes.worlds import WorldRecipe
 from openjepa.targets import EMA, Target
-from openjepa.world_models.conditions import Condition, Latents
+from openjepa.world_models.conditions import LatentCondition, WorldCondition
 
 
 @register("mixture")
@@ -58,7 +58,7 @@ class MixtureRecipe(WorldRecipe):
     recipe: Literal["mixture"] = "mixture"
     preset: str = "eight"
     hiding: Future = Future(frames=4)
-    condition: Condition = Latents(latent=Mixture())
+    condition: WorldCondition = LatentCondition(latent=Mixture())
     encoder: FrameNet = PatchViT(width=192, depth=12, heads=3, patch=8, positions=Learned())
     head: Head = Projector(hidden=2048, layers=1, width=192)
     predictor: WorldPredictor = MLP(hidden=(1024, 1024))

@@ -73,7 +73,7 @@ TINY: dict[str, Any] = {
 """Preset `tiny`; LeWM's has its signal and encoder."""
 STEERED: dict[str, Any] = {
     **TINY,
-    "signal": {"size": 32, "block": 5, "told": "mean", "mean": [0.75], "std": [0.25]},
+    "signal": {"size": 32, "block": 5, "block_actions": "mean", "mean": [0.75], "std": [0.25]},
     "encoder": {
         "kind": "conv",
         "patch": 2,

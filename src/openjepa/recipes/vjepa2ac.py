@@ -44,7 +44,7 @@ from openjepa.recipes.dinowm import SMALL
 from openjepa.recipes.worlds import WorldRecipe
 from openjepa.signals.frames import FrameSignal
 from openjepa.targets import Shared, Target
-from openjepa.world_models.conditions import Condition, Proprioception
+from openjepa.world_models.conditions import Proprioception, WorldCondition
 from openjepa.world_models.windows import EpisodeWindows
 
 VITG = {
@@ -72,7 +72,7 @@ class VJEPA2AC(WorldRecipe):
     preset: str = "droid"
     signal: FrameSignal = FrameSignal(size=256, action_dim=7, state_dim=7)
     hiding: Future = Future(frames=8, rollout=2)
-    condition: Condition = Proprioception(future="moved", angles=3)
+    condition: WorldCondition = Proprioception(future="moved", angles=3)
     encoder: FrameNet = FrozenNet(
         source="hub:facebook/vjepa2-vitg-fpc64-256", norm="layer", architecture=VITG
     )
@@ -117,5 +117,5 @@ class VJEPA2AC(WorldRecipe):
         condition, predictor = adapted.condition, adapted.predictor
         if not isinstance(condition, Proprioception) or not isinstance(predictor, BlockCausal):
             return adapted
-        size = condition.own(adapted.signal).size if condition.future == "moved" else 0
+        size = condition.scores(adapted.signal).size if condition.future == "moved" else 0
         return adapted.model_copy(update={"predictor": predictor.model_copy(update={"state": size})})

@@ -24,14 +24,14 @@ from openjepa.nets.unused import unused
 from openjepa.recipes.base import Recipe
 from openjepa.signals.frames import FrameSignal, Window
 from openjepa.targets import Target
-from openjepa.world_models.conditions import Actions, Condition
-from openjepa.world_models.model import Ending, Form, WorldJEPA
+from openjepa.world_models.conditions import Actions, WorldCondition
+from openjepa.world_models.model import PredictionHead, StateLayout, WorldJEPA
 from openjepa.world_models.monitor import WorldMonitor
 from openjepa.world_models.terms import Terms, TermsOf
 from openjepa.world_models.windows import EpisodeWindows
 
 
-class Names(Config):
+class DataNames(Config):
     """Names of the data, where they are not plain or there are several: paths within an episode, or columns."""
 
     frames: str | None = None
@@ -54,10 +54,10 @@ class WorldRecipe(Recipe):
 
     data: str = ""
     """A folder of episodes, or an HDF5 file."""
-    names: Names = Names()
+    names: DataNames = DataNames()
     signal: FrameSignal = FrameSignal()
     hiding: Future
-    condition: Condition = Actions()
+    condition: WorldCondition = Actions()
     encoder: FrameNet
     head: Head
     predictor: WorldPredictor
@@ -75,7 +75,7 @@ class WorldRecipe(Recipe):
             raise ValueError("an encoder that is never trained is its own target: use target shared")
         if self.terms.motion and self.hiding.frames < 3:
             raise ValueError("terms.motion needs windows of at least three frames: raise hiding.frames")
-        if self.terms.inverse and not self.condition.told:
+        if self.terms.inverse and not self.condition.takes_actions:
             raise ValueError(
                 "the actions are not told, so nothing may be learned from them: set terms.inverse to 0"
             )
@@ -107,7 +107,7 @@ class WorldRecipe(Recipe):
 
     def adapt(self, samples: "EpisodeWindows") -> Self:
         """Frames' shape, names, the space of actions and their statistics; a config that has them must fit."""
-        fitted, names = samples.fit(self.signal), Names.parse(samples.episodes.names)
+        fitted, names = samples.fit(self.signal), DataNames.parse(samples.episodes.names)
         if self.condition.count or self.condition.low:
             for name in ("size", "channels", "action_dim"):
                 has, given = getattr(self.signal, name), getattr(fitted, name)
@@ -152,15 +152,15 @@ class WorldRecipe(Recipe):
         """Raises UserError for networks that do not fit one another or the windows."""
         encoder = self.condition.encoder(frame_encoder(self.encoder, self.signal.seen), self.signal)
         width, head = self.head.out(encoder.width), self.head.build(encoder.width)
-        own = self.head.kind != "none"
-        places = (1, 1) if own else encoder.places
-        grid = None if places == (1, 1) else places
-        form = Form(places, width, maps=self.predictor.kind == "maps" and grid is not None)
+        projected = self.head.kind != "none"
+        tokens = (1, 1) if projected else encoder.grid
+        grid = None if tokens == (1, 1) else tokens
+        layout = StateLayout(tokens, width, maps=self.predictor.kind == "maps" and grid is not None)
 
-        def ending() -> Ending:
-            return Ending(form, self.head.build(width) if own else None, encoder.finish)
+        def prediction_head() -> PredictionHead:
+            return PredictionHead(layout, self.head.build(width) if projected else None, encoder.finish)
 
-        predictor = self.condition.dynamics(self.predictor, width, self.signal, grid, ending)
+        predictor = self.condition.dynamics(self.predictor, width, self.signal, grid, prediction_head)
         _check_history(self, predictor)
         parts = Parts(
             signal=self.signal,
@@ -174,12 +174,12 @@ class WorldRecipe(Recipe):
             guard_on=guarded_states(self.hiding.frames, self.guard_over),
             unused=partial(unused, hidden=False),
         )
-        terms = self.terms.build(form.shape, self.signal.action_width)
-        return self.assemble(parts, form, terms)
+        terms = self.terms.build(layout.shape, self.signal.action_width)
+        return self.assemble(parts, layout, terms)
 
-    def assemble(self, parts: Parts, form: Form, terms: TermsOf) -> WorldJEPA:
+    def assemble(self, parts: Parts, layout: StateLayout, terms: TermsOf) -> WorldJEPA:
         """The model of all its parts."""
-        return self.condition.assemble(self, parts, form, terms)
+        return self.condition.assemble(self, parts, layout, terms)
 
 
 def guarded_states(

@@ -51,9 +51,9 @@ class FrameSignal(Choice):
     """A: numbers in one action of the environment, or how many discrete actions there are."""
     block: int = Field(1, ge=1, le=1000)
     """Environment steps, and so actions, in one step of the model."""
-    told: Literal["each", "mean"] = "each"
-    """What the model is told of a block's actions: each of them (LeWM), or their mean, for plans that repeat one action
-    through a block (PLDM's action repeat)."""
+    block_actions: Literal["each", "mean"] = "each"
+    """How a block's actions are given to the model: each of them (LeWM), or their mean, for plans that repeat one
+    action through a block (PLDM's action repeat)."""
     stack: int = Field(1, ge=1, le=64)
     """Frames that one state is of, as more channels: the newest, and those before it, a step of the model apart. 2
     where one picture does not show what moves (TS-JEPA for remote control)."""
@@ -91,8 +91,8 @@ class FrameSignal(Choice):
 
     @property
     def action_width(self) -> int:
-        """Numbers that the model is told of a step: `block * A`, or A where it is told their mean."""
-        return self.action_dim * (self.block if self.told == "each" else 1)
+        """Numbers of a step's actions as the model is given them: `block * A`, or A where it is their mean."""
+        return self.action_dim * (self.block if self.block_actions == "each" else 1)
 
     def stacked(self, frames: Tensor) -> Tensor:
         """Each of `[B, T, C, H, W]` with those before it, `[B, T, stack, C, H, W]`, the newest last.
@@ -131,7 +131,7 @@ class FrameSignal(Choice):
             )
         mean, std = (_column(values, actions.device) for values in (self.action_mean, self.action_std))
         scores = (actions.float().unflatten(-1, (self.block, self.action_dim)) - mean) / std
-        return scores.mean(-2) if self.told == "mean" else scores.flatten(-2)
+        return scores.mean(-2) if self.block_actions == "mean" else scores.flatten(-2)
 
 
 def z_score(actions: ArrayLike) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def window_tasks(window: Window) -> Tasks:
-    """What the state of the last frame is asked without labels: where things are.
+    """Tasks without labels for the state of the last frame: where things are.
 
     That is the physical variables where they were recorded (each by its own spread), else the frame's brightness on
     4 x 4 cells.

@@ -1,5 +1,5 @@
-"""What a world model's predictor is told between two frames: the actions, and with them the robot's own state or a
-latent variable."""
+"""Conditions of a world model's predictor between two frames: the actions, and with them proprioception or a latent
+variable."""
 
 import math
 from collections.abc import Callable
@@ -22,9 +22,13 @@ from openjepa.nets.frames import FrameEncoder
 from openjepa.signals.frames import FrameSignal, Window, z_score
 from openjepa.world_models.latent import LatentWorldJEPA
 from openjepa.world_models.latent_monitor import LatentMonitor
-from openjepa.world_models.model import Form, WorldJEPA
+from openjepa.world_models.model import StateLayout, WorldJEPA
 from openjepa.world_models.monitor import WorldMonitor
-from openjepa.world_models.proprioception import EmbodiedJEPA, Own, OwnEncoder
+from openjepa.world_models.proprioception import (
+    ProprioceptionEncoder,
+    ProprioceptionJEPA,
+    ProprioceptionScores,
+)
 from openjepa.world_models.terms import TermsOf
 
 if TYPE_CHECKING:
@@ -35,14 +39,14 @@ class ActionSpace(Choice):
     """The space of actions, which is taken from the episodes, and what a condition adds to a world model."""
 
     low: tuple[float, ...] = ()
-    """Least of each number of one environment action."""
+    """Lower bound of each number of one environment action."""
     high: tuple[float, ...] = ()
     count: int = Field(0, ge=0, le=65_536)
     """Discrete actions, in the place of bounds."""
 
     @property
-    def told(self) -> bool:
-        """Whether the predictor is told the actions."""
+    def takes_actions(self) -> bool:
+        """Whether the predictor is given the actions."""
         return True
 
     @property
@@ -55,7 +59,7 @@ class ActionSpace(Choice):
         return Box(*(torch.tensor(side, dtype=torch.float32).numpy() for side in (self.low, self.high)))
 
     def fitted(self, episodes: "Episodes") -> Self:
-        """With what is to be taken from the episodes that are trained on, beside the space of actions."""
+        """This condition with what it takes from the episodes that are trained on, beside the space of actions."""
         return self
 
     def encoder(self, frames: FrameEncoder, signal: FrameSignal) -> FrameEncoder:
@@ -68,36 +72,36 @@ class ActionSpace(Choice):
         width: int,
         signal: FrameSignal,
         grid: Grid | None,
-        ending: Callable[[], nn.Module],
+        head: Callable[[], nn.Module],
     ) -> Dynamics:
-        """The predictor, built (see `nets.dynamics.union`) for the signal's actions and what else it is told."""
-        return predictor.build(width, signal.action_width, grid, ending())
+        """The predictor, built (see `nets.dynamics.union`) for the signal's actions and what else conditions it."""
+        return predictor.build(width, signal.action_width, grid, head())
 
-    def assemble(self, config: Any, parts: Parts, form: Form, terms: TermsOf) -> WorldJEPA:
+    def assemble(self, config: Any, parts: Parts, layout: StateLayout, terms: TermsOf) -> WorldJEPA:
         """The model of all its parts."""
-        return WorldJEPA(config, parts, form, terms)
+        return WorldJEPA(config, parts, layout, terms)
 
     def monitor(self, held_out: Window) -> WorldMonitor:
-        """What measures its health."""
+        """The monitor that measures the model's health."""
         return WorldMonitor(held_out)
 
 
 class Actions(ActionSpace):
-    """The predictor is told the actions between frames."""
+    """The actions between frames."""
 
     kind: Literal["actions"] = "actions"
 
 
-class Latents(ActionSpace):
-    """The predictor is told a latent variable z, inferred from the very frames that it predicts, and the actions."""
+class LatentCondition(ActionSpace):
+    """A latent variable z, inferred from the very frames that are predicted, and the actions."""
 
     kind: Literal["latent"] = "latent"
     video: bool = False
-    """Whether the predictor is not told the actions: z must stand for them."""
+    """Whether the predictor is not given the actions: z must stand for them."""
     latent: LatentChoice = LatentAction()
 
     @property
-    def told(self) -> bool:
+    def takes_actions(self) -> bool:
         return not self.video
 
     def dynamics(
@@ -106,30 +110,32 @@ class Latents(ActionSpace):
         width: int,
         signal: FrameSignal,
         grid: Grid | None,
-        ending: Callable[[], nn.Module],
+        head: Callable[[], nn.Module],
     ) -> Dynamics:
-        told = signal.action_width if self.told else 0
-        return self.latent.predictor(lambda extra: predictor.build(width, told + extra, grid, ending()))
+        condition_dim = signal.action_width if self.takes_actions else 0
+        return self.latent.predictor(
+            lambda extra: predictor.build(width, condition_dim + extra, grid, head())
+        )
 
-    def assemble(self, config: Any, parts: Parts, form: Form, terms: TermsOf) -> LatentWorldJEPA:
-        return LatentWorldJEPA(config, parts, form, terms, self.latent.build(form.shape))
+    def assemble(self, config: Any, parts: Parts, layout: StateLayout, terms: TermsOf) -> LatentWorldJEPA:
+        return LatentWorldJEPA(config, parts, layout, terms, self.latent.build(layout.shape))
 
     def monitor(self, held_out: Window) -> LatentMonitor:
         return LatentMonitor(held_out)
 
 
 class Proprioception(ActionSpace):
-    """The predictor is told the robot's own state beside the actions: some of the variables recorded with each frame,
-    such as the pose of its hand."""
+    """Proprioception beside the actions: some of the variables recorded with each frame, such as the pose of a robot's
+    hand."""
 
     kind: Literal["proprioception"] = "proprioception"
     variables: tuple[str, ...] = ()
-    """Which of the recorded variables are the robot's own, by name; none: all."""
+    """Names of the recorded variables that are proprioception; none: all."""
     future: Literal["predicted", "moved"] = "predicted"
-    """How it goes on: predicted with the features (DINO-WM), or moved by the actions, each of whose numbers is added to
-    one of its own (V-JEPA 2-AC, whose actions are differences of poses)."""
+    """How proprioception goes on: predicted with the features (DINO-WM), or moved by the actions, each of whose numbers
+    is added to one of its numbers (V-JEPA 2-AC, whose actions are differences of poses)."""
     angles: int | None = Field(None, ge=0, le=4096)
-    """Where moved: at which of its numbers three extrinsic Euler angles xyz begin, rad, which are composed."""
+    """The number at which three extrinsic Euler angles xyz begin, rad, which are composed where `future` is `moved`."""
     columns: tuple[Annotated[int, Field(ge=0, le=65_536)], ...] = ()
     """Filled in from the episodes, as all that follows: the variables, by number."""
     mean: tuple[float, ...] = (0.0,)
@@ -155,15 +161,15 @@ class Proprioception(ActionSpace):
         ends = {"least": np.nanmin(rows, 0).tolist(), "greatest": np.nanmax(rows, 0).tolist()}
         return self.parse(self.model_dump() | {"columns": columns, "mean": mean, "std": std} | ends)
 
-    def own(self, signal: FrameSignal) -> Own:
-        """The robot's own state among the signal's; UserError where nothing is recorded."""
+    def scores(self, signal: FrameSignal) -> ProprioceptionScores:
+        """Proprioception among the signal's variables; UserError where nothing is recorded."""
         columns = self.columns or tuple(range(signal.state_dim))
         if not columns:
             raise UserError("condition proprioception needs recorded variables: signal.state_dim is 0")
-        return Own(columns, self.mean, self.std, signal.state_dim)
+        return ProprioceptionScores(columns, self.mean, self.std, signal.state_dim)
 
     def encoder(self, frames: FrameEncoder, signal: FrameSignal) -> FrameEncoder:
-        return OwnEncoder(frames, self.own(signal).size)
+        return ProprioceptionEncoder(frames, self.scores(signal).size)
 
     def dynamics(
         self,
@@ -171,23 +177,23 @@ class Proprioception(ActionSpace):
         width: int,
         signal: FrameSignal,
         grid: Grid | None,
-        ending: Callable[[], nn.Module],
+        head: Callable[[], nn.Module],
     ) -> Dynamics:
         """Raises UserError where actions cannot move the state, or the predictor was made for another one."""
-        size = self.own(signal).size
+        size = self.scores(signal).size
         if self.future == "predicted":
-            return super().dynamics(predictor, width, signal, grid, ending)
+            return super().dynamics(predictor, width, signal, grid, head)
         if signal.action_dim != size:
             raise UserError(
                 f"condition.future moved adds actions of {signal.action_dim} numbers to a state of {size}: name the "
                 "variables that they move with condition.variables, or use --condition.future predicted"
             )
-        if signal.told == "mean":
+        if signal.block_actions == "mean":
             raise UserError(
-                "condition.future moved adds every action of a block to the state: set signal.told to each"
+                "condition.future moved adds every action of a block to the state: set signal.block_actions to each"
             )
         if isinstance(predictor, BlockCausal) and predictor.state != size:
-            raise UserError(f"the robot's own state has {size} numbers: set predictor.state to that")
+            raise UserError(f"the robot's state has {size} numbers: set predictor.state to that")
         inner = predictor.build(width - size, signal.action_width + size, grid, None)
         scales = [
             torch.stack([torch.tensor(side).expand(size) for side in pair])
@@ -197,17 +203,19 @@ class Proprioception(ActionSpace):
                 (self.least or (-math.inf,), self.greatest or (math.inf,)),
             )
         ]
-        return Moved(inner, Motion(signal.block, *scales, self.angles), signal.action_width, ending())
+        return Moved(inner, Motion(signal.block, *scales, self.angles), signal.action_width, head())
 
-    def assemble(self, config: Any, parts: Parts, form: Form, terms: TermsOf) -> EmbodiedJEPA:
+    def assemble(self, config: Any, parts: Parts, layout: StateLayout, terms: TermsOf) -> ProprioceptionJEPA:
         """Raises UserError where features would be trained beside a state that is known: it would be their guide."""
         trained = config.head.kind != "none" or config.guard.kind != "none" or config.terms.weighty
-        if trained or form.kind == "map":
+        if trained or layout.kind == "map":
             raise UserError(
                 "condition proprioception goes with tokens or vectors of a frozen encoder: use --encoder frozen, "
                 "--head none, --guard none and no terms"
             )
-        return EmbodiedJEPA(config, parts, form, terms, self.own(config.signal), self.future == "moved")
+        return ProprioceptionJEPA(
+            config, parts, layout, terms, self.scores(config.signal), self.future == "moved"
+        )
 
 
-Condition = Annotated[Actions | Latents | Proprioception, Field(discriminator="kind")]
+WorldCondition = Annotated[Actions | LatentCondition | Proprioception, Field(discriminator="kind")]

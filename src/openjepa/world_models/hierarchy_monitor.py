@@ -1,4 +1,4 @@
-"""Measures a world model of two levels: whether level 2 foresees what macro-actions lead to."""
+"""The health of a world model of two levels: whether level 2 predicts what macro-actions lead to."""
 
 import torch
 from torch import Tensor
@@ -10,11 +10,11 @@ from openjepa.world_models.monitor import WorldMonitor
 
 
 class HierarchyMonitor(WorldMonitor):
-    """As `WorldMonitor`, which measures level 1. Besides, of the same windows, in level 2's energy over its states:
+    """A `WorldMonitor`, which measures level 1, and besides, of the same windows, in level 2's energy over its states:
 
-    - `level2/energy`: of its predictions, told the macro-actions of the window at their mode;
+    - `level2/energy`: of its predictions from the macro-actions of the window at their mode;
     - `level2/persistence`: of the first state, copied;
-    - `level2/permuted_actions`: of its predictions, told another window's macro-actions.
+    - `level2/permuted_actions`: of its predictions from another window's macro-actions.
 
     Energies of states at different steps of training compare with one another, not across steps: the states change.
     """
@@ -28,8 +28,8 @@ class HierarchyMonitor(WorldMonitor):
             states, actions = model.far(self.batch.to(next(model.parameters()).device))
             s, z = level.encode(states), level.macro(actions).z
 
-            def energy(guess: Tensor) -> float:
-                return float(level.config.energy.mean(guess, s[:, 1:]))
+            def energy(prediction: Tensor) -> float:
+                return float(level.config.energy.mean(prediction, s[:, 1:]))
 
             found["level2/energy"] = energy(level.predictor.unroll(s[:, :1], z))
             found["level2/persistence"] = energy(s[:, :1].expand_as(s[:, 1:]))

@@ -1,4 +1,4 @@
-"""A world model that is told a latent variable z: what happened, where the past and the actions do not say it.
+"""A world model with a latent variable z: what happened, where the past and the actions do not say it.
 
     z_t = inferred from s_t, s_{t+1}               through a limited channel, or as the best of several heads
     ŝ_{t+1} = predictor(s_1..s_t, a_1..a_t, z_1..z_t)
@@ -20,12 +20,12 @@ from openjepa.jepa import Output, Pair, Parts
 from openjepa.latents.base import Inferred, Latent, Predict, one_step
 from openjepa.latents.drawn import Drawn
 from openjepa.nets.dynamics.branches import Branches
-from openjepa.world_models.model import Form, WorldJEPA
+from openjepa.world_models.model import StateLayout, WorldJEPA
 from openjepa.world_models.terms import TermsOf
 
 
 class LatentWorldJEPA(WorldJEPA):
-    """As `WorldJEPA`; the predictor's action ends in the Z numbers of z.
+    """A `WorldJEPA` whose predictor's condition ends in the Z numbers of z.
 
     Inference does not shape the states (in arXiv:2601.05230 their encoder is frozen): else they would become what z can
     carry.
@@ -34,12 +34,14 @@ class LatentWorldJEPA(WorldJEPA):
         latent: infers, samples, enumerates and optimises z; `one_step` gives the predictions that it asks for.
     """
 
-    def __init__(self, config: Any, parts: Parts, form: Form, terms: TermsOf, latent: Latent) -> None:
-        super().__init__(config, parts, form, terms)
+    def __init__(
+        self, config: Any, parts: Parts, layout: StateLayout, terms: TermsOf, latent: Latent
+    ) -> None:
+        super().__init__(config, parts, layout, terms)
         self.latent = latent
 
     def forward(self, batch: Any, rng: Rng) -> Output:
-        """As `WorldJEPA.forward`, with the price of z in the loss."""
+        """One training pass as `WorldJEPA.forward`, with the price of z in the loss."""
         pairs = self.pairs(batch, rng)
         s_x = self.represent([pair.context for pair in pairs])
         raw = self.raw_targets(pairs, s_x)
@@ -56,21 +58,21 @@ class LatentWorldJEPA(WorldJEPA):
         )
 
     def predict(self, s_x: Sequence[Tensor], pairs: Sequence[Pair]) -> list[Tensor]:
-        """Told the z that the windows themselves show, at its mode."""
+        """Predictions from the z that the windows themselves show, at its mode."""
         return self.follow(s_x, pairs, self.shown(s_x, pairs))
 
     def shown(self, s_x: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
-        """The z of windows, inferred from their own frames: `[B, T-1, Z]`."""
+        """The z of windows, inferred from their frames: `[B, T-1, Z]`."""
         actions = pairs[0].condition
         assert actions is not None
         return self._infer(self.states(s_x[0]), actions).z
 
     def follow(self, s_x: Sequence[Tensor], pairs: Sequence[Pair], z: Tensor) -> list[Tensor]:
-        """`WorldJEPA.predict`, told z `[B, T-1, Z]`."""
+        """Predictions as `WorldJEPA.predict` gives them, from z `[B, T-1, Z]`."""
         actions = pairs[0].condition
         assert actions is not None
-        told = torch.cat([self._heard(actions), z], -1)
-        return super().predict(s_x, [replace(pairs[0], condition=told)])
+        condition = torch.cat([self._heard(actions), z], -1)
+        return super().predict(s_x, [replace(pairs[0], condition=condition)])
 
     def inferred(self, states: Tensor, actions: Tensor, rng: Rng | None = None) -> Inferred:
         """z `[B, T-1, Z]` between states `[B, T, *L]`, after actions `[B, T-1, block * A]`; its mode without `rng`."""
@@ -80,20 +82,20 @@ class LatentWorldJEPA(WorldJEPA):
         """Next states from states `[..., *L]` and z `[..., n, Z]`, after these actions `[..., block * A]`."""
         return one_step(self.dynamics, self._heard(self.signal.normalise_actions(actions)))
 
-    def latents(
+    def draw_z(
         self, state: Tensor, count: int, horizon: int, generators: Sequence[torch.Generator]
     ) -> Tensor:
-        """What decides the z of `count` futures, for `rollout`: `[B, count, H, N]`, one generator a problem."""
+        """Draws that decide the z of `count` futures, for `rollout`: `[B, count, H, N]`, one generator a problem."""
         drawn = [self.latent.noise(count, horizon, generator) for generator in generators]
         return torch.stack(drawn).to(state.device)
 
     def rollout(
         self, state: Tensor, actions: Tensor, z: Tensor | None = None, past: Tensor | None = None
     ) -> Tensor:
-        """As `WorldJEPA.rollout`.
+        """Predicted states, as `WorldJEPA.rollout` gives them.
 
         Args:
-            z: `[B, S, H, Z]`; or `[B, S, H, N]` as `latents` gives it, from which z is settled at every predicted
+            z: `[B, S, H, Z]`; or `[B, S, H, N]` as `draw_z` gives it, from which z is settled at every predicted
                 state; `None`: the mean of z at every predicted state. Between the past's states it is inferred.
 
         Raises:
@@ -105,29 +107,29 @@ class LatentWorldJEPA(WorldJEPA):
                 f"z of shape {list(z.shape)} does not fit actions {list(actions.shape)}: give one of "
                 f"{' or '.join(map(str, sorted(widths)))} numbers for each, or none"
             )
-        state, told = self._past_and_plan(state, actions, past)
+        state, condition = self._past_and_plan(state, actions, past)
         before = state.shape[1] - 1
         past_z = state.new_zeros(len(state), 0, latent.width)
         if before:
-            past_z = self._infer(state, told[:, 0, :before]).z
-        past_z = past_z.unsqueeze(1).expand(-1, told.shape[1], -1, -1)
-        told = self._heard(told)
+            past_z = self._infer(state, condition[:, 0, :before]).z
+        past_z = past_z.unsqueeze(1).expand(-1, condition.shape[1], -1, -1)
+        condition = self._heard(condition)
         if z is not None and z.shape[-1] == latent.width:
-            return self.dynamics.unroll(state, torch.cat([told, torch.cat([past_z, z], 2)], -1))
+            return self.dynamics.unroll(state, torch.cat([condition, torch.cat([past_z, z], 2)], -1))
         noise = actions.new_zeros(*actions.shape[:-1], 0) if z is None else z
         unknown = noise.new_full((*noise.shape[:-1], latent.width), torch.nan)
         known = torch.cat([past_z, unknown], 2)
-        noise = torch.cat([noise.new_zeros(*told.shape[:2], before, noise.shape[-1]), noise], 2)
+        noise = torch.cat([noise.new_zeros(*condition.shape[:2], before, noise.shape[-1]), noise], 2)
         settle = latent.settle if noise.shape[-1] else _mean_of(latent)
         drawn = Drawn(self.dynamics, latent.width, noise.shape[-1], settle)
-        return drawn.unroll(state, torch.cat([told, known, noise], -1))
+        return drawn.unroll(state, torch.cat([condition, known, noise], -1))
 
     def _heard(self, actions: Tensor) -> Tensor:
-        """The actions, as far as the predictor is told them."""
-        return actions if self.config.condition.told else actions[..., :0]
+        """The actions, as far as the predictor takes them."""
+        return actions if self.config.condition.takes_actions else actions[..., :0]
 
     def _infer(self, states: Tensor, actions: Tensor, rng: Rng | None = None) -> Inferred:
-        """Between states `[B, T, *L]`, after normalised actions `[B, T-1, A']`."""
+        """z between states `[B, T, *L]`, after normalised actions `[B, T-1, A']`."""
         before, after = states[:, :-1].detach(), states[:, 1:].detach()
         heads = self.predictor
         predict = (lambda s, z: heads.every(s, self._heard(actions))) if isinstance(heads, Branches) else None

@@ -1,4 +1,4 @@
-"""Measures a world model with a latent variable: whether z is used, and whether anything else still is."""
+"""The health of a world model with a latent variable: whether z is used, and whether anything else still is."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,14 +18,14 @@ DRAWS = 8
 
 
 class LatentMonitor(WorldMonitor):
-    """As `WorldMonitor`. The predictor is told the z that each window shows, since that is what is trained.
+    """A `WorldMonitor` whose predictions are from the z that each window shows, since that is what is trained.
 
     Swapped states or actions go with the right z: where `energy/permuted` is no higher, z is the next frame itself.
     Without actions (`condition.video`) there is no `energy/permuted_actions`. Besides:
 
     - `energy/mean_z`: of the mean of predictions over values of z that are drawn at the true states: what is known
       without z (left out while nothing can be drawn);
-    - `energy/permuted_z`: of the predictor told another window's z.
+    - `energy/permuted_z`: of the predictor given another window's z.
     """
 
     def _predictions(
@@ -39,7 +39,7 @@ class LatentMonitor(WorldMonitor):
             "permuted": model.follow(others, pairs, z)[0],
             "permuted_z": model.follow(s_x, pairs, z.roll(1, 0))[0],
         }
-        if model.config.condition.told:
+        if model.config.condition.takes_actions:
             swapped = [replace(pairs[0], condition=actions.roll(1, 0))]
             found["permuted_actions"] = model.follow(s_x, swapped, z)[0]
         if model.latent.drawable:

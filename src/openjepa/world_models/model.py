@@ -24,8 +24,8 @@ from openjepa.signals.frames import FrameSignal, Window
 from openjepa.world_models.terms import TermsOf
 
 
-class Form:
-    """How a frame's n tokens are laid out as the state that a predictor takes: `[..., n, D]` and `[..., *L]`.
+class StateLayout:
+    """The layout of a frame's n tokens as the state that a predictor takes: `[..., n, D]` and `[..., *L]`.
 
     One token is a vector `[D]`, several are tokens `[n, D]`, or a map `[D, h, w]` for predictors of maps.
     """
@@ -46,17 +46,19 @@ class Form:
         return state.unsqueeze(-2) if self.kind == "vector" else state
 
 
-class Ending(nn.Module):
-    """What predictions `[N, *L]` end in, as states do: a projector of their own, or the encoder's last norm."""
+class PredictionHead(nn.Module):
+    """The last layer of predictions `[N, *L]`, as of states: a projector for them alone, or the encoder's last norm."""
 
-    def __init__(self, form: Form, projector: nn.Module | None, finish: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, layout: StateLayout, projector: nn.Module | None, finish: Callable[[Tensor], Tensor]
+    ) -> None:
         super().__init__()
-        self.form, self.projector = form, projector
+        self.layout, self.projector = layout, projector
         self._finish = (finish,)  # the encoder's: neither trained nor saved here
 
     def forward(self, x: Tensor) -> Tensor:
         end = self.projector or self._finish[0]
-        return self.form.state(end(self.form.tokens(x)))
+        return self.layout.state(end(self.layout.tokens(x)))
 
 
 class WorldJEPA(JEPA):
@@ -73,9 +75,9 @@ class WorldJEPA(JEPA):
 
     signal: FrameSignal
 
-    def __init__(self, config: Any, parts: Parts, form: Form, terms: TermsOf) -> None:
+    def __init__(self, config: Any, parts: Parts, layout: StateLayout, terms: TermsOf) -> None:
         super().__init__(config, parts)
-        self.form, self.terms = form, terms
+        self.state_layout, self.terms = layout, terms
         self.future = self.hiding.config
 
     def forward(self, batch: Any, rng: Rng) -> Output:
@@ -91,7 +93,7 @@ class WorldJEPA(JEPA):
 
     def states(self, s: Tensor) -> Tensor:
         """`[B * T, n, D]` of a batch of windows as `[B, T, *L]`."""
-        return self.form.state(s.unflatten(0, (-1, self.future.frames)))
+        return self.state_layout.state(s.unflatten(0, (-1, self.future.frames)))
 
     def finish_targets(self, raw: Sequence[Tensor], pairs: Sequence[Pair]) -> list[Tensor]:
         """`[B * T, n, D]` to the frames that are predicted, `[B, M, n, D]`."""
@@ -111,18 +113,18 @@ class WorldJEPA(JEPA):
         if future.rollout:
             steps = future.seen - 1 + future.rollout
             found.append(dynamics.unroll(states[:, : future.seen], actions[:, :steps]))
-        return [self.form.tokens(torch.cat(found, 1))]
+        return [self.state_layout.tokens(torch.cat(found, 1))]
 
     def compare(self, prediction: Sequence[Tensor], s_y: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
         """The energy: of teacher forcing plus of the rollout."""
         return torch.stack(list(self.ways(prediction[0], s_y[0]).values())).sum()
 
-    def ways(self, guess: Tensor, s_y: Tensor) -> dict[str, Tensor]:
+    def ways(self, prediction: Tensor, s_y: Tensor) -> dict[str, Tensor]:
         """Energies of predictions `[B, M, n, D]`: `forced`, `rollout`, or both, each the mean over its frames."""
         forced = self.future.frames - 1 if self.future.forced else 0
         parts = {"forced": slice(None, forced), "rollout": slice(forced, None)}
         return {
-            way: self.energy.mean(guess[:, part], s_y[:, part])
+            way: self.energy.mean(prediction[:, part], s_y[:, part])
             for way, part in parts.items()
             if s_y[:, part].shape[1]
         }
@@ -133,9 +135,9 @@ class WorldJEPA(JEPA):
         return self.signal.block
 
     @property
-    def held(self) -> bool:
-        """Whether plans are to repeat one action through a block, since the model is told the mean alone."""
-        return self.signal.told == "mean"
+    def action_repeat(self) -> bool:
+        """Whether plans are to repeat one action through a block, since the model takes the mean alone."""
+        return self.signal.block_actions == "mean"
 
     @property
     def history(self) -> int:
@@ -149,13 +151,13 @@ class WorldJEPA(JEPA):
 
     @property
     def actions(self) -> Any:
-        """Of one environment step: a `worlds.Box`, or the count of discrete actions."""
+        """The space of one environment action: a `worlds.Box`, or the count of discrete actions."""
         return self.config.condition.space
 
     @property
     def layout(self) -> Grid:
         """Rows and columns of a state's tokens; (1, 1) of a vector."""
-        return self.form.grid
+        return self.state_layout.grid
 
     def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
         """States `[B, T, *L]` of frames `[B, T, C, H, W]`, whatever the actions between them.
@@ -163,7 +165,7 @@ class WorldJEPA(JEPA):
         Each by itself; with `signal.stack` with the frames before it, of which the first state has none.
         """
         view = self.hiding.view(self.signal.stacked(frames).flatten(0, 1))
-        return self.form.state(self.represent([view])[0].unflatten(0, frames.shape[:2]))
+        return self.state_layout.state(self.represent([view])[0].unflatten(0, frames.shape[:2]))
 
     def rollout(
         self, state: Tensor, actions: Tensor, z: Tensor | None = None, past: Tensor | None = None
@@ -186,14 +188,14 @@ class WorldJEPA(JEPA):
         return cast(Dynamics, self.predictor)
 
     def _past_and_plan(self, state: Tensor, actions: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The states that the predictor looks back on, `[B, T, *L]`, and what it is told from the first of them on,
+        """The states that the predictor looks back on, `[B, T, *L]`, and their conditions from the first of them on,
         `[B, S, T - 1 + H, A']`."""
         kept = 1 if past is None else min(state.shape[1], self.dynamics.history)
-        state, told = state[:, -kept:], self.signal.normalise_actions(actions)
+        state, condition = state[:, -kept:], self.signal.normalise_actions(actions)
         if past is not None and kept > 1:
             before = self.signal.normalise_actions(past[:, 1 - kept :])
-            told = torch.cat([before.unsqueeze(1).expand(-1, told.shape[1], -1, -1), told], 2)
-        return state, told
+            condition = torch.cat([before.unsqueeze(1).expand(-1, condition.shape[1], -1, -1), condition], 2)
+        return state, condition
 
     def layers(self, batch: Any, count: int) -> list[Tensor]:
         """The encoder's last `count` layers on frames `[N, C, H, W]` (of a `Window`: its last), `[N, n, D]` each."""

@@ -1,4 +1,4 @@
-"""Measures a world model on held-out windows: what `Monitor` measures, and whether actions and motion are used."""
+"""The health of a world model on held-out windows: as `Monitor`, and whether actions and motion are used."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ from openjepa.world_models.model import WorldJEPA
 
 
 class WorldMonitor(Monitor):
-    """As `Monitor`, on a `Window` of episodes that are never trained on.
+    """A `Monitor` on a `Window` of episodes that are never trained on.
 
     A sample is a window; the views of it that LiDAR and `share/context` compare are its first frames, up to
     `lidar_views` of them: what differs within them is motion, and nothing is hidden at random. `rank/embedding` and
@@ -55,15 +55,20 @@ class WorldMonitor(Monitor):
         )
         s_y = states[:, future.predicted]
         others = [known.roll(1, 0).flatten(0, 1)]
-        guesses = {
+        predictions = {
             **self._predictions(world, pairs, s_x, others),
             "mean": s_y.mean(0, keepdim=True).expand_as(s_y),
             "persistence": states[:, future.known],
         }
         energies = {
-            f"energy/{name}": float(world.compare([guess], [s_y], pairs)) for name, guess in guesses.items()
+            f"energy/{name}": float(world.compare([prediction], [s_y], pairs))
+            for name, prediction in predictions.items()
         }
-        return stds(known[:, 0].mean(1), s_y, guesses["model"]) | energies | _each_way(world, guesses, s_y)
+        return (
+            stds(known[:, 0].mean(1), s_y, predictions["model"])
+            | energies
+            | _each_way(world, predictions, s_y)
+        )
 
     def _predictions(
         self, world: WorldJEPA, pairs: Sequence[Pair], s_x: list[Tensor], others: list[Tensor]
@@ -82,13 +87,13 @@ class WorldMonitor(Monitor):
         return mean_std(batch.frames[:, -1])
 
 
-def _each_way(world: WorldJEPA, guesses: Mapping[str, Tensor], s_y: Tensor) -> dict[str, float]:
+def _each_way(world: WorldJEPA, predictions: Mapping[str, Tensor], s_y: Tensor) -> dict[str, float]:
     """The energies of teacher forcing and of the rollout, where the model is trained in both ways."""
     if not (world.future.forced and world.future.rollout):
         return {}
     return {
         f"energy/{way}/{name}": float(energy)
         for name in ("model", "persistence", "permuted_actions")
-        if name in guesses
-        for way, energy in world.ways(guesses[name], s_y).items()
+        if name in predictions
+        for way, energy in world.ways(predictions[name], s_y).items()
     }

@@ -1,4 +1,4 @@
-"""What a world model's loss may hold beside energy and guard, each by its weight."""
+"""Terms of a world model's loss beside energy and guard, each by its weight."""
 
 import torch
 import torch.nn.functional as F
@@ -10,40 +10,42 @@ from openjepa.nets.dynamics.mlp import Inverse
 
 
 class Terms(Config):
-    """Weights; 0 leaves a term out."""
+    """Weights of the terms; 0 leaves one out."""
 
     similarity: float = Field(0.0, ge=0)
-    """Of the mean squared difference of consecutive states (PLDM, EB-JEPA): what changes slowly is kept."""
+    """Weight of the mean squared difference of consecutive states (PLDM, EB-JEPA): what changes slowly is kept."""
     inverse: float = Field(0.0, ge=0)
-    """Of the mean squared error in telling the action from two consecutive states, in z-scores: what the agent controls
-    is kept. Without it slow features win that need no action (EB-JEPA: 1 % success in place of 97 %)."""
+    """Weight of the mean squared error in telling the action from two consecutive states, in z-scores: what the agent
+    controls is kept. Without it slow features win that need no action (EB-JEPA: 1 % success in place of 97 %)."""
     inverse_hidden: int = Field(256, ge=1, le=65_536)
-    """Width of its hidden layers."""
+    """Width of the inverse model's hidden layers."""
     inverse_layers: int = Field(2, ge=0, le=64)
-    """Hidden layers (EB-JEPA: 2, PLDM: 1). With none what the agent moves must lie in the states linearly, and a
-    predictor has little to do but where something is in the way."""
+    """Hidden layers of the inverse model (EB-JEPA: 2, PLDM: 1). With none what the agent moves must lie in the states
+    linearly, and a predictor has little to do but where something is in the way."""
     motion: float = Field(0.0, ge=0)
-    """Of a hinge at 1 on the standard deviation over time of each feature in each window, from the second frame on
-    (PLDM's `std_t`)."""
+    """Weight of a hinge at 1 on the standard deviation over time of each feature in each window, from the second frame
+    on (PLDM's `std_t`)."""
 
     @property
     def weighty(self) -> bool:
         """Whether any term counts."""
         return max(self.similarity, self.inverse, self.motion) > 0
 
-    def build(self, shape: tuple[int, ...], told: int) -> "TermsOf":
-        """For states of this shape and actions of `told` numbers."""
-        return TermsOf(self, shape, told)
+    def build(self, shape: tuple[int, ...], condition_dim: int) -> "TermsOf":
+        """The module for states of this shape and actions of `condition_dim` numbers."""
+        return TermsOf(self, shape, condition_dim)
 
 
 class TermsOf(nn.Module):
     """`(states [B, T, *L], actions [B, T-1, A'])` to the weighted sum and the terms by name, detached."""
 
-    def __init__(self, config: Terms, shape: tuple[int, ...], told: int) -> None:
+    def __init__(self, config: Terms, shape: tuple[int, ...], condition_dim: int) -> None:
         super().__init__()
         self.config = config
         self.inverse = (
-            Inverse(shape, config.inverse_hidden, config.inverse_layers, told) if config.inverse else None
+            Inverse(shape, config.inverse_hidden, config.inverse_layers, condition_dim)
+            if config.inverse
+            else None
         )
 
     def forward(self, states: Tensor, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -39,12 +39,12 @@ class EpisodeWindows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of a window: frames, channels, rows, columns."""
+        """The shape of a window: frames, channels, rows, columns."""
         return self.windows.shape
 
     @property
     def held_out(self) -> int:
-        """How many windows health is measured on, at most."""
+        """The most windows that health is measured on."""
         return min(HELD_OUT_WINDOWS, max(LEAST_HELD_OUT, HELD_OUT_FRAMES // self.windows.steps))
 
     def read(self, indices: Any, rng: Rng | None = None) -> Window:
@@ -52,7 +52,7 @@ class EpisodeWindows:
 
     def fit(self, signal: FrameSignal) -> FrameSignal:
         """The signal with the frames' shape and the statistics of the actions that are trained on."""
-        kept: dict[str, Any] = {"stack": signal.stack, "told": signal.told}
+        kept: dict[str, Any] = {"stack": signal.stack, "block_actions": signal.block_actions}
         if signal.channels == self.windows.frame[0]:
             kept |= {"mean": signal.mean, "std": signal.std}
         return self.windows.signal(**self.trained.action_scale(), **kept)
@@ -81,19 +81,19 @@ class EpisodeWindows:
         Raises:
             UserError: too few held-out windows to measure health on.
         """
-        _, held = self.split()
-        out = torch.isin(torch.from_numpy(self.windows.episode), held)
+        _, episodes = self.split()
+        out = torch.isin(torch.from_numpy(self.windows.episode), episodes)
         rows, mixed = (~out).nonzero()[:, 0], out.nonzero()[:, 0]
         if len(mixed) < LEAST_HELD_OUT:
             raise UserError(
-                f"{self.name}: its {len(held)} held-out episodes give {len(mixed)} windows, health needs "
+                f"{self.name}: its {len(episodes)} held-out episodes give {len(mixed)} windows, health needs "
                 f"{LEAST_HELD_OUT}: give more or longer episodes"
             )
         order = torch.randperm(len(mixed), generator=torch.Generator().manual_seed(0))
         return rows, self.read(mixed[order[: self.held_out]])
 
     def describe(self) -> dict[str, Any]:
-        """As `Samples` asks; `about` says how the episodes were recorded."""
+        """The data in plain values, as `Samples` asks; `about` says how the episodes were recorded."""
         episodes, windows = self.episodes, self.windows
         return {
             "name": self.name,

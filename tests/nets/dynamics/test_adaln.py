@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openjepa.nets.dynamics.actions import ActionMLP, RawActions, Smoothed
-from openjepa.nets.dynamics.adaln import Conditioned, ConditionedDynamics
+from openjepa.nets.dynamics.adaln import AdaLN, AdaLNDynamics
 from openjepa.nets.heads import Projector
 
 
@@ -18,12 +18,12 @@ def millions(*modules: nn.Module) -> float:
 
 def test_parameters_at_the_papers_size() -> None:
     with torch.device("meta"):
-        net = Conditioned().build(192, 10)  # ViT-Tiny, a block of 5 actions of 2 numbers
+        net = AdaLN().build(192, 10)  # ViT-Tiny, a block of 5 actions of 2 numbers
     assert round(millions(net.actions), 2) == 0.16
     assert round(millions(net) - millions(net.actions), 2) == 10.79
 
 
-def scrambled(net: ConditionedDynamics) -> ConditionedDynamics:
+def scrambled(net: AdaLNDynamics) -> AdaLNDynamics:
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -31,8 +31,8 @@ def scrambled(net: ConditionedDynamics) -> ConditionedDynamics:
     return net.eval()
 
 
-def small(grid: tuple[int, int] | None = None) -> ConditionedDynamics:
-    config = Conditioned(history=4, depth=2, heads=3, head_width=5, hidden=11, dropout=0.5)
+def small(grid: tuple[int, int] | None = None) -> AdaLNDynamics:
+    config = AdaLN(history=4, depth=2, heads=3, head_width=5, hidden=11, dropout=0.5)
     return config.build(6, 7, grid)
 
 
@@ -63,7 +63,7 @@ def test_dropout_only_in_training() -> None:
     assert not torch.equal(net(states, actions), net(states, actions))
 
 
-def plainly(net: ConditionedDynamics, states: Tensor, actions: Tensor) -> Tensor:
+def plainly(net: AdaLNDynamics, states: Tensor, actions: Tensor) -> Tensor:
     """Maes et al., arXiv:2603.19312, one sample, one frame and one head at a time, on vectors."""
     weights = dict(net.named_parameters())
 
@@ -76,9 +76,9 @@ def plainly(net: ConditionedDynamics, states: Tensor, actions: Tensor) -> Tensor
         return x if name is None else x * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
     rows = []
-    for sample, told in zip(states, actions, strict=True):
+    for sample, condition in zip(states, actions, strict=True):
         frames = [x + weights["positions"][t, 0] for t, x in enumerate(sample)]
-        smooth = [linear("actions.0", a) for a in told]
+        smooth = [linear("actions.0", a) for a in condition]
         conditions = [linear("actions.3", (h := linear("actions.1", a)) * torch.sigmoid(h)) for a in smooth]
         for i in range(len(net.blocks)):
             block, heads, width = f"blocks.{i}", 3, 5
@@ -116,15 +116,15 @@ def test_it_is_the_paper_written_plainly() -> None:
 @pytest.mark.parametrize("grid", [None, (1, 2)])
 def test_the_change_of_the_newest_state_is_predicted_also_in_a_rollout(grid: tuple[int, int] | None) -> None:
     plain = scrambled(small(grid))
-    config = Conditioned(history=4, depth=2, heads=3, head_width=5, hidden=11, dropout=0.5, residual=True)
+    config = AdaLN(history=4, depth=2, heads=3, head_width=5, hidden=11, dropout=0.5, residual=True)
     net = config.build(6, 7, grid).eval()
     net.load_state_dict(plain.state_dict())
     states, actions = torch.randn(2, 4, *net.shape), torch.randn(2, 4, 7)
     torch.testing.assert_close(net(states, actions), states + plain(states, actions))
-    known, told = states, torch.cat([actions, torch.randn(2, 2, 7)], 1)
+    known, condition = states, torch.cat([actions, torch.randn(2, 2, 7)], 1)
     for step in range(4, 7):  # the window slides from the first step on
-        known = torch.cat([known, net(known[:, -4:], told[:, step - 4 : step])[:, -1:]], 1)
-    torch.testing.assert_close(net.unroll(states, told), known[:, 4:], atol=1e-5, rtol=1e-4)
+        known = torch.cat([known, net(known[:, -4:], condition[:, step - 4 : step])[:, -1:]], 1)
+    torch.testing.assert_close(net.unroll(states, condition), known[:, 4:], atol=1e-5, rtol=1e-4)
 
 
 def test_tokens_of_a_frame_are_told_the_same_and_see_one_another() -> None:
@@ -137,7 +137,7 @@ def test_tokens_of_a_frame_are_told_the_same_and_see_one_another() -> None:
 
 def test_the_papers_projector_serves_as_its_head() -> None:
     head = Projector(hidden=16, layers=1, width=6).build(6)
-    net = Conditioned(history=3, depth=1, heads=1, hidden=8).build(6, 7, head=head.mlp)  # ty: ignore
+    net = AdaLN(history=3, depth=1, heads=1, hidden=8).build(6, 7, head=head.mlp)  # ty: ignore
     assert net(torch.randn(4, 3, 6), torch.randn(4, 3, 7)).shape == (4, 3, 6)
 
 
@@ -150,6 +150,6 @@ def test_action_encoders_give_what_they_say(config: RawActions | ActionMLP | Smo
 
 
 def test_raw_actions_steer_as_well() -> None:
-    net = scrambled(Conditioned(depth=1, heads=1, hidden=8, actions=RawActions()).build(6, 7))
+    net = scrambled(AdaLN(depth=1, heads=1, hidden=8, actions=RawActions()).build(6, 7))
     states = torch.randn(1, 3, 6)
     assert not torch.allclose(net(states, torch.zeros(1, 3, 7)), net(states, torch.ones(1, 3, 7)), atol=1e-3)

@@ -53,8 +53,8 @@ def plainly(net: BlockCausalDynamics, states: Tensor, actions: Tensor, style: Ro
         return x * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
     tokens, places = [], []
-    for t, (patches, told) in enumerate(zip(states, actions, strict=True)):
-        tokens += [linear("tell.0", told[:4]), linear("tell.1", told[4:])]
+    for t, (patches, condition) in enumerate(zip(states, actions, strict=True)):
+        tokens += [linear("tell.0", condition[:4]), linear("tell.1", condition[4:])]
         tokens += [linear("enter", patch) for patch in patches]
         places += [(t, 0, 0)] * 2 + [(t, r, c) for r in range(3) for c in range(3)]
     for i in range(2):
@@ -91,12 +91,12 @@ def test_it_is_the_paper_written_plainly(style: RotaryStyle) -> None:
 
 
 def test_action_and_state_lie_at_a_step_and_patches_at_a_place() -> None:
-    places = small().places(1, 2, torch.device("cpu"))
+    places = small().step_positions(1, 2, torch.device("cpu"))
     assert places.shape == (22, 3)
     assert places[:2].tolist() == [[1, 0, 0], [1, 0, 0]]
     assert places[2:5].tolist() == [[1, 0, 0], [1, 0, 1], [1, 0, 2]] and places[10].tolist() == [1, 2, 2]
     assert places[11:13].tolist() == [[2, 0, 0], [2, 0, 0]] and places[21].tolist() == [2, 2, 2]
-    assert small(state=0).places(0, 1, torch.device("cpu")).shape == (10, 3)
+    assert small(state=0).step_positions(0, 1, torch.device("cpu")).shape == (10, 3)
 
 
 def test_patches_see_their_own_step_whole_and_none_later() -> None:

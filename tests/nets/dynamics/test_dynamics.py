@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from openjepa.common.distributed import BatchNorm
 from openjepa.config import Config
 from openjepa.errors import UserError
-from openjepa.nets.dynamics.adaln import Conditioned
+from openjepa.nets.dynamics.adaln import AdaLN
 from openjepa.nets.dynamics.base import Borrowed, Dynamics
 from openjepa.nets.dynamics.block_causal import BlockCausal
 from openjepa.nets.dynamics.branches import Branches
-from openjepa.nets.dynamics.concatenated import Concatenated
+from openjepa.nets.dynamics.concat import ConcatPredictor
 from openjepa.nets.dynamics.gru import GRU
 from openjepa.nets.dynamics.maps import Maps
 from openjepa.nets.dynamics.mlp import MLP
@@ -51,14 +51,14 @@ PREDICTORS: dict[str, tuple[tuple[int, ...], Callable[..., Dynamics]]] = {
         lambda **kw: MLP(hidden=(16,), steer="film").build(WIDTH, ACTIONS, **kw),
     ),
     "maps": ((WIDTH, *GRID), lambda **kw: Maps(channels=8).build(WIDTH, ACTIONS, GRID, **kw)),
-    "conditioned": ((WIDTH,), lambda **kw: Conditioned.parse(SMALL).build(WIDTH, ACTIONS, **kw)),
-    "conditioned on one state": (
+    "adaln": ((WIDTH,), lambda **kw: AdaLN.parse(SMALL).build(WIDTH, ACTIONS, **kw)),
+    "adaln on one state": (
         (WIDTH,),
-        lambda **kw: Conditioned.parse({**SMALL, "history": 1}).build(WIDTH, ACTIONS, **kw),
+        lambda **kw: AdaLN.parse({**SMALL, "history": 1}).build(WIDTH, ACTIONS, **kw),
     ),
-    "conditioned on tokens": (
+    "adaln on tokens": (
         (6, WIDTH),
-        lambda **kw: Conditioned.parse(SMALL).build(WIDTH, ACTIONS, GRID, **kw),
+        lambda **kw: AdaLN.parse(SMALL).build(WIDTH, ACTIONS, GRID, **kw),
     ),
     "block-causal": (
         (6, WIDTH),
@@ -72,13 +72,13 @@ PREDICTORS: dict[str, tuple[tuple[int, ...], Callable[..., Dynamics]]] = {
             WIDTH, ACTIONS, GRID, **kw
         ),
     ),
-    "concatenated, history of 3": (
+    "concat, history of 3": (
         (6, WIDTH),
-        lambda **kw: Concatenated.parse(BESIDE).build(WIDTH, ACTIONS, GRID, **kw),
+        lambda **kw: ConcatPredictor.parse(BESIDE).build(WIDTH, ACTIONS, GRID, **kw),
     ),
-    "concatenated on vectors, history of 3": (
+    "concat on vectors, history of 3": (
         (WIDTH,),
-        lambda **kw: Concatenated.parse(BESIDE).build(WIDTH, ACTIONS, **kw),
+        lambda **kw: ConcatPredictor.parse(BESIDE).build(WIDTH, ACTIONS, **kw),
     ),
     "moved, history of 3": ((6, WIDTH + ACTIONS), moved),
     "branches": (
@@ -87,7 +87,7 @@ PREDICTORS: dict[str, tuple[tuple[int, ...], Callable[..., Dynamics]]] = {
     ),
     "branches that remember": (
         (WIDTH,),
-        lambda **kw: Branches([Conditioned.parse(SMALL).build(WIDTH, ACTIONS - 2, **kw) for _ in "ab"]),
+        lambda **kw: Branches([AdaLN.parse(SMALL).build(WIDTH, ACTIONS - 2, **kw) for _ in "ab"]),
     ),
 }
 all_predictors = pytest.mark.parametrize("name", PREDICTORS)
@@ -184,7 +184,7 @@ def test_candidates_together_are_candidates_one_by_one(name: str, observed: int)
             torch.testing.assert_close(together[b, s], alone, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["conditioned", "block-causal"])
+@pytest.mark.parametrize("name", ["adaln", "block-causal"])
 def test_the_context_is_computed_once_a_problem(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shape, net = build(name)
     rows: list[int] = []
@@ -314,7 +314,7 @@ def test_a_recipe_can_choose_any_by_its_kind() -> None:
     class Recipe(Config):
         predictor: WorldPredictor = GRU()
 
-    kinds = ["gru", "mlp", "maps", "conditioned", "block-causal"]
+    kinds = ["gru", "mlp", "maps", "adaln", "block-causal"]
     for kind in kinds:
         assert Recipe.parse({"predictor": {"kind": kind}}).predictor.kind == kind
     with pytest.raises(UserError, match="multiple of heads"):

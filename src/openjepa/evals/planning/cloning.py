@@ -11,7 +11,7 @@ from torch import Tensor
 from openjepa.agent import Policy
 from openjepa.agent.actor import space_of
 from openjepa.agent.heads import descend
-from openjepa.agent.perception import as_goals, encode, own_size
+from openjepa.agent.perception import as_goals, encode, proprio_dim_of
 from openjepa.agent.semantic import Log
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
@@ -126,7 +126,7 @@ def clone(
     )
     policy = new_policy(model, tuple(states.shape[1:]), settings, seed, goal=True).to(states.device)
     policy.head.standardise(states)
-    own = own_size(model)
+    own = proprio_dim_of(model)
     generator = torch.Generator().manual_seed(seed)
 
     def loss() -> Tensor:

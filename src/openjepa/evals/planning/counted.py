@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from openjepa.agent.perception import own_size
+from openjepa.agent.perception import proprio_dim_of
 from openjepa.agent.protocols import Uncertain, WorldModel
 
 
@@ -15,8 +15,8 @@ class Counted(nn.Module):
         self.block, self.history = model.block, model.history
         self.horizon, self.actions = model.horizon, model.actions
         if isinstance(model, Uncertain):
-            self.latents = model.latents  # what has several futures has them counted as well
-        self.own, self.held = own_size(model), getattr(model, "held", False)
+            self.draw_z = model.draw_z  # what has several futures has them counted as well
+        self.proprio_dim, self.action_repeat = proprio_dim_of(model), getattr(model, "action_repeat", False)
 
     def encode(self, frames: Tensor, actions: Tensor | None = None, *known: Tensor) -> Tensor:
         """As the model's."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from openjepa.agent.perception import own_size
+from openjepa.agent.perception import proprio_dim_of
 from openjepa.worlds import State, World
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Problems:
 
     def known(self, state: State, model: object) -> NDArray[np.float32] | None:
         """The physical variables `[n, P]`, for a model that is told the robot's own state; `None` for any other."""
-        return self.world.observe(state) if own_size(model) else None
+        return self.world.observe(state) if proprio_dim_of(model) else None
 
     def begin(self, player: "Player", seed: int) -> "Underway":
         """An episode of each; `seed`: of what the world leaves to chance."""

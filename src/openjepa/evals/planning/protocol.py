@@ -12,6 +12,7 @@ from openjepa.agent.planners import CEM, Planner
 from openjepa.common import files
 from openjepa.common.distributed import local_device
 from openjepa.common.reach import read_json
+from openjepa.common.renamed import PROTOCOLS, current_protocol, refuse_old
 from openjepa.config import Config, override
 from openjepa.errors import UserError
 from openjepa.evals.planning.guides import Higher
@@ -177,7 +178,7 @@ class Evaluation(Config):
         if not isinstance(data, dict):
             raise UserError(f"{path} is no protocol: give a file that `openjepa plan --out` has written")
         try:
-            protocol = cls.parse(data.get("protocol", data))
+            protocol = cls.parse(current_protocol(data.get("protocol", data)))
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         if env is not None and env != protocol.env:
@@ -226,6 +227,7 @@ E = TypeVar("E", bound=Evaluation)
 
 def for_runs(kind: type[E], runs: Sequence[str], env: str | None, changes: Mapping[str, str] | None) -> E:
     """`protocol_for` of any kind."""
+    refuse_old(changes or {}, PROTOCOLS)
     if env is not None:
         named(env)
     plain = kind.parse(_of_runs(runs, env)).model_dump(mode="json")

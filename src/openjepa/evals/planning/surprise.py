@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from openjepa.agent.perception import device_of, encode, own_size
+from openjepa.agent.perception import device_of, encode, proprio_dim_of
 from openjepa.errors import UserError
 from openjepa.evals.planning.clips import Violation, make_clips
 from openjepa.evals.planning.cloning import encode_clips
@@ -184,5 +184,5 @@ def _errors(model: WorldJEPA, frames: Tensor, actions: Tensor, known: Tensor | N
 
 def _apart(model: WorldJEPA, one: Tensor, other: Tensor) -> Tensor:
     """Squared distance `[N, T]` of latents `[N, T, *L]`, mean over them; without the robot's own state."""
-    seen = slice(-own_size(model) or None)
+    seen = slice(-proprio_dim_of(model) or None)
     return (one - other)[..., seen].square().flatten(2).mean(2)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from openjepa.agent.heads import descend
-from openjepa.world_models.model import Form, WorldJEPA
+from openjepa.world_models.model import StateLayout, WorldJEPA
 
 LARGEST = 64
 """Side of the pictures, at most: larger frames are drawn smaller."""
@@ -25,7 +25,7 @@ class Decoder(nn.Module):
     """States `[N, *L]` to pictures `[N, C, s, s]` in 0..1, s at most `LARGEST`.
 
     Args:
-        form: of the states.
+        layout: of the states.
         width: D, of a state's token.
         frame: channels, rows, columns.
     """
@@ -33,15 +33,15 @@ class Decoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, form: Form, width: int, frame: tuple[int, int, int]) -> None:
+    def __init__(self, layout: StateLayout, width: int, frame: tuple[int, int, int]) -> None:
         super().__init__()
-        self.form, (channels, side, _) = form, frame
+        self.layout, (channels, side, _) = layout, frame
         self.side = min(side, LARGEST)
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
-        spread = 4 if form.grid == (1, 1) else 1  # a vector has no places: it is given 4 x 4
+        spread = 4 if layout.grid == (1, 1) else 1  # a vector has no places: it is given 4 x 4
         self.start = nn.Linear(width, CHANNELS[0] * spread**2)
-        rows, layers, now = form.grid[0] * spread, [], CHANNELS[0]
+        rows, layers, now = layout.grid[0] * spread, [], CHANNELS[0]
         for i in range(_doublings(rows, self.side)):
             more = CHANNELS[min(i + 1, len(CHANNELS) - 1)]
             layers += [nn.SiLU(), nn.Conv2d(now, 4 * more, 3, padding=1), nn.PixelShuffle(2)]
@@ -50,9 +50,9 @@ class Decoder(nn.Module):
         self.spread = spread
 
     def forward(self, states: Tensor) -> Tensor:
-        tokens = (self.form.tokens(states) - self.mean) / self.std
+        tokens = (self.layout.tokens(states) - self.mean) / self.std
         grid = self.start(tokens).unflatten(-1, (CHANNELS[0], self.spread, self.spread))
-        rows, columns = self.form.grid
+        rows, columns = self.layout.grid
         maps = grid.unflatten(1, (rows, columns)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
         pictures = self.rest(maps).sigmoid()
         if pictures.shape[-1] == self.side:
@@ -62,8 +62,8 @@ class Decoder(nn.Module):
     @torch.no_grad()
     def draw(self, states: Tensor) -> Tensor:
         """uint8 `[..., C, s, s]` on the CPU, of states `[..., *L]`."""
-        lead = states.shape[: states.dim() - len(self.form.shape)]
-        flat = states.reshape(-1, *self.form.shape)
+        lead = states.shape[: states.dim() - len(self.layout.shape)]
+        flat = states.reshape(-1, *self.layout.shape)
         parts = [(255 * self(part)).round().to(torch.uint8).cpu() for part in flat.split(256)]
         return torch.cat(parts).unflatten(0, lead)
 
@@ -84,8 +84,10 @@ def fit_decoder(
     states = states.detach().flatten(0, 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        decoder = Decoder(model.form, model.form.tokens(states[:1]).shape[-1], model.signal.frame).to(states)
-    tokens = model.form.tokens(states).flatten(0, 1)
+        decoder = Decoder(
+            model.state_layout, model.state_layout.tokens(states[:1]).shape[-1], model.signal.frame
+        ).to(states)
+    tokens = model.state_layout.tokens(states).flatten(0, 1)
     decoder.mean.copy_(tokens.mean(0))
     decoder.std.copy_(tokens.std(0, correction=0) + 1e-3 * tokens.std(correction=0) + 1e-6)
     size = (decoder.side, decoder.side)

@@ -16,7 +16,7 @@ from openjepa.evals.planning.cloning import open_windows
 from openjepa.evals.world_models.latent_table import GUESSES, Control, Guesses, LatentTable
 from openjepa.evals.world_models.transitions import DETERMINISTIC, Fitted, Told, Transitions, fit, transitions
 from openjepa.latents import Latent, LatentAction, LatentChoice, Mixture, Predict, controls
-from openjepa.latents.base import Distance, distance
+from openjepa.latents.base import LatentDistance, distance
 from openjepa.latents.capacity import KL, Codebook, Sparse
 from openjepa.world_models.latent import LatentWorldJEPA
 
@@ -58,7 +58,7 @@ def latent_controls(
     samples, own = open_windows(model, data), Fitted(model.eval())
     seen = transitions(model, samples, False, 4 * count, seed)
     held = transitions(model, samples, True, count, seed)
-    kind: Distance = "cosine" if model.config.energy.kind == "cosine" else "l2"
+    kind: LatentDistance = "cosine" if model.config.energy.kind == "cosine" else "l2"
     settings = neighbours(model.config.condition.latent)
     wide = LatentAction(width=min(seen.s[0].numel(), FREE_WIDTH), capacity=KL(weight=0))
     total = len(settings) + 2
@@ -80,7 +80,7 @@ def latent_controls(
 
 
 def guessing(
-    own: Fitted, held: Transitions, seen: Transitions, without: float, seed: int, kind: Distance = "l2"
+    own: Fitted, held: Transitions, seen: Transitions, without: float, seed: int, kind: LatentDistance = "l2"
 ) -> Guesses:
     """Best of K by z, against K-means of the next states in `seen`, and `without`."""
     generator, axes = torch.Generator().manual_seed(seed), held.s.dim() - 1
@@ -89,10 +89,10 @@ def guessing(
     return Guesses(tuple(latent), tuple(codes), without)
 
 
-def error(fitted: Fitted, held: Transitions, kind: Distance = "l2", blind: bool = False) -> float:
+def error(fitted: Fitted, held: Transitions, kind: LatentDistance = "l2", blind: bool = False) -> float:
     """Told the z that each step shows, or none."""
     if not blind:
-        return controls.error_told(fitted.latent, fitted.predict(held), held.s, held.s_next, kind)
+        return controls.error_given_z(fitted.latent, fitted.predict(held), held.s, held.s_next, kind)
     with torch.no_grad():
         guess = fitted.predict(held)(held.s, held.s.new_zeros(len(held), 1, fitted.latent.width))
         return float(distance(guess.squeeze(1), held.s_next, held.s.dim() - 1, kind).mean())
@@ -124,7 +124,7 @@ def judged(
     without: float,
     free: float,
     seed: int,
-    kind: Distance = "l2",
+    kind: LatentDistance = "l2",
 ) -> tuple[Control, ...]:
     """The numbers with their verdicts."""
     latent, predict = own.latent, own.predict(held)
@@ -179,7 +179,7 @@ def _told(share: float) -> str:
     return f"z tells {share:.0%} of what the past and the actions do not"
 
 
-def _swapped(own: Fitted, held: Transitions, generator: torch.Generator, kind: Distance) -> float:
+def _swapped(own: Fitted, held: Transitions, generator: torch.Generator, kind: LatentDistance) -> float:
     """Error told another step's z."""
     with torch.no_grad():
         z = own.latent.infer(held.s, held.s_next, own.predict(held)).z
@@ -189,7 +189,7 @@ def _swapped(own: Fitted, held: Transitions, generator: torch.Generator, kind: D
 
 
 def _curve(
-    models: Sequence[tuple[str, Fitted]], held: Transitions, without: float, free: float, kind: Distance
+    models: Sequence[tuple[str, Fitted]], held: Transitions, without: float, free: float, kind: LatentDistance
 ) -> tuple[controls.Point, ...]:
     ends = controls.Point("without z", without, 0.0), controls.Point("z without limits", free, 1.0)
     if without <= free:

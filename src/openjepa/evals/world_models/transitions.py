@@ -110,8 +110,10 @@ def fit(
             states, some.actions.unsqueeze(1), Rng(seed, step) if told == "drawn" else None
         )
         z = torch.zeros_like(inferred.z) if told == "nothing" else inferred.z
-        guess = fresh.one_step(some.actions)(some.s, z).squeeze(1)
-        loss = fresh.energy.mean(fresh.form.tokens(guess), fresh.form.tokens(some.s_next))
+        prediction = fresh.one_step(some.actions)(some.s, z).squeeze(1)
+        loss = fresh.energy.mean(
+            fresh.state_layout.tokens(prediction), fresh.state_layout.tokens(some.s_next)
+        )
         optimiser.zero_grad()
         (loss if told == "nothing" else loss + inferred.loss).backward()
         optimiser.step()

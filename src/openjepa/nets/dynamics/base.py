@@ -1,8 +1,8 @@
-"""What all predictors of world models share: from states and actions to the next states.
+"""The base of world models' predictors: from states and conditions to the next states.
 
-A state is what an encoder makes of one frame, of any shape `*L`: a vector `[D]`, a map `[D, h, w]`, tokens `[N, D]`.
-An action is `[A']` numbers, everything the predictor is told about one step: the (block of) actions, and where a recipe
-has them the robot's own state or a latent variable, one after the other.
+A state is an encoder's output for one frame, of any shape `*L`: a vector `[D]`, a map `[D, h, w]`, tokens `[N, D]`.
+The condition of a step is `[A']` numbers, `actions` below: the (block of) actions, and where a recipe has them
+proprioception or a latent variable, one after the other.
 """
 
 from abc import ABC, abstractmethod
@@ -18,7 +18,7 @@ Grid = tuple[int, int]
 
 
 class Memory:
-    """What a predictor keeps of the steps it has seen.
+    """A predictor's memory of the steps it has seen.
 
     Attributes:
         steps: how many.
@@ -45,29 +45,29 @@ class Dynamics(nn.Module, ABC):
 
     Args:
         shape: `L`, of one state.
-        told: A', the numbers of an action.
+        condition_dim: A', the numbers of a condition.
         history: the most states it looks back on, the newest included.
         head: what every prediction ends in, `[N, *L] -> [N, *L]` (the encoder's last norm, a projector); `None` for
             nothing. Give `Borrowed(encoder.norm)` for a module that the encoder owns.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], told: int, history: int, head: nn.Module | None = None
+        self, shape: tuple[int, ...], condition_dim: int, history: int, head: nn.Module | None = None
     ) -> None:
         super().__init__()
-        self.shape, self.told, self.history = shape, told, history
+        self.shape, self.condition_dim, self.history = shape, condition_dim, history
         self.head = nn.Identity() if head is None else head
 
     @abstractmethod
     def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
-        """Before the head: `[N, k, *L]` and `[N, k, A']`, k steps that follow those in `memory`, give `[N, k, *L]`, or
-        the last of them alone, `[N, 1, *L]`.
+        """Predictions before the head: `[N, k, *L]` and `[N, k, A']`, k steps after those in `memory`, give `[N, k,
+        *L]`, or the last of them alone, `[N, 1, *L]`.
 
         Adds the steps' keys and values to `memory`, which may have fewer rows than N (see `KeysValues`).
         """
 
     def memory(self) -> Memory:
-        """An empty one."""
+        """An empty memory."""
         return Memory([])
 
     def forward(self, states: Tensor, actions: Tensor) -> Tensor:
@@ -86,8 +86,8 @@ class Dynamics(nn.Module, ABC):
         return self.extend(alone[0], alone[1], self.memory()).reshape(states.shape)
 
     def unroll(self, states: Tensor, actions: Tensor) -> Tensor:
-        """On its own predictions, with gradients: `[B, T, *L]` observed states and `[B, T - 1 + H, A']` actions, the
-        T - 1 past ones first, give the H states that follow, `[B, H, *L]`.
+        """A rollout on the predictor's own predictions, with gradients: `[B, T, *L]` observed states and `[B, T - 1 +
+        H, A']` actions, the T - 1 past ones first, give the H states that follow, `[B, H, *L]`.
 
         For S candidates a problem: actions `[B, S, T - 1 + H, A']` give `[B, S, H, *L]`. The past, equal for all
         candidates, is read from the first of them and computed once a problem. Steps are remembered while they fit in
@@ -100,17 +100,17 @@ class Dynamics(nn.Module, ABC):
         observed = states.shape[1]
         self._check(states, actions, actions.shape[-2] >= observed, "at least as many as states")
         past = actions if actions.dim() == 3 else actions[:, 0]
-        told = actions if actions.dim() == 3 else actions.flatten(0, 1)
+        condition = actions if actions.dim() == 3 else actions.flatten(0, 1)
         memory, begin = self.memory(), max(0, observed - self.history)
         if begin < observed - 1:
             self.advance(states[:, begin:-1], past[:, begin : observed - 1], memory, newest=True)
         known = list(states.unbind(1))
-        for now in range(observed - 1, told.shape[1]):
+        for now in range(observed - 1, condition.shape[1]):
             if memory.steps == self.history:
                 memory = self.memory()
             begin = now if memory.steps else max(0, now + 1 - self.history)
-            window = torch.stack([spread(state, len(told)) for state in known[begin:]], 1)
-            known.append(self.extend(window, told[:, begin : now + 1], memory, newest=True).squeeze(1))
+            window = torch.stack([spread(state, len(condition)) for state in known[begin:]], 1)
+            known.append(self.extend(window, condition[:, begin : now + 1], memory, newest=True).squeeze(1))
         future = torch.stack(known[observed:], 1)
         return future if actions.dim() == 3 else future.unflatten(0, actions.shape[:2])
 
@@ -136,9 +136,10 @@ class Dynamics(nn.Module, ABC):
             raise UserError(
                 f"the predictor was built for states of shape {list(self.shape)}, these have {list(states.shape[2:])}"
             )
-        if actions.shape[-1] != self.told:
+        if actions.shape[-1] != self.condition_dim:
             raise UserError(
-                f"the predictor was built for actions of {self.told} numbers a step, these have {actions.shape[-1]}"
+                f"the predictor was built for conditions of {self.condition_dim} numbers a step, "
+                f"these have {actions.shape[-1]}"
             )
         if len(states) != len(actions) or not enough:
             raise UserError(
@@ -150,8 +151,8 @@ class Dynamics(nn.Module, ABC):
 class Markov(Dynamics):
     """A predictor to which the last state is all there is."""
 
-    def __init__(self, shape: tuple[int, ...], told: int, head: nn.Module | None = None) -> None:
-        super().__init__(shape, told, 1, head)
+    def __init__(self, shape: tuple[int, ...], condition_dim: int, head: nn.Module | None = None) -> None:
+        super().__init__(shape, condition_dim, 1, head)
 
     @abstractmethod
     def step(self, state: Tensor, action: Tensor) -> Tensor:

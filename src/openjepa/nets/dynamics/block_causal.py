@@ -15,7 +15,7 @@ from openjepa.nets.transformer import Block, TransformerConfig, initialise
 
 
 class BlockCausal(TransformerConfig):
-    """The tokens `[action, state, patches]` of every step, each of which sees its own and earlier steps.
+    """A transformer over the tokens `[action, state, patches]` of every step, which see their own and earlier steps.
 
     Assran et al., arXiv:2506.09985, section 3; defaults of `src/models/ac_predictor.py`. Patches are at (step, row,
     column) of a rotary embedding, action and state at a step alone. The released network can have a fourth token, of
@@ -29,35 +29,35 @@ class BlockCausal(TransformerConfig):
     history: int = Field(8, ge=1, le=1024)
     """Steps that it looks back on, the newest included."""
     state: int = Field(7, ge=0, le=4096)
-    """Numbers of the robot's own state, the last of every action vector; 0: there is no such token."""
+    """Numbers of proprioception, the last of every condition; 0: there is no such token."""
     rotary: RotaryStyle = "interleaved"
     """`tiled` for the released weights."""
 
     def build(
-        self, width: int, actions: int, grid: Grid | None = None, head: nn.Module | None = None
+        self, width: int, condition_dim: int, grid: Grid | None = None, head: nn.Module | None = None
     ) -> "BlockCausalDynamics":
         """Raises UserError when states are not tokens on a grid, or nothing but robot state is left of the action."""
         if grid is None:
             raise UserError(
                 "predictor 'block-causal' takes patch tokens, the encoder gives one vector a frame"
             )
-        if actions <= self.state:
+        if condition_dim <= self.state:
             raise UserError(
-                f"predictor.state {self.state} leaves nothing of actions of {actions} numbers: "
+                f"predictor.state {self.state} leaves nothing of actions of {condition_dim} numbers: "
                 "they are the action's and then the state's"
             )
-        return BlockCausalDynamics(self, width, actions, grid, head)
+        return BlockCausalDynamics(self, width, condition_dim, grid, head)
 
 
 class BlockCausalDynamics(CausalDynamics):
     """Patch tokens in row order, `[N, k, h * w, D]`."""
 
     def __init__(
-        self, config: BlockCausal, width: int, actions: int, grid: Grid, head: nn.Module | None
+        self, config: BlockCausal, width: int, condition_dim: int, grid: Grid, head: nn.Module | None
     ) -> None:
-        super().__init__((grid[0] * grid[1], width), actions, config.history, head)
+        super().__init__((grid[0] * grid[1], width), condition_dim, config.history, head)
         self.config, self.grid = config, grid
-        sizes = [actions - config.state, config.state]
+        sizes = [condition_dim - config.state, config.state]
         self.sizes = [size for size in sizes if size]
         self.enter = nn.Linear(width, config.width)
         self.tell = nn.ModuleList(nn.Linear(size, config.width) for size in self.sizes)
@@ -71,16 +71,16 @@ class BlockCausalDynamics(CausalDynamics):
 
     def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         past, steps = memory.steps, states.shape[1]
-        told = [
+        condition = [
             tell(part) for tell, part in zip(self.tell, actions.split(self.sizes, -1), strict=True)
         ]  # [N, k, width] each
-        x = torch.cat([torch.stack(told, 2), self.enter(states)], 2)
-        positions = self.places(past, steps, x.device)
+        x = torch.cat([torch.stack(condition, 2), self.enter(states)], 2)
+        positions = self.step_positions(past, steps, x.device)
         turn = rotary(positions, self.config.width // self.config.heads, self.config.rotary)
-        patches = self.attend(x, memory, newest, turn=turn)[:, :, len(told) :]
+        patches = self.attend(x, memory, newest, turn=turn)[:, :, len(condition) :]
         return self.leave(self.norm(patches))
 
-    def places(self, past: int, steps: int, device: torch.device) -> Tensor:
+    def step_positions(self, past: int, steps: int, device: torch.device) -> Tensor:
         """(step, row, column) of `steps` steps' tokens, `[steps * n, 3]`; action and state at (step, 0, 0)."""
         rows, columns = (torch.arange(side, device=device) for side in self.grid)
         patches = torch.cartesian_prod(rows, columns)

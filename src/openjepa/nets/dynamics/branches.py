@@ -10,7 +10,7 @@ from openjepa.nets.dynamics.base import Dynamics, Memory
 
 
 class Branches(Dynamics):
-    """K predictors of one kind, followed by weights that sum to 1: the last K numbers of an action.
+    """K predictors of one kind, followed by weights that sum to 1: the last K numbers of a condition.
 
     One-hot for a mixture (`openjepa.latents.Mixture`), 1/K each for the mean of an ensemble; `every` gives its spread.
 
@@ -19,7 +19,7 @@ class Branches(Dynamics):
     """
 
     def __init__(self, members: Sequence[Dynamics]) -> None:
-        super().__init__(members[0].shape, members[0].told + len(members), members[0].history)
+        super().__init__(members[0].shape, members[0].condition_dim + len(members), members[0].history)
         self.members = nn.ModuleList(members)
 
     def memory(self) -> Memory:
@@ -30,23 +30,23 @@ class Branches(Dynamics):
         return torch.stack([member(states, actions) for member in self._members], 2)
 
     def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
-        told, weights = self._split(actions)
+        condition, weights = self._split(actions)
         if (
             self.history == 1 and not weights.requires_grad
         ):  # rows are independent, and weights of 0 need no gradient
-            return self._followed(states, told, weights)
+            return self._followed(states, condition, weights)
         pairs = zip(self._members, memory.parts, strict=True)
-        options = torch.stack([member.extend(states, told, own, newest) for member, own in pairs], 2)
+        options = torch.stack([member.extend(states, condition, kept, newest) for member, kept in pairs], 2)
         return _mix(options, weights[:, -options.shape[1] :])
 
-    def _followed(self, states: Tensor, told: Tensor, weights: Tensor) -> Tensor:
+    def _followed(self, states: Tensor, condition: Tensor, weights: Tensor) -> Tensor:
         """`[N, 1, *L]`; each member is asked only about rows where it counts: one-hot weights cost as one member."""
         found = torch.zeros_like(states)
         for k, member in enumerate(self._members):
             rows = weights[:, 0, k].nonzero().squeeze(1)
             if len(rows) or torch.is_grad_enabled():  # a member that no row follows still has gradients: of 0
                 share = weights[rows, :, k].view(-1, *[1] * (states.dim() - 1))
-                part = share * member(states[rows], told[rows])
+                part = share * member(states[rows], condition[rows])
                 found = found.index_add(0, rows, part.to(found.dtype))
         return found
 
@@ -55,8 +55,8 @@ class Branches(Dynamics):
         return [cast(Dynamics, member) for member in self.members]
 
     def _split(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        told, weights = actions.tensor_split([-len(self.members)], -1)
-        return told, weights
+        condition, weights = actions.tensor_split([-len(self.members)], -1)
+        return condition, weights
 
 
 def _mix(options: Tensor, weights: Tensor) -> Tensor:

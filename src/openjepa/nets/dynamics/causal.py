@@ -1,4 +1,4 @@
-"""What transformers share that predict a frame from those before it."""
+"""The base of transformers that predict a frame from those before it."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from openjepa.nets.transformer import KeysValues
 class CausalDynamics(Dynamics):
     """Blocks over the tokens of all frames, each seeing its own frame and earlier ones, whose keys and values are kept.
 
-    A block is called as `block(x [N, T, D], first, memory=, mask=, **told)` and gives the tokens from `first` on.
+    A block is called as `block(x [N, T, D], first, memory=, mask=, **extra)` and gives the tokens from `first` on.
     """
 
     blocks: nn.ModuleList
@@ -20,7 +20,7 @@ class CausalDynamics(Dynamics):
     def memory(self) -> Memory:
         return Memory([KeysValues() for _ in self.blocks])
 
-    def attend(self, x: Tensor, memory: Memory, newest: bool, **told: Any) -> Tensor:
+    def attend(self, x: Tensor, memory: Memory, newest: bool, **extra: Any) -> Tensor:
         """Tokens `[N, k, n, D]` of k steps that follow those in `memory` through all blocks; or the last step's alone,
         `[N, 1, n, D]`."""
         steps, tokens = x.shape[1:3]
@@ -28,12 +28,12 @@ class CausalDynamics(Dynamics):
         x = x.flatten(1, 2)
         for i, (block, remembered) in enumerate(zip(self.blocks, memory.parts, strict=True), 1):
             first = (steps - 1) * tokens if newest and i == len(self.blocks) else 0
-            x = block(x, first, memory=remembered, mask=mask, **told)
+            x = block(x, first, memory=remembered, mask=mask, **extra)
         return x.unflatten(1, (-1, tokens))
 
 
 def causal_mask(past: int, steps: int, tokens: int, device: torch.device) -> Tensor | None:
-    """Block-causal: a token sees all of its own and of earlier steps.
+    """The block-causal mask: a token sees all of its own and of earlier steps.
 
     `[steps * tokens, (past + steps) * tokens]`, True where it may look; `None` when all may look everywhere.
     """

@@ -20,20 +20,20 @@ class GRU(Choice):
     actions: ActionEncoder = RawActions()
 
     def build(
-        self, width: int, actions: int, grid: Grid | None = None, head: nn.Module | None = None
+        self, width: int, condition_dim: int, grid: Grid | None = None, head: nn.Module | None = None
     ) -> "GRUDynamics":
         """Raises UserError when states are not vectors."""
         require_vectors(self, grid)
-        return GRUDynamics(self, width, actions, head)
+        return GRUDynamics(self, width, condition_dim, head)
 
 
 class GRUDynamics(Markov):
     """`[N, D]` and `[N, A']` give `[N, D]`."""
 
-    def __init__(self, config: GRU, width: int, actions: int, head: nn.Module | None) -> None:
-        super().__init__((width,), actions, head)
-        self.actions = config.actions.build(actions, width)
-        self.cell = nn.GRUCell(config.actions.out(actions, width), width)
+    def __init__(self, config: GRU, width: int, condition_dim: int, head: nn.Module | None) -> None:
+        super().__init__((width,), condition_dim, head)
+        self.actions = config.actions.build(condition_dim, width)
+        self.cell = nn.GRUCell(config.actions.out(condition_dim, width), width)
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
         return self.cell(self.actions(action), state)

@@ -1,4 +1,4 @@
-"""From the states of one level of a hierarchy to those of the next."""
+"""Maps from the states of one level of a hierarchy to those of the next."""
 
 from typing import Annotated, Literal
 
@@ -11,17 +11,17 @@ from openjepa.nets.dynamics.mlp import perceptron
 
 
 class Same(Choice):
-    """Level 2 predicts level 1's own states (HWM)."""
+    """The identity: level 2 predicts level 1's states (HWM)."""
 
     kind: Literal["same"] = "same"
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
-        """From states of this shape to level 2's."""
+        """The module from states of this shape to level 2's."""
         return nn.Identity()
 
 
 class Lift(Choice):
-    """States of level 2's own: an MLP on level 1's, flattened.
+    """An MLP on level 1's states, flattened, which gives level 2 other states.
 
     Guard and similarity shape them: to differ among the states of a window, in few and uncorrelated directions, and to
     change little from one to the next, they must follow how long it takes to get from one place to another.

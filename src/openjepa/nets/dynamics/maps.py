@@ -32,23 +32,25 @@ class Maps(Choice):
         return self
 
     def build(
-        self, width: int, actions: int, grid: Grid | None = None, head: nn.Module | None = None
+        self, width: int, condition_dim: int, grid: Grid | None = None, head: nn.Module | None = None
     ) -> "MapDynamics":
         """Raises UserError when states are not maps."""
         if grid is None:
             raise UserError(
                 "predictor 'maps' takes maps, the encoder gives one vector a frame: take 'gru' or 'mlp'"
             )
-        return MapDynamics(self, width, actions, grid, head)
+        return MapDynamics(self, width, condition_dim, grid, head)
 
 
 class MapDynamics(Markov):
     """`[N, D, h, w]` and `[N, A']` give `[N, D, h, w]`."""
 
-    def __init__(self, config: Maps, width: int, actions: int, grid: Grid, head: nn.Module | None) -> None:
-        super().__init__((width, *grid), actions, head)
-        self.actions = config.actions.build(actions, width)
-        sizes = [width + config.actions.out(actions, width), *[config.channels] * (config.layers - 1)]
+    def __init__(
+        self, config: Maps, width: int, condition_dim: int, grid: Grid, head: nn.Module | None
+    ) -> None:
+        super().__init__((width, *grid), condition_dim, head)
+        self.actions = config.actions.build(condition_dim, width)
+        sizes = [width + config.actions.out(condition_dim, width), *[config.channels] * (config.layers - 1)]
         layers: list[nn.Module] = []
         for size in sizes[:-1]:
             layers += [
@@ -59,5 +61,5 @@ class MapDynamics(Markov):
         self.layers = nn.Sequential(*layers, nn.Conv2d(sizes[-1], width, config.kernel, padding="same"))
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
-        told = self.actions(action)[..., None, None].expand(-1, -1, *state.shape[-2:])
-        return state + self.layers(torch.cat([state, told], 1))
+        condition = self.actions(action)[..., None, None].expand(-1, -1, *state.shape[-2:])
+        return state + self.layers(torch.cat([state, condition], 1))

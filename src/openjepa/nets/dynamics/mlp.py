@@ -27,29 +27,29 @@ class MLP(Choice):
     residual: bool = False
     """Whether it predicts the change of the state."""
     steer: Literal["beside", "film"] = "beside"
-    """How it is told the action: beside the state, or by scale and shift of what every hidden layer has of the state
+    """How the condition enters: beside the state, or by scale and shift of what every hidden layer has of the state
     (FiLM, arXiv:1709.07871). What an obstacle does is a product of where one is and where one goes: with `film` it is
     learned in a fraction of the steps."""
     actions: ActionEncoder = RawActions()
 
     def build(
-        self, width: int, actions: int, grid: Grid | None = None, head: nn.Module | None = None
+        self, width: int, condition_dim: int, grid: Grid | None = None, head: nn.Module | None = None
     ) -> "MLPDynamics":
         """Raises UserError when states are not vectors."""
         require_vectors(self, grid)
-        return MLPDynamics(self, width, actions, head)
+        return MLPDynamics(self, width, condition_dim, head)
 
 
 class MLPDynamics(Markov):
     """`[N, D]` and `[N, A']` give `[N, D]`."""
 
-    def __init__(self, config: MLP, width: int, actions: int, head: nn.Module | None) -> None:
-        super().__init__((width,), actions, head)
+    def __init__(self, config: MLP, width: int, condition_dim: int, head: nn.Module | None) -> None:
+        super().__init__((width,), condition_dim, head)
         self.residual = config.residual
-        self.actions = config.actions.build(actions, width)
-        told = config.actions.out(actions, width)
+        self.actions = config.actions.build(condition_dim, width)
+        condition_dim = config.actions.out(condition_dim, width)
         steered = FiLM if config.steer == "film" else Beside
-        self.mlp = steered(width, told, config.hidden, width)
+        self.mlp = steered(width, condition_dim, config.hidden, width)
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
         change = self.mlp(state, self.actions(action))
@@ -59,11 +59,11 @@ class MLPDynamics(Markov):
 class Beside(nn.Sequential):
     """`[N, D]` and `[N, C]`, one after the other, through a perceptron."""
 
-    def __init__(self, width: int, told: int, hidden: tuple[int, ...], out: int) -> None:
-        super().__init__(*perceptron([width + told, *hidden, out]))
+    def __init__(self, width: int, condition_dim: int, hidden: tuple[int, ...], out: int) -> None:
+        super().__init__(*perceptron([width + condition_dim, *hidden, out]))
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:  # ty: ignore[incompatible-method-override]
-        return super().forward(torch.cat([x, told], -1))
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:  # ty: ignore[incompatible-method-override]
+        return super().forward(torch.cat([x, condition], -1))
 
 
 class FiLM(nn.Module):
@@ -72,16 +72,16 @@ class FiLM(nn.Module):
 
     STEERING = 64
 
-    def __init__(self, width: int, told: int, hidden: tuple[int, ...], out: int) -> None:
+    def __init__(self, width: int, condition_dim: int, hidden: tuple[int, ...], out: int) -> None:
         super().__init__()
         self.hidden = hidden
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([width, *hidden, out]))
         self.steer = nn.Sequential(
-            nn.Linear(told, self.STEERING), nn.SiLU(), nn.Linear(self.STEERING, 2 * sum(hidden))
+            nn.Linear(condition_dim, self.STEERING), nn.SiLU(), nn.Linear(self.STEERING, 2 * sum(hidden))
         )
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        scale, shift = (side.split(self.hidden, -1) for side in self.steer(told).chunk(2, -1))
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = (side.split(self.hidden, -1) for side in self.steer(condition).chunk(2, -1))
         *inner, last = self.layers
         for layer, gain, offset in zip(inner, scale, shift, strict=True):
             x = torch.addcmul(offset, layer(x), 1 + gain).relu()
@@ -89,7 +89,7 @@ class FiLM(nn.Module):
 
 
 class Inverse(nn.Module):
-    """What happened between two states of `size` numbers: `[..., *L]` twice gives `[..., out]`.
+    """An inverse model, what happened between two states of `size` numbers: `[..., *L]` twice gives `[..., out]`.
 
     Args:
         hidden, layers: width and number of hidden layers (EB-JEPA: two, PLDM: one).

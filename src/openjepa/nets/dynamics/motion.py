@@ -1,4 +1,4 @@
-"""The robot's own state (proprioception: the pose of its hand) where the actions themselves move it."""
+"""Proprioception, such as the pose of a robot's hand, that the actions themselves move."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from openjepa.nets.dynamics.base import Dynamics, Memory
 
 
 class Motion(nn.Module):
-    """Adds actions to the robot's own state, number by number; angles are composed.
+    """The motion of a robot: actions are added to its state, number by number; angles are composed.
 
     As V-JEPA 2-AC plans (`notebooks/utils/mpc_utils.py`, `compute_new_pose`): positions and the gripper's opening are
     sums, extrinsic Euler angles xyz are those of R(action) R(state). Theirs keeps the gripper within 0..1; ours keeps
@@ -33,9 +33,9 @@ class Motion(nn.Module):
         for name, value in (("mean", mean), ("std", std), ("bounds", bounds)):
             self.register_buffer(name, value, persistent=False)  # the config has them
 
-    def forward(self, own: Tensor, actions: Tensor) -> Tensor:
+    def forward(self, proprio: Tensor, actions: Tensor) -> Tensor:
         """z-scores `[..., Q]` and `[..., block * Q]` give the z-scores after the actions."""
-        pose = own * self.std[0] + self.mean[0]
+        pose = proprio * self.std[0] + self.mean[0]
         steps = actions.unflatten(-1, (self.block, -1)) * self.std[1] + self.mean[1]
         for step in steps.unbind(-2):
             moved = pose + step
@@ -48,20 +48,22 @@ class Motion(nn.Module):
 
 
 class Moved(Dynamics):
-    """A predictor of features that is told the robot's own state beside every action.
+    """A predictor of features that takes proprioception beside every action.
 
-    States are features with that state's Q numbers after them, the same at every token: `[..., D + Q]`. It is not
-    predicted but moved by the actions.
+    States are features with proprioception's Q numbers after them, the same at every token: `[..., D + Q]`. These are
+    not predicted but moved by the actions.
 
     Args:
-        inner: predicts features `[..., D]`, told the action's numbers and then the Q.
+        inner: predicts features `[..., D]` from the action's numbers and then the Q.
         motion: how the actions move it.
         head: as of any `Dynamics`, of states `[..., D + Q]`.
     """
 
-    def __init__(self, inner: Dynamics, motion: Motion, told: int, head: nn.Module | None = None) -> None:
-        self.size = inner.told - told
-        super().__init__((*inner.shape[:-1], inner.shape[-1] + self.size), told, inner.history, head)
+    def __init__(
+        self, inner: Dynamics, motion: Motion, condition_dim: int, head: nn.Module | None = None
+    ) -> None:
+        self.size = inner.condition_dim - condition_dim
+        super().__init__((*inner.shape[:-1], inner.shape[-1] + self.size), condition_dim, inner.history, head)
         self.inner, self.motion = inner, motion
 
     def memory(self) -> Memory:
@@ -69,16 +71,18 @@ class Moved(Dynamics):
 
     def predict(self, states: Tensor, actions: Tensor, memory: Memory, newest: bool) -> Tensor:
         features, beside = states.split([states.shape[-1] - self.size, self.size], -1)
-        own = beside if beside.dim() == 3 else beside[:, :, 0]
-        predicted = self.inner.predict(features, torch.cat([actions, own], -1), memory, newest)
-        own, actions = (own[:, -1:], actions[:, -1:]) if newest else (own, actions)
-        return with_own(predicted, self.motion(own, actions))
+        proprio = beside if beside.dim() == 3 else beside[:, :, 0]
+        predicted = self.inner.predict(features, torch.cat([actions, proprio], -1), memory, newest)
+        proprio, actions = (proprio[:, -1:], actions[:, -1:]) if newest else (proprio, actions)
+        return with_proprioception(predicted, self.motion(proprio, actions))
 
 
-def with_own(features: Tensor, own: Tensor) -> Tensor:
+def with_proprioception(features: Tensor, proprio: Tensor) -> Tensor:
     """`[N, k, D]` or `[N, k, n, D]` with `[N, k, Q]` after the features of every token."""
-    own = own if features.dim() == own.dim() else own.unsqueeze(-2).expand(*features.shape[:-1], -1)
-    return torch.cat([features, own.to(features.dtype)], -1)
+    proprio = (
+        proprio if features.dim() == proprio.dim() else proprio.unsqueeze(-2).expand(*features.shape[:-1], -1)
+    )
+    return torch.cat([features, proprio.to(features.dtype)], -1)
 
 
 def rotation(angles: Tensor) -> Tensor:

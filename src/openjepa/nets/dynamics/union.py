@@ -8,13 +8,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from openjepa.nets.dynamics.adaln import Conditioned
+from openjepa.nets.dynamics.adaln import AdaLN
 from openjepa.nets.dynamics.block_causal import BlockCausal
-from openjepa.nets.dynamics.concatenated import Concatenated
+from openjepa.nets.dynamics.concat import ConcatPredictor
 from openjepa.nets.dynamics.gru import GRU
 from openjepa.nets.dynamics.maps import Maps
 from openjepa.nets.dynamics.mlp import MLP
 
 WorldPredictor = Annotated[
-    GRU | MLP | Maps | Conditioned | Concatenated | BlockCausal, Field(discriminator="kind")
+    GRU | MLP | Maps | AdaLN | ConcatPredictor | BlockCausal, Field(discriminator="kind")
 ]

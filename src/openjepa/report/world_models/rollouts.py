@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openjepa.agent.perception import own_size
+from openjepa.agent.perception import proprio_dim_of
 from openjepa.common.rng import Rng
 from openjepa.report import pixels
 from openjepa.report.charts import Chart, Line
@@ -51,26 +51,26 @@ def foresee(imagining: Imagining) -> Foresight:
     window = imagining.held_out[:MEASURED].to(next(model.parameters()).device)
     states, truth = _states(imagining, window)
     actions = window.actions[:, -(states.shape[1] - 1) :]
-    guess = model.rollout(states[:, :1], actions[:, None])[:, 0]
+    prediction = model.rollout(states[:, :1], actions[:, None])[:, 0]
     wrong = model.rollout(states[:, :1], actions.roll(1, 0)[:, None])[:, 0]
-    guesses = {
-        "prediction": model.form.tokens(guess),
+    predictions = {
+        "prediction": model.state_layout.tokens(prediction),
         "one step ahead": _one_step(imagining, states, actions),
         "last state": truth[:, :1].expand_as(truth[:, 1:]),
-        "wrong actions": model.form.tokens(wrong),
+        "wrong actions": model.state_layout.tokens(wrong),
         "mean target": truth[:, 1:].mean(0, keepdim=True).expand_as(truth[:, 1:]),
     }
-    features = slice(-own_size(model) or None)  # a picture does not tell the robot's own state
+    features = slice(-proprio_dim_of(model) or None)  # a picture does not tell the robot's own state
     truth = truth[..., features]
-    guesses = {name: guess[..., features] for name, guess in guesses.items()}
+    predictions = {name: prediction[..., features] for name, prediction in predictions.items()}
     steps = list(range(1, states.shape[1]))
-    energies = {name: [_energy(imagining, g, truth, t) for t in steps] for name, g in guesses.items()}
+    energies = {name: [_energy(imagining, g, truth, t) for t in steps] for name, g in predictions.items()}
     even = float(np.mean(energies["mean target"]))
-    pictures = imagining.decoder.draw(torch.cat([states[:, :1], guess], 1)[:SHOWN]).numpy()
+    pictures = imagining.decoder.draw(torch.cat([states[:, :1], prediction], 1)[:SHOWN]).numpy()
     frames = window.frames[:, -states.shape[1] :]
     rows = []
     for i in range(min(SHOWN, len(frames))):
-        errors = [_energy(imagining, guesses["prediction"], truth, t, i) for t in steps]
+        errors = [_energy(imagining, predictions["prediction"], truth, t, i) for t in steps]
         ratios = [0.0, *(error / max(even, 1e-12) for error in errors)]
         rows.append(
             [
@@ -96,13 +96,15 @@ def _one_step(imagining: Imagining, states: Tensor, actions: Tensor) -> Tensor:
         first = max(0, t + 1 - model.history)
         past = actions[:, first:t] if t > first else None
         found.append(model.rollout(states[:, first : t + 1], actions[:, None, t : t + 1], past=past)[:, 0])
-    return model.form.tokens(torch.cat(found, 1))
+    return model.state_layout.tokens(torch.cat(found, 1))
 
 
-def _energy(imagining: Imagining, guess: Tensor, truth: Tensor, step: int, row: int | None = None) -> float:
+def _energy(
+    imagining: Imagining, prediction: Tensor, truth: Tensor, step: int, row: int | None = None
+) -> float:
     """Of the prediction of frame `step`, over all windows or of one."""
     rows = slice(None) if row is None else slice(row, row + 1)
-    return float(imagining.model.energy.mean(guess[rows, step - 1], truth[rows, step]))
+    return float(imagining.model.energy.mean(prediction[rows, step - 1], truth[rows, step]))
 
 
 def _step(frame: Tensor, imagined: np.ndarray, ratio: float, action: Tensor, imagining: Imagining) -> Step:

@@ -2,12 +2,12 @@
 
 import torch
 
-from openjepa.nets.dynamics.concatenated import Concatenated
+from openjepa.nets.dynamics.concat import ConcatPredictor
 
 
 def test_parameters_at_the_papers_size() -> None:
     with torch.device("meta"):
-        net = Concatenated().build(
+        net = ConcatPredictor().build(
             384 + 10, 50, (14, 14)
         )  # DINOv2 ViT-S/14 on 196 px, own state of 10 numbers
     assert 19 < sum(p.numel() for p in net.parameters()) / 1e6 < 21
@@ -15,7 +15,9 @@ def test_parameters_at_the_papers_size() -> None:
 
 def test_the_action_stands_beside_every_patch_and_is_not_predicted() -> None:
     torch.manual_seed(0)
-    net = Concatenated(history=2, action=4, depth=0 + 1, heads=2, head_width=4, hidden=8).build(6, 3, (2, 2))
+    net = ConcatPredictor(history=2, action=4, depth=0 + 1, heads=2, head_width=4, hidden=8).build(
+        6, 3, (2, 2)
+    )
     net.eval()
     states, actions = torch.randn(1, 2, 4, 6), torch.randn(1, 2, 3).requires_grad_()
     out = net(states, actions)

@@ -15,14 +15,14 @@ from openjepa.evals.planning.playing import play, problems
 from openjepa.evals.planning.protocol import Cloning
 from openjepa.evals.planning.state import probe_state
 from openjepa.evals.planning.surprise import changes, errors, surprise
-from openjepa.world_models.proprioception import Own
+from openjepa.world_models.proprioception import ProprioceptionScores
 from openjepa.worlds import TwoRooms
 
 from ... import dots
 from ...world_models.test_proprioception import embodied, windows
 
 ROOMS = TwoRooms(size=16)
-OTHERS = Own([0, 1], [0.0] * 2, [1.0] * 2, recorded=7)
+OTHERS = ProprioceptionScores([0, 1], [0.0] * 2, [1.0] * 2, recorded=7)
 """Among other variables than those of these worlds: whoever is told of them is told of a mistake."""
 BOTH = pytest.mark.parametrize("name", ["vjepa2-ac", "dino-wm, told its own state"])
 
@@ -37,7 +37,7 @@ def test_surprise_is_told_the_own_state_and_judged_by_what_is_seen(name: str) ->
     last[:, -1] += 3
     assert (errors(model, given.frames, given.actions, first)[:, 0] - plain[:, 0]).abs().max() > 1e-6
     assert torch.equal(errors(model, given.frames, given.actions, last), plain)
-    seen = encode_clips(model, given.frames)[..., : -model.own]
+    seen = encode_clips(model, given.frames)[..., : -model.proprio_dim]
     torch.testing.assert_close(
         changes(model, given.frames), (seen[:, 1:] - seen[:, :-1]).square().flatten(2).mean(2)
     )
@@ -52,7 +52,7 @@ def test_clips_say_the_own_state_or_it_is_a_mistake() -> None:
     model = embodied()
     table = surprise(model, ROOMS, clips=4, steps=3)
     assert {score.row for score in table.scores} == {"model", "last state", "random init"}
-    model.hiding.own = OTHERS
+    model.hiding.proprioception = OTHERS
     with pytest.raises(UserError, match="trained on states of 7 variables, these have 2"):
         surprise(model, ROOMS, clips=4, steps=3)
 
@@ -63,10 +63,10 @@ def test_imitation_learns_from_the_own_state_and_knows_goals_by_their_picture() 
     number = int(np.random.default_rng(0).permutation(samples.split()[0].numpy())[0])
     episode = samples.episodes[number]
     (log, *_) = encoded(model, samples, 1, seed=0)
-    scores = model.hiding.own(torch.from_numpy(episode.state))
+    scores = model.hiding.proprioception(torch.from_numpy(episode.state))
     torch.testing.assert_close(log.latents[:, 3, -2:], scores)
     alone = encode_clips(model, torch.from_numpy(episode.frames)[:, None])[:, 0]
-    torch.testing.assert_close(as_goals(log.latents, model.own), alone)
+    torch.testing.assert_close(as_goals(log.latents, model.proprio_dim), alone)
 
 
 def test_who_imitates_or_is_remote_acts_by_the_own_state() -> None:
@@ -89,7 +89,7 @@ def test_who_imitates_or_is_remote_acts_by_the_own_state() -> None:
 def test_a_probe_is_not_told_what_it_asks_for() -> None:
     model = embodied("dino-wm, told its own state")
     samples = model.config.open(dots.episodes(), adapt=True)
-    model.hiding.own = OTHERS
+    model.hiding.proprioception = OTHERS
     assert {fit.row for fit in probe_state(model, samples, most=200).fits} >= {"model"}
 
 
@@ -98,7 +98,7 @@ def test_relived_episodes_hold_the_own_state_and_their_goals_do_not() -> None:
     episodes = [dots.episodes()[i] for i in range(3)]
     lived = live(model, episodes)
     told = torch.from_numpy(episodes[0].state[:: model.block])
-    torch.testing.assert_close(lived[0].states[:, 5, -2:], model.hiding.own(told))
+    torch.testing.assert_close(lived[0].states[:, 5, -2:], model.hiding.proprioception(told))
     memory = ShortTermMemory()
     relive(memory, lived, torch.Generator().manual_seed(0), goals=2)
     assert memory.goals is not None and not memory.goals[..., -2:].any()
