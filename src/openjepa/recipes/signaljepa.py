@@ -62,7 +62,7 @@ class SignalJEPA(TokenRecipe):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "lee2019": {},
         "tiny": {
-            "signal": {"seconds": 4.0, "clip": 10.0},
+            "signal": {"seconds": 4.0, "clip": 5.0},
             "hiding": {"kind": "discs", "diameters": [0.6, 0.9, 1.2]},
             "encoder": {
                 "kind": "vit",
@@ -71,11 +71,17 @@ class SignalJEPA(TokenRecipe):
                 "heads": 4,
                 "mlp_ratio": 4,
                 "init": "xavier",
-                "stem": {"kind": "channels", "norm": "layer"},
+                "stem": {"kind": "channels", "norm": "none"},
                 "positions": {"kind": "channels"},
             },
             "predictor": {"kind": "cross", "width": 64, "depth": 1, "heads": 4, "mlp_ratio": 4},
-            "target": {"kind": "ema", "average": "trunk", "norm": "layer", "half_life": 0.02},
-            "train": {"steps": 3000, "batch_size": 32, "lr": 1e-3, "weight_decay": 0.05, "clip": 1.0},
+            "target": {
+                "kind": "ema",
+                "average": "trunk",
+                "norm": "batch",
+                "centre": "position",
+                "half_life": 0.02,
+            },
+            "train": {"steps": 1000, "batch_size": 32, "lr": 1e-3, "weight_decay": 0.05, "clip": 1.0},
         },
     }

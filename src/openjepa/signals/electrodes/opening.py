@@ -72,7 +72,8 @@ def open_recordings(
         return windows_of("recordings", signal, [prepare(r, signal.rate, signal.band) for r in found])
     if isinstance(data, np.ndarray | Tensor):
         found = _of_array("array", np.asarray(data), signal, channels, rate, labels, groups)
-        return windows_of("array", signal, [prepare(r, signal.rate, signal.band) for r in found])
+        grouped = groups is not None or len(found) == 1
+        return windows_of("array", signal, [_prepared(r, signal) for r in found], grouped=grouped)
     raise UserError(
         f"a {type(data).__name__} is no recording: give a path, an array [N, C, S] with channels=, MNE's Raw or "
         "Epochs, or a list of openjepa.signals.electrodes.Recording"

@@ -67,8 +67,8 @@ class RecordingSet:
         name: where they come from.
         signal: the rate, the band and the length that they are cut to.
         labels: classes, -1 where a window has none, their names, and who was recorded; `None` where no window has any.
-        groups: int64 `[N]`, who was recorded.
-        subjects: the groups' names.
+        groups: int64 `[N]`, who was recorded, by a number that is the same in every set; `None` where nobody says so.
+        subjects: who was recorded, by name.
         channels, places: electrodes of all recordings, in the order in which they first come.
         in_memory: whether `read` only copies.
     """
@@ -113,8 +113,8 @@ class RecordingSet:
         return Labels(self._windows.label, tuple(self.classes), self.groups)
 
     @property
-    def groups(self) -> np.ndarray:
-        return self._windows.group
+    def groups(self) -> np.ndarray | None:
+        return self._windows.group if self.subjects else None
 
     @property
     def recordings(self) -> np.ndarray:
@@ -171,7 +171,7 @@ class RecordingSet:
             self.noun: len(self),
             "shape": list(self.shape),
             "channels": list(self.channels),
-            "people": len(np.unique(self.groups)),
+            "people": len(self.subjects) or None,
             "fingerprint": self._contents()["sha256"],
             "contents": self._contents(),
             "skipped": [list(pair) for pair in self._skipped],
@@ -190,8 +190,12 @@ def windows_of(
     signal: Cut,
     recordings: Sequence[Prepared],
     skipped: Sequence[tuple[str, str]] = (),
+    grouped: bool = True,
 ) -> RecordingSet:
     """Cut prepared recordings into windows.
+
+    Args:
+        grouped: whether anything says which recordings are of one person.
 
     Raises:
         UserError: none is long enough for one window, or none has an event.
@@ -201,11 +205,11 @@ def windows_of(
         for channel, where in zip(recording.channels, recording.places, strict=True):
             channels.setdefault(channel, where)
     number = {channel: i for i, channel in enumerate(channels)}
-    subjects = sorted({recording.subject or recording.name for recording in recordings})
+    subjects = sorted({recording.subject or recording.name for recording in recordings}) if grouped else []
     pieces, has, places, rows = [], [], [], []
     short = 0
     for recording in recordings:
-        group = subjects.index(recording.subject or recording.name)
+        group = number_of(recording.subject or f"{name}: {recording.name}")
         for start, values in recording.pieces:
             found = (_events if signal.windows == "events" else _tiles)(
                 recording, start, values.shape[1], signal
@@ -229,6 +233,11 @@ def windows_of(
     return RecordingSet(
         name, signal, held, windows, classes=names or None, subjects=subjects, skipped=skipped
     )
+
+
+def number_of(subject: str) -> int:
+    """A person's number, the same in every set."""
+    return int.from_bytes(hashlib.sha256(subject.encode("utf-8", "surrogateescape")).digest()[:7])
 
 
 Found = list[tuple[int, int, int, str | None]]

@@ -13,13 +13,17 @@ from openjepa.jepa import Tokens
 from openjepa.signals.base import Signal
 from openjepa.signals.electrodes.batch import Recordings
 from openjepa.signals.electrodes.classical import classical
-from openjepa.signals.electrodes.montage import Place, canonical, place
+from openjepa.signals.electrodes.montage import Place, canonical, electrodes, place
 from openjepa.signals.electrodes.opening import open_recordings
+from openjepa.signals.electrodes.picture import Window, picture
 from openjepa.signals.electrodes.recording_set import RecordingSet
 from openjepa.signals.electrodes.tasks import recording_tasks
+from openjepa.signals.pictures import Marks, Picture
 from openjepa.signals.tasks import Tasks
 
 MOST_TOKENS = 256**2
+NAMED = 1e-3
+"""Distance on the head within which a place has an electrode's name in a picture."""
 OTHER_UNITS = 0.05
 """Recordings whose spread is less than this share of the training data's, or more than its inverse, are probably in
 other units."""
@@ -30,7 +34,7 @@ class ElectrodeSignal(Signal):
 
     kind: Literal["electrodes"] = "electrodes"
     noun: ClassVar[str] = "windows"
-    axes: ClassVar[tuple[str, ...]] = ("right", "front", "up", "second")
+    axes: ClassVar[tuple[str, ...]] = ("channel", "second")
 
     rate: float = Field(128.0, gt=0, le=100_000)
     """Samples a second, to which all channels are resampled."""
@@ -206,3 +210,37 @@ class ElectrodeSignal(Signal):
         )
         valid = None if bool(batch.valid.all()) else batch.valid.repeat_interleave(steps, 1)
         return Tokens(patches.flatten(1, 2), positions.flatten(1, 2), (channels, steps), valid)
+
+    def picture(self, batch: Any, row: int, marks: Marks | None = None) -> Picture:
+        """Traces and a map of the head."""
+        window = self.batch(batch)[row : row + 1].to("cpu")
+        tokens = self.tokenise(window)
+        assert tokens.layout is not None
+        where = window.places[0]
+        known = torch.tensor([*self.places, *electrodes().values()])
+        away, nearest = torch.cdist(where, known).min(1)
+        names = [*self.channels, *electrodes()]
+        called = [
+            names[i] if near < NAMED else "" for i, near in zip(nearest.tolist(), away.tolist(), strict=True)
+        ]
+        shown = Window(
+            window.values[0].numpy(),
+            where.numpy(),
+            called,
+            window.valid[0].numpy(),
+            self.patch,
+            tokens.layout[1],
+        )
+        return picture(shown, marks)
+
+    def restored(self, tokens: Tokens) -> Recordings | None:
+        """Windows of raw tokens, in microvolts; beyond `clip` they are cut off."""
+        if tokens.layout is None or len(tokens.layout) != 2:
+            return None
+        patches = tokens.values.unflatten(1, tokens.layout)
+        values = torch.cat([patches[..., : self.patch].flatten(2), patches[:, :, -1, self.patch :]], -1)
+        places = tokens.positions.unflatten(1, tokens.layout)[:, :, 0, :3].expand(len(values), -1, -1)
+        valid = torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
+        if tokens.valid is not None:
+            valid = tokens.valid.unflatten(1, tokens.layout)[:, :, 0]
+        return Recordings(values * (self.scale or 1.0), places, valid)
