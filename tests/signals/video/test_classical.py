@@ -100,7 +100,7 @@ def test_every_row_gives_what_it_promises_and_the_same_again():
 
 def test_minutes_bound_the_frames_that_are_looked_at():
     source = Edges(minutes=1e-3).fit(Drifting(), total=20)
-    assert source.notes == ["Fisher vectors of HOG: 1 frames a clip, to stay within 0.001 CPU minutes."]
+    assert source.notes == ["Fisher vectors of HOG: 1 of 4 frames a clip, to stay within 0.001 CPU minutes."]
     assert Edges().fit(Drifting(), total=20).notes == []
 
 

@@ -1,4 +1,4 @@
-"""What a user can have of clips without training: raw pixels, and Fisher vectors of edges and of motion."""
+"""What a user can have of clips without training: raw pixels, Fisher vectors of edges, histograms of motion."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +18,17 @@ Level = Literal["none", "quick", "all"]
 """Which: none; raw pixels and edges, in seconds a thousand clips; motion too, in minutes."""
 
 PIXEL_SIDE = 16  # raw pixels are averaged down to this longer side
-EDGE_SIDE, MOTION_SIDE = 128, 64  # and frames whose edges, and whose motion is looked at
 FITTED, SAMPLED = 400, 200  # clips that mixtures are fitted on, and descriptors of each
 STILL = 0.2
 """Pixels a frame below which nothing moves."""
+MOVES = 8
+"""Directions of motion."""
+GRID, GRID_NAME = (2, 4, 4), "2 x 4 x 4 cells"
+"""Times, rows and columns of histograms of motion."""
 
 Rows = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
+Encode = Callable[[Tensor, Sequence[str]], dict[str, Tensor]]
 
 
 class Clips(Protocol):
@@ -73,16 +77,14 @@ def _pixels(frames: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     return {name: every[name].flatten() for name in names}
 
 
-class FisherVectors:
-    """Fisher vectors of descriptors of frames; fitted on unlabelled clips.
+class Bounded:
+    """Features of some frames of a clip, as many as fit into a bound on time.
 
     Args:
         minutes: an upper bound on the CPU minutes of encoding: where more would be needed, of fewer frames.
     """
 
     name: str
-    cell, block = 6, 4
-    """Sides of a cell in pixels, of a block in cells."""
     side: int
     """Longer side that larger frames are averaged down to."""
     frames: int
@@ -93,9 +95,25 @@ class FisherVectors:
     def __init__(self, minutes: float = 20.0) -> None:
         self.minutes = minutes
 
-    def maps(self, frames: Tensor, at: Tensor) -> Tensor:
-        """`[n, bins, H, W]` of frames `[T, C, H, W]` in 0..1, of those at n places in time."""
-        raise NotImplementedError
+    def planned(self, clips: Clips, total: int | None) -> tuple[tuple[int, int], int, list[str]]:
+        """The frames' size, how many are looked at, and what a reader should know of that."""
+        wanted = min(self.frames, clips.shape[0])
+        count = max(1, min(wanted, int(60 * self.minutes / (self.cost * (total or len(clips))))))
+        said = f"{self.name}: {count} of {wanted} frames a clip, to stay within {self.minutes:g} CPU minutes."
+        return _within(clips.shape, self.side), count, [said] if count < wanted else []
+
+
+def _spread(length: int, count: int) -> Tensor:
+    """Numbers of `count` frames, evenly apart."""
+    return ((torch.arange(count) + 0.5) * length / count).long()
+
+
+class Edges(Bounded):
+    """Fisher vectors of dense histograms of gradients and where they lie; fitted on unlabelled clips."""
+
+    name = "Fisher vectors of HOG"
+    side, frames, cost = 128, 4, 3e-3
+    cell, block = 6, 4  # sides in pixels, and in cells
 
     def fit(
         self,
@@ -106,17 +124,11 @@ class FisherVectors:
         progress: Progress | None = None,
     ) -> "Encoded":
         """The mixture of `clips`, for encoding `total` clips (default: as many as there are)."""
-        total = total or len(clips)
-        size = _within(clips.shape, self.side)
-        affordable = int(60 * self.minutes / (self.cost * total))
-        count = max(1, min(self.frames, clips.shape[0], affordable))
-        notes = []
-        if affordable < min(self.frames, clips.shape[0]):
-            notes.append(f"{self.name}: {count} frames a clip, to stay within {self.minutes:g} CPU minutes.")
+        size, count, notes = self.planned(clips, total)
 
         def descriptors(clip: Tensor) -> tuple[Tensor, Tensor]:
-            at = ((torch.arange(count) + 0.5) * len(clip) / count).long()
-            found, places = describe(self.maps(_shrunk(clip, size), at), self.cell, self.block)
+            frames = _shrunk(clip[_spread(len(clip), count)], size)
+            found, places = describe(edge_maps(frames), self.cell, self.block)
             return found.flatten(0, 1), places.repeat(len(found), 1)
 
         rng = np.random.default_rng([seed, 9])
@@ -131,44 +143,35 @@ class FisherVectors:
                 progress(self.name, done + 1, len(rows))
         mixture = Mixture.fit(torch.cat(sample), torch.cat(places), seed)
         name = f"{len(mixture.weights)} Gaussians"
-        return Encoded(
-            self.name,
-            {name: mixture.dims},
-            lambda clip, names: {name: mixture.encode(*descriptors(clip))},
-            notes,
-        )
+        encode: Encode = lambda clip, names: {name: mixture.encode(*descriptors(clip))}  # noqa: E731
+        return Encoded(self.name, {name: mixture.dims}, encode, notes)
 
 
-class Edges(FisherVectors):
-    """Fisher vectors of dense histograms of gradients, and where they lie."""
+class Motion(Bounded):
+    """Histograms of optical flow (HOF) and of where it changes (MBH; Wang et al. 2013) on a grid of the clip."""
 
-    name = "Fisher vectors of HOG"
-    side, frames, cost = EDGE_SIDE, 4, 2e-3
+    name = "HOF and MBH"
+    side, frames, cost = 64, 8, 2.5e-3
 
-    def maps(self, frames: Tensor, at: Tensor) -> Tensor:
-        return edge_maps(frames[at])
+    def fit(self, clips: Clips, *, total: int | None = None, **options: object) -> "Encoded":
+        """For clips of that size; nothing is learned."""
+        size, count, notes = self.planned(clips, total)
+        encode: Encode = lambda clip, names: {GRID_NAME: motion(_shrunk(clip, size), count)}  # noqa: E731
+        return Encoded(self.name, {GRID_NAME: math.prod(GRID) * (3 * MOVES + 1)}, encode, notes)
 
 
-class Motion(FisherVectors):
-    """Fisher vectors of how frames move (HOF) and of where that changes (MBH; Wang et al. 2013), by optical flow."""
-
-    name = "Fisher vectors of motion"
-    cell = 4
-    side, frames, cost = MOTION_SIDE, 8, 4e-3
-
-    def maps(self, frames: Tensor, at: Tensor) -> Tensor:
-        grey = frames.mean(1, keepdim=True)
-        at = at.clamp(max=max(0, len(frames) - 2))
-        flow = optical_flow(grey[at], grey[(at + 1).clamp(max=len(frames) - 1)])
-        still = (flow.norm(dim=1, keepdim=True) < STILL).float()
-        moving = oriented(flow[:, 0], flow[:, 1], 8, signed=True) * (1 - still)
-        boundaries = [
-            oriented(across, down, 8, signed=True)
-            for across, down in (
-                (part[:, 0] / 2 for part in gradient(flow[:, axis, None])) for axis in (0, 1)
-            )
-        ]
-        return torch.cat([moving, still * STILL, *boundaries], 1)
+def motion(frames: Tensor, count: int) -> Tensor:
+    """Square roots of histograms of `count` pairs of frames that follow one another, of `[T, C, H, W]` in 0..1."""
+    grey = frames.mean(1, keepdim=True)
+    at = _spread(len(frames), count).clamp(max=max(0, len(frames) - 2))
+    flow = optical_flow(grey[at], grey[(at + 1).clamp(max=len(frames) - 1)])
+    still = (flow.norm(dim=1, keepdim=True) < STILL).float()
+    maps = [oriented(flow[:, 0], flow[:, 1], MOVES, signed=True) * (1 - still), still * STILL]
+    for axis in (0, 1):
+        across, down = (part[:, 0] / 2 for part in gradient(flow[:, axis, None]))
+        maps.append(oriented(across, down, MOVES, signed=True))
+    cells = adaptive_avg_pool2d(torch.cat(maps, 1), GRID[1:])
+    return torch.stack([part.mean(0) for part in cells.tensor_split(GRID[0])]).nan_to_num().sqrt().flatten()
 
 
 class Encoded:
@@ -178,7 +181,7 @@ class Encoded:
         self,
         name: str,
         poolings: dict[str, int],
-        encode: Callable[[Tensor, Sequence[str]], dict[str, Tensor]],
+        encode: Encode,
         notes: Sequence[str] = (),
     ) -> None:
         self.name, self.poolings, self.encode, self.notes = name, poolings, encode, notes
