@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from openjepa.errors import UserError
+from openjepa.signals.pictures import Marks
 from openjepa.signals.video import Cut, open_video
 from openjepa.signals.video.signal import VideoSignal
 
@@ -57,6 +58,24 @@ def test_channels_are_those_of_the_clips():
     fitted = VideoSignal(size=(16, 24), frames=6, patch=8).fitted(grey)
     assert (fitted.channels, len(fitted.mean)) == (1, 1)
     assert fitted.tokenise(grey.read([0])).values.shape == (1, 18, 128)
+
+
+def test_a_picture_is_a_film_strip_with_marks_on_its_tubelets():
+    batch, count = clips(), 3 * 2 * 3
+    strip = SMALL.picture(batch, 1)
+    assert strip.wide and strip.pixels.shape == (16, 3 * 24, 3)
+    assert (strip.pixels[:, 24:48] == batch[1, 2].permute(1, 2, 0).numpy()).all()
+    hidden = np.zeros(count, bool)
+    hidden[(1 * 2 + 0) * 3 + 2] = True  # the second time, the first row, the third column
+    shown = SMALL.picture(batch, 1, Marks(hidden=hidden)).pixels
+    assert (shown[:8, 24 + 16 : 24 + 24, 3] == 0).all() and (shown[..., 3] == 0).sum() == 64
+    assert "<path" in SMALL.picture(batch, 1, Marks(blocks=hidden[None])).drawing
+    error = np.where(hidden, 0.5, np.nan)
+    assert SMALL.picture(batch, 1, Marks(error=error)).pixels.shape == (16, 72, 4)
+    colour = np.zeros((count, 3), np.uint8)
+    assert SMALL.picture(batch, 1, Marks(colour=colour)).smooth
+    restored = SMALL.picture(SMALL.restored(SMALL.tokenise(batch)), 1)
+    assert (restored.pixels == strip.pixels).all()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -11,13 +12,17 @@ from torch import Tensor
 from openjepa.config import Positive
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens
+from openjepa.signals import pictures
 from openjepa.signals.base import Signal
+from openjepa.signals.pictures import Marks, Picture
 from openjepa.signals.tasks import Tasks
 from openjepa.signals.video import open_video
 from openjepa.signals.video.clips import ClipSet, Cut
 from openjepa.signals.video.tasks import video_tasks
 
 MOST_TOKENS = 256**2
+COLOURED = 96
+"""Longer side in pixels of a frame's colours in a picture."""
 Side = Annotated[int, Field(ge=1, le=4096)]
 """In pixels."""
 UCF9 = {"mean": [0.393, 0.363, 0.321], "std": [0.276, 0.259, 0.251]}
@@ -173,6 +178,36 @@ class VideoSignal(Signal):
         from openjepa.signals.video.classical import classical
 
         return classical(level)
+
+    def restored(self, tokens: Tokens) -> Tensor:
+        """Clips `[B, T, C, H, W]` in 0..1, of their tubelets."""
+        clips = self.fold(tokens).float()
+        mean, std = (clips.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
+        return (clips * std + mean).clamp(0, 1)
+
+    def picture(self, batch: Tensor, row: int, marks: Marks | None = None) -> Picture:
+        """A film strip, the first frame of each tubelet; tubelets hidden, outlined, or in colours, as `marks` say."""
+        frames = batch[row, : len(batch[row]) // self.tubelet * self.tubelet : self.tubelet].cpu().numpy()
+        image = np.concatenate([pictures.to_rgb(frame) for frame in frames], 1)
+        if marks is None:
+            return Picture(image, wide=True)
+        layout = marks.layout or (len(frames), frames.shape[2] // self.patch, frames.shape[3] // self.patch)
+
+        def strip(values: np.ndarray) -> np.ndarray:
+            """`[N, ...]` as `[rows, times * columns, ...]`."""
+            return np.concatenate(list(values.reshape(*layout, *values.shape[1:])), 1)
+
+        if marks.colour is not None:
+            shown = [pictures.smooth(cells, COLOURED) for cells in marks.colour.reshape(*layout, 3)]
+            return Picture(np.concatenate(shown, 1), wide=True, smooth=True)
+        if marks.error is not None:
+            return Picture(pictures.heat(image, strip(marks.error)), wide=True)
+        drawing = ""
+        if marks.blocks is not None:
+            drawing = pictures.outlines(np.stack([strip(block) for block in marks.blocks]))
+        if marks.hidden is not None:
+            image = pictures.only(image, ~strip(marks.hidden), pictures.FAINT if marks.faint else 0)
+        return Picture(image, drawing, wide=True)
 
     def _check(self, batch: Tensor) -> None:
         if batch.dim() != 5 or batch.shape[2] != self.channels:
