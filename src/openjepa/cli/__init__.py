@@ -24,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         args = parse(arguments)
         with _warnings_in_sentences():
+            if getattr(args, "own_recipe", None):
+                _enter(args.own_recipe)
             args.run(args)
     except UserError as error:
         _refuse(str(error))
@@ -38,6 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stop:  # a training says what it has saved, and which signal came
         print(f"openjepa: {str(stop) or 'interrupted'}", file=sys.stderr)
         raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
+
+
+def _enter(recipe: str) -> None:
+    from openjepa.recipes import own
+
+    own.enter(recipe)
 
 
 def _refuse(sentence: str) -> NoReturn:

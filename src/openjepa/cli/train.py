@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from openjepa.cli.options import Commands, Parser, add_data, add_json, command
+from openjepa.cli.options import Commands, Parser, add_data, add_json, add_own_recipe, command
 from openjepa.cli.results import show
 from openjepa.errors import UserError
 
@@ -34,7 +34,9 @@ def add(commands: Commands) -> None:
         add_help=False,
     )
     parser.set_defaults(parser=parser)
-    parser.add_argument("recipe", nargs="?", help="see `openjepa recipes`")
+    parser.add_argument(
+        "recipe", nargs="?", help="see `openjepa recipes`; or one of your own, as FILE.py:CLASS"
+    )
     parser.add_argument("-h", "--help", action="store_true", help="show this, or a recipe's options")
     parser.add_argument("--preset", help="a named size, e.g. tiny (two CPU cores, minutes) or vit-b16")
     add_data(
@@ -47,6 +49,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--resume", metavar="DIR", help="continue an interrupted run, bit for bit; --data where it has moved"
     )
+    add_own_recipe(parser)
     parser.add_argument("--steps", help="short for --train.steps")
     parser.add_argument("--seed", help="short for --train.seed")
     parser.add_argument("--on-collapse", help="warn, stop or rollback; short for --train.on_collapse")
@@ -86,10 +89,13 @@ def configure(args: argparse.Namespace) -> "Recipe":
         UserError: no recipe, an unknown name, values that do not fit.
     """
     from openjepa import recipes
+    from openjepa.recipes import own
     from openjepa.training.run import read_config
 
     base = read_config(args.config) if args.config else {}
     recipe = args.recipe or base.get("recipe")
+    if args.recipe and own.is_file(args.recipe):
+        recipe = own.enter(args.recipe)
     if recipe is None:
         raise UserError("name a recipe to train; `openjepa recipes` lists them")
     named = {"train.steps": args.steps, "train.seed": args.seed, "train.on_collapse": args.on_collapse}

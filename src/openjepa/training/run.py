@@ -25,7 +25,7 @@ from openjepa.errors import UserError, warn
 from openjepa.health import Verdict, judged
 from openjepa.hub import store
 from openjepa.jepa import JEPA
-from openjepa.recipes import Recipe
+from openjepa.recipes import Recipe, own
 from openjepa.signals.base import Samples
 from openjepa.training.checkpoints import Checkpoints, State
 from openjepa.training.metrics import Line, Metrics
@@ -68,6 +68,8 @@ class Run:
         if run.path.exists() and not run.is_vacant():
             raise UserError(f"{path} exists and is not an empty directory: name another --out")
         about = {"command": command, "versions": _versions(), "data": samples.describe()}
+        if came_from := own.origin(config.recipe):
+            about["recipe"] = {"recipe": config.recipe, **came_from}
         try:
             run.checkpoints.root.mkdir(parents=True, exist_ok=True)
             files.replace_json(run.path / ABOUT, about)
@@ -93,6 +95,7 @@ class Run:
                 f"{path} holds {signs[0]} but no {files.CONFIG}, which says what was trained: restore it"
                 + (f", or name {path} as --out again" if cls.is_unbegun(path) else "")
             )
+        check_recipe(path)
         return cls(path, store.read_config(path / files.CONFIG))
 
     @property
@@ -231,6 +234,15 @@ class Run:
                 f"{self.path / name} cannot be written ({files.reason(error)}); the last good checkpoint is {good}: "
                 "make room and continue with --resume"
             ) from error
+
+
+def check_recipe(path: str | Path) -> None:
+    """Raises UserError where a run is of a recipe of the user's own, whose file was not named; it says what to type."""
+    try:
+        about = files.read_json(Path(path) / ABOUT)
+    except UserError:
+        return
+    own.check_origin(path, about.get("recipe"))
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from openjepa.signals.base import Samples
 from openjepa.training.distributed import barrier, process_group
 from openjepa.training.fastest import chosen
 from openjepa.training.loop import Progress, fit
-from openjepa.training.run import Run
+from openjepa.training.run import Run, check_recipe
 from openjepa.training.stopping import Stopped
 
 
@@ -111,6 +111,7 @@ def load(path: str | Path) -> JEPA:
     Raises:
         UserError: neither lies there, it is truncated, or it is pickled (which is never opened).
     """
+    check_recipe(path)
     config, weights = files.saved_model(path)
     if weights and weights[0].parent == config.parent:
         return store.load_model(config.parent)

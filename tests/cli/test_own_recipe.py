@@ -1,0 +1,90 @@
+"""A recipe in a file of one's own: named on the command line, known again by it, and never imported otherwise."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from openjepa.cli import main
+from openjepa.recipes import base
+
+IDEA = """
+from typing import Any, ClassVar, Literal
+
+from openjepa.guards import Guard, VICReg
+from openjepa.recipes.ijepa import IJEPA
+from openjepa.targets import Shared, Target
+
+
+class MyJEPA(IJEPA):
+    recipe: Literal["my-idea"] = "my-idea"
+    target: Target = Shared()
+    guard: Guard = VICReg()
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "vit-h14": {}, "tiny": {name: IJEPA.presets["tiny-vit"][name] for name in ("signal", "encoder", "predictor")}
+    }
+"""
+SIZES = "--encoder.width 16 --encoder.depth 1 --encoder.heads 2 --predictor.width 16 --predictor.depth 1 --steps 2"
+
+
+@pytest.fixture
+def idea(tmp_path):
+    (tmp_path / "my_idea.py").write_text(IDEA)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8))
+    yield tmp_path
+    base._REGISTRY.pop("my-idea", None)
+    sys.modules.pop("openjepa_recipe_my_idea", None)
+
+
+def forget():
+    from openjepa.recipes import own
+
+    base._REGISTRY.pop("my-idea", None)
+    own._FILES.clear()
+
+
+def trained(idea):
+    data, run = str(idea / "x.npy"), str(idea / "run")
+    sizes = [*SIZES.split(), "--train.batch_size", "8"]
+    main(["train", f"{idea / 'my_idea.py'}:MyJEPA", "--data", data, "--out", run, *sizes])
+    return run
+
+
+def test_the_run_says_which_file_and_is_known_again_by_it(idea, capsys):
+    run = trained(idea)
+    about = json.loads((idea / "run" / "run.json").read_text())["recipe"]
+    assert about["file"] == f"{idea / 'my_idea.py'}:MyJEPA" and len(about["sha256"]) == 64
+    forget()
+    with pytest.raises(SystemExit):
+        main(["health", run])
+    assert f"add --recipe {about['file']}" in capsys.readouterr().err  # nothing is imported that a file names
+    main(["health", run, "--recipe", about["file"]])
+    main(["embed", run, "--recipe", about["file"], "-o", str(idea / "e.npy")])
+    assert np.load(idea / "e.npy").shape == (40, 16)
+
+
+def test_a_changed_file_is_told(idea, capsys):
+    run = trained(idea)
+    forget()
+    (idea / "my_idea.py").write_text(IDEA + "\n# another thought\n")
+    main(["health", run, "--recipe", f"{idea / 'my_idea.py'}:MyJEPA"])
+    assert "has changed since" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "sentence"),
+    [
+        (IDEA, "my_idea.py:Other", "has no class Other: it has MyJEPA"),
+        ("x = 1", "my_idea.py", "is not one recipe"),
+        ("1 / 0", "my_idea.py", "cannot be imported: ZeroDivisionError: division by zero"),
+        (IDEA.replace("my-idea", "i-jepa"), "my_idea.py", "calls itself 'i-jepa', as another recipe does"),
+        (IDEA, "no_idea.py", "does not exist"),
+    ],
+)
+def test_what_is_no_recipe_is_said_in_a_sentence(idea, capsys, text, name, sentence):
+    (idea / "my_idea.py").write_text(text)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", str(idea / name), "--out", str(idea / "run")])
+    assert stopped.value.code == 2 and sentence in capsys.readouterr().err
+    assert not (idea / "run").exists()
