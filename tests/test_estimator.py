@@ -11,7 +11,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from openjepa.errors import UserError
-from openjepa.estimator import JEPATransformer, _patch
+from openjepa.estimator import JEPATransformer
+from openjepa.signals.images.fitting import suited_patch
 
 SMALL = {"encoder.depth": 1, "encoder.width": 8, "encoder.heads": 1, "train.health_every": 1.0}
 
@@ -93,7 +94,7 @@ def test_the_data_set_the_sizes_and_options_have_the_last_word(digits):
     [(28, 4, 4), (224, 16, 16), (32, 4, 4), (8, 4, 1), (224, 4, 28), (5, 4, 1), (96, 16, 16)],
 )
 def test_patches_suit_the_image(side, preferred, patch):
-    assert _patch(side, preferred) == patch
+    assert suited_patch(side, preferred) == patch
 
 
 def test_features_follow_the_seed_and_nothing_else(digits):

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,36 +13,33 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from openjepa.errors import UserError
+from openjepa.evals.splits import part
 from openjepa.recipes import configure
-from openjepa.recipes.images import ImageRecipe, require_images
-from openjepa.signals.base import LEAST_HELD_OUT, hold_out
-from openjepa.signals.images import ImageSet
-from openjepa.signals.images.arrays import open_arrays
+from openjepa.recipes.tokens import TokenRecipe, require_tokens
+from openjepa.signals.base import LEAST_HELD_OUT, hold_out, move
 from openjepa.training import fit
 from openjepa.training.progress import Console
 
 LEAST_SAMPLES = 2 * LEAST_HELD_OUT
 """What training asks for; fewer are repeated."""
-TOKENS_PER_SIDE = 8
-"""Aimed at where the preset's patch does not suit the images."""
 LEAST_SIDE = 4
 """Smallest square that vectors are folded into: masks need some tokens to choose from."""
 
 
 class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Learns features of images without labels, then gives one vector per image.
+    """Learns features of samples without labels, then gives one vector per sample.
 
     Args:
-        recipe: a recipe's name, as `openjepa recipes` lists them.
-        preset: its sizes; `None` for `tiny`, of I-JEPA `tiny-vit`, whose masks fit images of any size. The image size,
-            the patch where the preset's does not suit, the range of values, the normalisation and a batch no larger
-            than the data are set from `X`; `options` go on top.
+        recipe: a recipe's name, as `openjepa recipes` lists them; of images, or of any other signal that opens arrays.
+        preset: its sizes; `None` for `tiny`, of I-JEPA `tiny-vit`, whose masks fit images of any size. What the signal
+            takes from the data is set from `X` (of images the size, the patch where the preset's does not suit, the
+            range of values and the normalisation), and a batch no larger than the data; `options` go on top.
         steps: optimiser steps; `None` for the preset's.
         options: dotted overrides, e.g. `{"guard": "sigreg", "train.lr": 1e-3}`.
         seed: of initialisation, order, masks.
-        image_shape: (H, W) or (H, W, C) of the images in rows of a flat `X`. By default a row whose length is a
-            square number is a square grey image; any other is padded with the smallest of all numbers to the next
-            square (4x4 at least) and not augmented, since its neighbours mean nothing.
+        image_shape: (H, W) or (H, W, C) of the images in rows of a flat `X`, for recipes of images. By default a row
+            whose length is a square number is a square grey image; any other is padded with the smallest of all numbers
+            to the next square (4x4 at least) and not augmented, since its neighbours mean nothing.
         verbose: whether to show progress on standard error.
 
     Attributes:
@@ -74,8 +71,8 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Train on `X`.
 
         Args:
-            X: `[N, H, W]`, `[N, H, W, C]`, `[N, C, H, W]` or flat `[N, F]` of any whole numbers or floats, read as
-                `open_images` reads an array. At least two samples; fewer than 16 are repeated.
+            X: samples as the recipe's signal opens an array; images as `[N, H, W]`, `[N, H, W, C]`, `[N, C, H, W]` or
+                flat `[N, F]` of any whole numbers or floats. At least two samples; fewer than 16 are repeated.
             y: ignored.
 
         Raises:
@@ -83,11 +80,13 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         X = validate_data(self, X, allow_nd=True, ensure_min_samples=2)
         self._shape_in = X.shape[1:]
+        self._signal = require_tokens("JEPATransformer", configure(self.recipe, self._preset())).signal
         self._filler, self._bytes = X.min(), False
-        data = self._images(X)
-        self._bytes = data.read([0]).dtype == torch.uint8
+        data = self._samples(X)
+        first = data.read([0])
+        self._bytes = getattr(first, "dtype", None) == torch.uint8
         if len(data) < LEAST_SAMPLES:
-            data = data.subset(torch.arange(LEAST_SAMPLES) % len(data))
+            data = part(data, np.arange(LEAST_SAMPLES) % len(data))
         self.config_ = self._config(data)
         self.model_ = fit(self.config_, data, progress=Console() if self.verbose else None).cpu()
         self._n_features_out = len(self.model_.embed(data.read([0]))[0])
@@ -105,9 +104,12 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             raise UserError(
                 f"samples of shape {X.shape[1:]}, fitted on {self._shape_in}: give the same shape"
             )
-        images = self._images(X)
-        parts = torch.arange(len(images)).split(256)
-        return torch.cat([self.model_.embed(images.read(part)) for part in parts]).numpy()
+        samples = self._samples(X)
+        parts = np.array_split(np.arange(len(samples)), math.ceil(len(samples) / 256))
+        device = next(self.model_.parameters()).device
+        return (
+            torch.cat([self.model_.embed(move(samples.read(rows), device)) for rows in parts]).cpu().numpy()
+        )
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -116,21 +118,20 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         tags.transformer_tags.preserves_dtype = []  # always float32
         return tags
 
-    def _images(self, X: NDArray) -> ImageSet:
-        shape = self._shape_in
-        if len(shape) > 3:
+    def _samples(self, X: NDArray) -> Any:
+        """What the signal makes of an array."""
+        shape, images = self._shape_in, self._signal.axes == ("row", "column")
+        if images and len(shape) > 3:
             raise UserError(
                 f"samples of shape {shape}: give [N, H, W], [N, H, W, C], [N, C, H, W] or flat [N, F]"
             )
-        if len(shape) == 1:
+        if images and len(shape) == 1:
             shape = self._folded()
             missing = math.prod(shape) - X.shape[1]
             X = np.pad(X, ((0, 0), (0, missing)), constant_values=self._filler)
         if self._bytes and X.dtype.kind == "f" and X.min() >= 0 and X.max() <= 255:
             X = X.astype(np.uint8) if (np.round(X) == X).all() else X  # also where all are zeros and ones
-        wanted = (self.options or {}).get("signal.channels")
-        channels = None if wanted is None else int(str(wanted))
-        return open_arrays(X.reshape(-1, *shape), None, None, channels, "X")
+        return self._signal.from_array(X.reshape(-1, *shape), self.options or {}, "X")
 
     def _folded(self) -> tuple[int, ...]:
         """(H, W) or (H, W, C) of flat rows."""
@@ -148,45 +149,29 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _preset(self) -> str:
         return self.preset or ("tiny-vit" if self.recipe == "i-jepa" else "tiny")
 
-    def _config(self, images: ImageSet) -> ImageRecipe:
+    def _config(self, samples: Any) -> TokenRecipe:
         """The recipe with what follows from the data, and the caller's options on top."""
         options = {key: _text(value) for key, value in (self.options or {}).items()}
-        preset = require_images("JEPATransformer", configure(self.recipe, self._preset()))
-        side = min(images.shape[1:])
-        patch = int(options.get("signal.patch", _patch(side, preset.signal.patch)))
-        size = max(patch, side // patch * patch)
-        derived: dict[str, object] = {
-            "signal.size": size,
-            "signal.patch": patch,
-            "signal.channels": images.shape[0],
-            "train.batch_size": min(preset.train.batch_size, len(hold_out(images)[0])),
+        preset = require_tokens("JEPATransformer", configure(self.recipe, self._preset()))
+        derived: dict[str, object] = preset.signal.suited(samples, options) | {
+            "train.batch_size": min(preset.train.batch_size, len(hold_out(samples)[0])),
             "train.seed": self.seed,
         }
         if self.steps is not None:
             derived["train.steps"] = self.steps
         if preset.hiding.kind == "crops" and preset.hiding.local_augment.size:
+            size, patch = (int(str(derived[f"signal.{name}"])) for name in ("size", "patch"))
             local = round(size * preset.hiding.local_augment.size / preset.signal.size / patch) * patch
             derived["hiding.local_augment.size"] = max(patch, local)
         if preset.hiding.kind == "blocks" and self._is_padded():
             derived |= {"hiding.augment.scale": [1.0, 1.0], "hiding.augment.ratio": [1.0, 1.0]}
         changes = {key: _text(value) for key, value in derived.items()} | options
-        return require_images("JEPATransformer", configure(self.recipe, self._preset(), changes)).adapt(
-            images
+        return require_tokens("JEPATransformer", configure(self.recipe, self._preset(), changes)).adapt(
+            samples
         )
 
     def _is_padded(self) -> bool:
         return len(self._shape_in) == 1 and math.prod(self._folded()) != self._shape_in[0]
-
-
-def _patch(side: int, preferred: int) -> int:
-    """The preset's patch where it cuts `side` into 6 to 16, else the one nearest to 8 a side with little left over."""
-    if 6 <= side / preferred <= 16:
-        return preferred
-
-    def cost(patch: int) -> float:
-        return abs(math.log(side // patch / TOKENS_PER_SIDE)) + side % patch / side
-
-    return min(range(1, side + 1), key=cost)
 
 
 def _text(value: object) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import torch
 
 from openjepa.errors import UserError
 from openjepa.evals import Comparison, Cost, ProbeTable, probe_runs
-from openjepa.evals.runs import training_cost, untrained
+from openjepa.evals.runs import _sets, training_cost, untrained
 from openjepa.recipes import build, configure
+from openjepa.signals.base import Labels
 from openjepa.training import Run, load, start
 
 quick = partial(probe_runs, classical="quick")
@@ -169,3 +171,38 @@ def test_published_weights_do_not_enter_the_random_encoder(monkeypatch):
     monkeypatch.setattr(module, "build", lambda config, seed: built.append(config) or torch.nn.Identity())
     untrained(pretrained, 0)
     assert built[0].encoder.pretrained is False
+
+
+class People:
+    """Samples of a signal whose data have no test split."""
+
+    name, noun, in_memory = "people", "recordings", True
+
+    def __init__(self, groups):
+        self.labels = Labels(np.arange(80) % 2, ("rest", "task"), groups)
+
+    def __len__(self):
+        return 80
+
+    def read(self, indices, rng=None):
+        return torch.as_tensor(indices)
+
+
+def test_without_a_test_split_whole_groups_are_tested_on():
+    groups = np.arange(80) // 8
+
+    def samples(data, split):
+        if split != "train":
+            raise UserError("no split 'test', only 'train'")
+        return People(groups if data == "grouped" else None)
+
+    config = SimpleNamespace(data="grouped", samples=samples)
+    train, test, notes = _sets(config, None, None, 0)
+    assert len(train) + len(test) == 80 and 16 <= len(test) <= 24
+    assert not set(train.labels.groups) & set(test.labels.groups)
+    assert set(groups[test.read(range(len(test))).numpy()]) == set(test.labels.groups)
+    assert "of 10 groups, drawn by seed 0, are tested on" in notes[0]
+    again, other = (_sets(config, None, None, seed)[1].labels.groups.tolist() for seed in (0, 1))
+    assert again == test.labels.groups.tolist() != other
+    with pytest.raises(UserError, match="no split 'test'"):
+        _sets(config, "ungrouped", None, 0)

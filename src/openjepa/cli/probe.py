@@ -2,7 +2,7 @@
 
 import argparse
 
-from openjepa.cli.options import Commands, add_data, add_json, add_runs, add_seed, command
+from openjepa.cli.options import Commands, add_data, add_json, add_runs, add_seed, command, whole
 from openjepa.cli.results import show_table
 
 
@@ -10,8 +10,11 @@ def add(commands: Commands) -> None:
     text = "score frozen features beside classical ones and a random encoder"
     parser = command(commands, "probe", run, text)
     add_runs(parser, "+", "a run; several of one recipe give intervals over seeds")
-    add_data(parser, "labelled images (default: the data of the run)")
-    parser.add_argument("--test", help="test images (default: the test split of --data)")
+    add_data(parser, "labelled samples (default: the data of the run)")
+    parser.add_argument(
+        "--test",
+        help="test samples (default: --data's test split, or a quarter of its groups)",
+    )
     parser.add_argument("--kinds", nargs="+", default=["linear", "knn"], help="of linear, knn, attentive")
     parser.add_argument(
         "--few-label", nargs="+", type=float, default=[], metavar="SHARE", help="e.g. 0.01 0.1: of the labels"
@@ -28,12 +31,28 @@ def add(commands: Commands) -> None:
         "--labelled",
         type=int,
         metavar="N",
-        help="choose and fit on so many labelled images at most (default: all); a quick look on large sets",
+        help="choose and fit on so many labelled samples at most (default: all); a quick look on large sets",
     )
     parser.add_argument(
         "--classical",
         default="all",
-        help="features beside the model's: all; quick, without the k-means dictionary (minutes on 50,000 images); none",
+        help="features beside the model's: all; quick, without those that take minutes; none",
+    )
+    parser.add_argument(
+        "--balanced", action="store_true", help="every class counts alike: balanced accuracy, balanced fits"
+    )
+    parser.add_argument(
+        "--forecast",
+        nargs="+",
+        type=whole(1, 1_000_000),
+        default=[],
+        metavar="STEPS",
+        help="also score forecasts of so many coming values",
+    )
+    parser.add_argument(
+        "--cuts",
+        action="store_true",
+        help="features are means over several cuts of each sample (clips, crops), where the data offer them",
     )
     add_seed(parser, "of validation splits, label draws, random encoders")
     add_json(parser, "print the table as JSON")
@@ -52,6 +71,9 @@ def run(args: argparse.Namespace) -> None:
             classical=args.classical,
             few_label=args.few_label,
             per_class=args.per_class,
+            balanced=args.balanced,
+            forecast=args.forecast,
+            cuts=args.cuts,
             most=args.labelled,
             seed=args.seed,
             progress=waiting,

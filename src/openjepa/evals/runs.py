@@ -13,12 +13,12 @@ from openjepa.common.files import step_of
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.protocol import Comparison, Kind
-from openjepa.evals.splits import fewer, labelled
-from openjepa.evals.table import UNKNOWN, Cost, ProbeTable, combine
+from openjepa.evals.splits import fewer, labelled, part, strata, whole_groups
+from openjepa.evals.table import UNKNOWN, Cost, ProbeTable, combine, together
+from openjepa.evals.tasks import Coming, Task, task_of
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
-from openjepa.recipes.images import ImageRecipe, require_images
-from openjepa.signals.images import ImageSet
+from openjepa.recipes.tokens import TokenRecipe, require_tokens
 from openjepa.training import Run, load
 
 PROBE = "probe.json"
@@ -33,6 +33,9 @@ def probe_runs(
     classical: str = "all",
     few_label: Sequence[float] = (),
     per_class: Sequence[int] = (),
+    balanced: bool = False,
+    forecast: Sequence[int] = (),
+    cuts: bool = False,
     most: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -45,10 +48,14 @@ def probe_runs(
 
     Args:
         runs: directories that `openjepa train` has written, of one recipe and one data set.
-        data: labelled images to fit on, as `open_images` takes them; `None`: the data of the run.
-        test: labelled images to test on; `None`: the test split of `data`.
+        data: labelled samples to fit on, as the runs' signal opens them; `None`: the data of the run.
+        test: labelled samples to test on; `None`: the test split of `data`, or where it has none but its samples have
+            groups (speakers, subjects, recordings), a quarter of the groups, drawn by `seed`.
         classical: which classical features stand beside the models: `none`, `quick` or `all`.
         few_label, per_class: shares of the labels and examples per class that are scored besides all labels.
+        balanced: whether every class counts alike, in the score (balanced accuracy) and in the fit.
+        forecast: horizons, in steps, at which the coming values are asked for besides what the labels ask.
+        cuts: whether the models' features are means over several cuts of each sample (clips, crops).
         most: how many labelled samples to choose and fit on at most, drawn by `seed` with each class in proportion;
             `None`: all. Classical features are fitted on the same samples.
 
@@ -57,32 +64,43 @@ def probe_runs(
             run that cannot be written to; and see `probe`.
     """
     models = [load(run) for run in runs]
-    configs = [require_images(run, model.config) for run, model in zip(runs, models, strict=True)]
+    configs = [require_tokens(run, model.config) for run, model in zip(runs, models, strict=True)]
     _check_alike(runs, configs)
-    source = data or configs[0].data
-    train_set = _open(source, "train", configs[0])
+    train_set, test_set, notes = _sets(configs[0], data, test, seed)
     if most is not None:
         train_set = fewer(train_set, most, np.random.default_rng([seed, 8]))
-    test_set = _open(source, "test", configs[0]) if test is None else _open_whole(test, configs[0])
-    beside = Comparison(
-        train_set,
-        test_set,
-        kinds=kinds,
-        classical=configs[0].signal.classical(classical),
-        few_label=few_label,
-        per_class=per_class,
-        seed=seed,
-        progress=progress,
-    )
+    tasks: list[Task] = [Coming(horizon) for horizon in forecast]
+    if not tasks or train_set.labels is not None:
+        tasks.insert(0, task_of(train_set, balanced=balanced))
+    beside = [
+        Comparison(
+            train_set,
+            test_set,
+            kinds=kinds,
+            classical=configs[0].signal.classical(classical),
+            task=task,
+            cuts=cuts,
+            few_label=few_label,
+            per_class=() if isinstance(task, Coming) else per_class,
+            seed=seed,
+            progress=progress,
+        )
+        for task in tasks
+    ]
     tables = []
     for i, (run, model) in enumerate(zip(runs, models, strict=True)):
-        table = beside.table(
-            model,
-            random_init=partial(untrained, model.config),
-            seeds=[seed + i],
-            cost=training_cost(run),
-            name=str(run),
-        )
+        of_tasks = [
+            comparison.table(
+                model,
+                random_init=partial(untrained, model.config),
+                seeds=[seed + i],
+                cost=training_cost(run),
+                name=str(run),
+            )
+            for comparison in beside
+        ]
+        table = together(of_tasks)
+        table.notes.extend(notes)
         _write(Path(run), table)
         tables.append(table)
     return tables[0] if len(tables) == 1 else combine(tables)
@@ -122,7 +140,36 @@ def _total(lines: Iterable[Mapping[str, Any]], key: str) -> float:
     return math.fsum(known) if len(known) == len(values) else 0.0
 
 
-def _check_alike(runs: Sequence[str | Path], configs: Sequence[ImageRecipe]) -> None:
+TESTED_GROUPS = 0.25
+"""Share of the groups that is tested on where the data have no test split."""
+
+
+def _sets(config: TokenRecipe, data: str | None, test: str | None, seed: int) -> tuple[Any, Any, list[str]]:
+    """What is fitted on and tested on, and what a reader should know of the division."""
+    source = data or config.data
+    if test is not None:
+        return _open(source, "train", config), _open_whole(test, config), []
+    train_set = _open(source, "train", config)
+    try:
+        return train_set, _open(source, "test", config), []
+    except UserError:
+        if train_set.labels is None or train_set.labels.groups is None:
+            raise
+    groups, values = train_set.labels.groups, strata(train_set.labels.values)
+    size = round(TESTED_GROUPS * len(train_set))
+    held = whole_groups(values, size, np.random.default_rng([seed, 9]), groups)
+    if not len(held):
+        raise UserError(
+            f"{source} has no test split, and no group of its {train_set.noun} can be spared for one: give --test"
+        )
+    note = (
+        f"The data have no test split: {len(np.unique(groups[held])):,} of {len(np.unique(groups)):,} groups, drawn by "
+        f"seed {seed}, are tested on. Training, which sees no label, may have seen them."
+    )
+    return part(train_set, np.setdiff1d(np.arange(len(train_set)), held)), part(train_set, held), [note]
+
+
+def _check_alike(runs: Sequence[str | Path], configs: Sequence[TokenRecipe]) -> None:
     if not configs:
         raise UserError("no run to probe: name at least one directory that `openjepa train` has written")
     for run, config in zip(runs, configs, strict=True):
@@ -134,11 +181,11 @@ def _check_alike(runs: Sequence[str | Path], configs: Sequence[ImageRecipe]) -> 
                 )
 
 
-def _open(data: str, split: str, config: ImageRecipe) -> ImageSet:
+def _open(data: str, split: str, config: TokenRecipe) -> Any:
     return labelled(config.samples(data, split))
 
 
-def _open_whole(data: str, config: ImageRecipe) -> ImageSet:
+def _open_whole(data: str, config: TokenRecipe) -> Any:
     """A set that was named to be tested on: its test split, or all of it where it has none."""
     try:
         return _open(data, "test", config)

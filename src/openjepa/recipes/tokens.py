@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -113,6 +114,15 @@ class TokenRecipe(Recipe):
                 unused=partial(unused, hidden=self.hiding.hides),
             ),
         )
+
+
+def require_tokens(who: str | Path, config: Recipe) -> TokenRecipe:
+    """The config, of samples with tokens; UserError, which names `who` asked, for a recipe of episodes."""
+    if not isinstance(config, TokenRecipe):
+        raise UserError(
+            f"{who}: {config.recipe} learns from episodes, and this is for recipes of images, clips and other samples"
+        )
+    return config
 
 
 GUARDED_TOKENS = 4

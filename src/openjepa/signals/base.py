@@ -150,6 +150,14 @@ class Signal(Choice):
             UserError: data that cannot be read, or not be used.
         """
 
+    def from_array(self, array: Any, given: Mapping[str, Any], name: str = "array") -> Any:
+        """The samples of a user's array, at their own size. `given`: options of the config that the user sets."""
+        return self.open(array, adapt=True)
+
+    def suited(self, samples: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of the config by which the signal takes samples of an array's size."""
+        return {}
+
     @abstractmethod
     def fitted(self, samples: Any) -> Self:
         """The signal with what the samples decide: channels, mean and spread."""

@@ -37,7 +37,7 @@ def train(
     Args:
         recipe: a name (`openjepa.recipes.registered()` lists them) or a config.
         preset: a named size; `None`: `tiny`, as on the command line.
-        data: what `open_images` takes: a name, a path, an array, a pair (images, labels), a torch data set; for a world
+        data: what the signal opens: a name, a path, an array, a pair (images, labels), a torch data set; for a world
             model episodes, or a path to them; `None`: what the config names.
         out: the run's directory; `None` keeps nothing on disk.
         options: dotted options on top, as on the command line: `{"train.steps": 500, "guard": "sigreg"}`.

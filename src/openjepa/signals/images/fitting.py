@@ -1,5 +1,6 @@
 """What training images decide of their signal: channels, range, mean and spread."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -96,3 +97,18 @@ def check_units(images: ImageSet, signal: Scaled) -> None:
 
 def shortened(values: Sequence[float]) -> str:
     return str(list(values)) if len(values) <= 4 else f"of {len(values)} channels"
+
+
+TOKENS_PER_SIDE = 8
+"""Aimed at where a patch does not suit the images."""
+
+
+def suited_patch(side: int, preferred: int) -> int:
+    """The preferred patch where it cuts `side` into 6 to 16, else the one nearest to 8 a side with little left over."""
+    if 6 <= side / preferred <= 16:
+        return preferred
+
+    def cost(patch: int) -> float:
+        return abs(math.log(side // patch / TOKENS_PER_SIDE)) + side % patch / side
+
+    return min(range(1, side + 1), key=cost)

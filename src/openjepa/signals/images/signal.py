@@ -13,7 +13,8 @@ from openjepa.jepa import Tokens
 from openjepa.signals import pictures
 from openjepa.signals.base import Signal
 from openjepa.signals.images import ImageSet, open_images
-from openjepa.signals.images.fitting import MEASURABLE, check_units, fitted, shortened
+from openjepa.signals.images.arrays import open_arrays
+from openjepa.signals.images.fitting import MEASURABLE, check_units, fitted, shortened, suited_patch
 from openjepa.signals.images.tasks import image_tasks
 from openjepa.signals.images.values import scale, to_tensor
 from openjepa.signals.pictures import Marks, Picture
@@ -104,6 +105,18 @@ class ImageSignal(Signal):
         if isinstance(data, ImageSet):
             return data
         return open_images(data, split=split, size=self.size, channels=None if adapt else self.channels)
+
+    def from_array(self, array: Any, given: Mapping[str, Any], name: str = "array") -> ImageSet:
+        """Images as `open_images` reads an array, neither resized nor recoloured."""
+        channels = given.get("signal.channels")
+        return open_arrays(array, None, None, None if channels is None else int(str(channels)), name)
+
+    def suited(self, samples: ImageSet, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The size that patches fill, a patch where this one does not suit, the channels."""
+        side = min(samples.shape[1:])
+        patch = int(str(given.get("signal.patch", suited_patch(side, self.patch))))
+        size = max(patch, side // patch * patch)
+        return {"signal.size": size, "signal.patch": patch, "signal.channels": samples.shape[0]}
 
     def check(self, samples: ImageSet) -> None:
         """Warn where images seem to be in other units than those that were trained on."""
