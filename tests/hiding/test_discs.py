@@ -89,3 +89,7 @@ def test_indices_of_ragged_rows():
     assert index.tolist() == [[1, 3, 0], [0, 1, 2], [0, 0, 0]]
     assert valid is not None and valid.sum(1).tolist() == [2, 3, 0]
     assert indices_of(mask[:1])[1] is None
+
+
+def test_micro_batches_are_refused_since_samples_hide_unequal_numbers():
+    assert Discs().of_batch

@@ -1,6 +1,6 @@
 """Discs on the head: all electrodes around a random one are hidden for the whole window (Signal-JEPA)."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -18,6 +18,8 @@ class Discs(HidingChoice):
 
     Samples hide as many electrodes as lie in their disc, so contexts and targets are padded.
     """
+
+    ragged: ClassVar[bool] = True
 
     kind: Literal["discs"] = "discs"
     diameters: tuple[Positive, ...] = Field((0.6,), min_length=1, max_length=64)
