@@ -70,6 +70,8 @@ def test_commands_in_the_docs_are_understood(arguments):
             json.dumps(configure("i-jepa", "tiny-vit").model_dump(mode="json"))
         )
     config = cli.train.configure(args)
+    if config.recipe == "finetune" or config.signal.kind == "electrodes":
+        return  # built from another run, or for electrodes that the data name
     if config.encoder.kind == "timm":
         pytest.importorskip("timm")
     config.build()

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from openjepa.recipes import Recipe
 
 EXAMPLES = """\
-Recipes whose signal is frames learn from episodes, the others from images (see `openjepa recipes`). Every choice swaps
-from here, by its dotted name:
+`openjepa recipes` says what each recipe learns from: images, films, electrodes, or episodes of frames and actions.
+Every choice swaps from here, by its dotted name:
 
   openjepa train i-jepa --guard sigreg --target shared
   openjepa train lejepa --encoder timm --encoder.name resnet18
@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
         commands,
         "train",
         run,
-        "train a recipe on images or episodes",
+        "train a recipe on images, films, recordings or episodes",
         examples=EXAMPLES,
         dotted=True,
         add_help=False,
@@ -41,8 +41,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("--preset", help="a named size, e.g. tiny (two CPU cores, minutes) or vit-b16")
     add_data(
         parser,
-        "a folder of images, tar shards, a .npy file, or fashion-mnist (the default); for a world model a folder "
-        "of episodes, as `openjepa collect` writes it, or an .hdf5 file",
+        "a folder, tar shards, or a .npy file of what the recipe learns from; images: fashion-mnist is the default; a "
+        "world model: a folder of episodes, as `openjepa collect` writes it, or an .hdf5 file",
     )
     parser.add_argument("--out", help="the run's directory (default: runs/RECIPE-PRESET-SEED)")
     parser.add_argument("--config", help="a saved config.json or a YAML file, with options on top")
