@@ -91,7 +91,7 @@ def test_a_signal_draws_what_is_hidden_and_where_the_prediction_errs(run, monkey
     counts = {len(samples.bags[i]) for i in rows}
     errors = [marks.error for marks in asked if marks is not None and marks.error is not None]
     hidden = [marks.hidden for marks in asked if marks is not None and marks.hidden is not None]
-    assert len(errors) == looks.SHOWN and all(len(e) == 9 for e in errors)
+    assert len(errors) == looks.SHOWN_WIDE and all(len(e) == 9 for e in errors)
     assert {int(np.isfinite(e).sum()) for e in errors} <= {max(1, n // 3) for n in counts}
     assert all(h.dtype == bool and len(h) == 9 for h in hidden)
 

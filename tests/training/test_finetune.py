@@ -24,7 +24,7 @@ ELECTRODES = ["C3", "C4", "Cz", "Pz"]
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("source") / "run"
-    openjepa.train("i-jepa", data=small.pixels(), out=path, options=small.options())
+    openjepa.train("i-jepa", preset="tiny-vit", data=small.pixels(), out=path, options=small.options())
     return path
 
 

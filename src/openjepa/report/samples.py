@@ -19,6 +19,8 @@ from openjepa.report.shown import Progress, Section, Shown, one_of, section, wit
 from openjepa.signals.base import Labels, move
 
 SHOWN, NEIGHBOURS, BATCH = 8, 6, 128
+SHOWN_WIDE, NEIGHBOURS_WIDE = 4, 3
+"""Of samples whose pictures need the width of the page."""
 SAMPLES = 1500
 """Samples in the map and among the neighbours ..."""
 NUMBERS = SAMPLES * 3 * 96 * 96
@@ -146,7 +148,9 @@ def look(
     classes = _classes(labels)
     known = None if classes is None else classes[rows]
     batch = move(samples.read(rows[:at_once]), next(model.parameters()).device)
-    chosen = pick(None if known is None else known[:at_once], len(batch), SHOWN)
+    first = model.signal.picture(batch, 0)
+    wide = first is not None and first.wide
+    chosen = pick(None if known is None else known[:at_once], len(batch), SHOWN_WIDE if wide else SHOWN)
     names = _names(labels, known, len(rows))
     found = Looks(noun=noun, labels=[names[i] for i in chosen], pool=len(rows), batch=len(batch))
     found.grid = " × ".join(map(str, model.layout or (model.tokens(batch[:1]).shape[1],)))
@@ -160,7 +164,8 @@ def look(
     if found.inputs:
         colours, found.patches_hold = predictions.token_colours(model, batch, chosen)
         found.patches = [pixels.drawn(picture) for picture in colours]
-    found.neighbours = _neighbours(model, features, samples, rows, chosen, known, names)
+    count = min(NEIGHBOURS_WIDE if wide else NEIGHBOURS, len(features) - 1)
+    found.neighbours = _neighbours(model, features, samples, rows, chosen, count, known, names)
     found.agreement = _agreement(found.neighbours, known, chosen, noun)
     found.map = _map(features, known, None if labels is None else labels.names)
     return found
@@ -207,10 +212,11 @@ def _neighbours(
     samples: Any,
     rows: NDArray,
     queries: Sequence[int],
+    count: int,
     labels: NDArray | None,
     names: Sequence[str],
 ) -> list[tuple[Neighbour, list[Neighbour]]]:
-    found, cosines = nearest(features, queries, min(NEIGHBOURS, len(features) - 1))
+    found, cosines = nearest(features, queries, count)
     result = []
     for query, near, similar in zip(queries, found.tolist(), cosines.tolist(), strict=True):
         batch = samples.read(rows[[query, *near]])
