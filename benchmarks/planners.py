@@ -41,7 +41,7 @@ CONTEXTS = {"LeWM, history 8": 3}
 def network(options: dict[str, str]) -> WorldJEPA:
     """Untrained: what it computes costs the same."""
     space = {"signal.action_dim": "2", "condition.low": "[-2, -2]", "condition.high": "[2, 2]"}
-    space["signal.block_actions"] = "each"  # the others' planners know no actions that are held
+    space["signal.block_actions"] = "each"  # the others' planners do not repeat actions
     rest = {name: value for name, value in options.items() if name != "preset"}
     model = build(configure("lewm", options["preset"], rest | space), SEED)
     random = torch.Generator().manual_seed(SEED)

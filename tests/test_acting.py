@@ -146,7 +146,7 @@ def test_mode_1_is_measured_beside_mode_2(settings: Settings, monkeypatch: pytes
     found = policy.measure(settings)
     assert len(set(settings.runs.glob("plans/*")) - before) == 4  # mode 1 alone is new, of each seed
     rows = found["rows"]
-    assert list(rows) == ["mode 2", "mode 1", "mode 1 without straying"]
+    assert list(rows) == ["mode 2", "mode 1", "mode 1 without exploration noise"]
     assert list(found["baselines"]) == BESIDE
     asked = [rows[name]["predictions"] for name in reversed(rows)]
     assert (

@@ -38,11 +38,11 @@ def test_forks_are_steps_into_a_branch_that_nothing_told() -> None:
 
 def test_everything_measured_is_written_down() -> None:
     control = {"name": "future leak", "value": 3.2, "wanted": "at least 2", "verdict": "holds well"}
-    guesses = {"steps": 7, "latent": [0.4, 0.1], "codebook": [0.9, 0.5], "deterministic": 0.3}
+    best = {"steps": 7, "latent": [0.4, 0.1], "codebook": [0.9, 0.5], "deterministic": 0.3}
     row = {"success": 0.5, "low": 0.4, "high": 0.6, "final": 3.0}
     text = branch.as_markdown(
         {
-            "latent": {"mixture": [{"seed": 4, "forks": guesses, "controls": {"controls": [control]}}]},
+            "latent": {"mixture": [{"seed": 4, "forks": best, "controls": {"controls": [control]}}]},
             "acting": {"mixture, told to avoid it": {**row, "entered": {**row, "success": 0.45}}},
             "baselines": {"expert": {**row, "entered": row}},
         }

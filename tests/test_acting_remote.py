@@ -26,15 +26,15 @@ def test_success_is_written_beside_transmissions_and_played_once(
     settings = Settings(seeds=(0, 1), episodes=3, train=train, plan=plan, runs=tmp_path)
     found = remote.measure(settings)
     assert found["protocol"]["difficulty"] == {"target": [0, 0]} and len(found["protocol"]["models"]) == 2
-    assert list(found["receivers"]) == ["foresees", "holds the last"]
+    assert list(found["receivers"]) == ["predicts", "keeps the last"]
     for rows in found["receivers"].values():
         assert rows[0]["schedule"] == "always" and rows[0]["share"] == 1 and rows[0]["sent"] == 7
         assert {row["schedule"] for row in rows} >= {"every 3 steps"}
         assert all(row["episodes"] == 6 and len(row["rates"]) == 2 for row in rows)
     assert [row["method"] for row in found["baselines"]] == ["doing nothing", "random policy", "expert"]
-    assert found["fewest"]["foresees"]["share"] <= 1
+    assert found["fewest"]["predicts"]["share"] <= 1
     text = remote.as_markdown(found)
-    assert "| holds the last | every 3 steps | 42.9 | 3.0 |" in text and "| expert |" in text
+    assert "| keeps the last | every 3 steps | 42.9 | 3.0 |" in text and "| expert |" in text
     monkeypatch.setattr(common, "_play", None)
     assert remote.measure(settings) == found
     protocol = RemoteProtocol.parse(found["protocol"])

@@ -81,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = module.measure(settings)
     except UserError as error:
         raise SystemExit(str(error)) from None
-    told = {key: getattr(settings, key) for key in ("seeds", "episodes", "train", "plan", "threads", "jobs")}
+    used = {key: getattr(settings, key) for key in ("seeds", "episodes", "train", "plan", "threads", "jobs")}
     path = record.write(
-        args.name or f"acting-{args.point}", {**told, "note": args.note, **found}, args.results
+        args.name or f"acting-{args.point}", {**used, "note": args.note, **found}, args.results
     )
     text = module.as_markdown(found)
     path.with_suffix(".md").write_text(text)

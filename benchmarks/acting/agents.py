@@ -14,14 +14,18 @@ from benchmarks.acting import common, two_rooms
 from benchmarks.acting.common import Data, Settings, Trained
 from benchmarks.acting.modules import Learner, Learning
 from openjepa.agent import Task
-from openjepa.evals.planning import Explored, Protocol, Row, explore, play_row, write
+from openjepa.evals.planning import Explored, PlanningProtocol, PlayedRow, explore, play_row, write
 from openjepa.evals.planning.play import Player
 from openjepa.evals.planning.players import Planned
 from openjepa.evals.planning.playing import problems
 
 RECIPE = "pldm"
 HAZARDS = Data(
-    "two-rooms", {"size": 32, "vary": ["wall", "door", "hazard"]}, "bold-walk", episodes=4000, steps=100
+    "two-rooms",
+    {"size": 32, "vary": ["wall", "door", "hazard"]},
+    "wall-seeking-walk",
+    episodes=4000,
+    steps=100,
 )
 BASELINES = ["nothing", "random", "cloning", "expert", "oracle"]
 QUICK: Mapping[str, Any] = {"planner__samples": 32, "planner__iterations": 3, "planner__elites": 8}
@@ -29,7 +33,7 @@ QUICK: Mapping[str, Any] = {"planner__samples": 32, "planner__iterations": 3, "p
 LEARNING = Learning()
 ALL = "policy", "critic", "danger"
 """Modules of an agent that plans from its policy's proposals, a short way ahead."""
-STRAY = LEARNING.stray
+NOISE = LEARNING.exploration_noise
 TIMES = 4
 """How many times as long as a short horizon a long one is."""
 CRITIC = 0.1
@@ -47,14 +51,14 @@ def runs(settings: Settings, data: Data, options: Mapping[str, Any] | None = Non
     return common.trained(settings, recipe, common.collected(settings, data), options)
 
 
-def protocol(settings: Settings, found: Sequence[Trained], **changes: Any) -> Protocol:
+def protocol(settings: Settings, found: Sequence[Trained], **changes: Any) -> PlanningProtocol:
     """As point 1 plans, with all baselines."""
     planner = {"planner": settings.planners[0]} if settings.planners else {}
-    own = {"baselines": BASELINES, **planner, **two_rooms.PLAN, **changes}
-    return common.protocol(settings, found, **own)
+    chosen = {"baselines": BASELINES, **planner, **two_rooms.PLAN, **changes}
+    return common.protocol(settings, found, **chosen)
 
 
-def beside(settings: Settings, chosen: Protocol) -> tuple[dict[str, Any], dict[str, Any]]:
+def beside(settings: Settings, chosen: PlanningProtocol) -> tuple[dict[str, Any], dict[str, Any]]:
     """Summaries of a protocol: of planning at its cost, and of its baselines by their names."""
     first, *others = common.played(settings, {"planning": chosen})["planning"].rows
     return common.summary(first), {row.method: common.summary(row) for row in others}
@@ -74,14 +78,14 @@ class Way:
         """What of it the way depends on: a detector alone hangs on the unit that comes with it."""
         if {"policy", "critic"} & {*self.learned}:
             return asdict(learning)
-        return {"relived": learning.relived} if self.learned else {}
+        return {"relabelled": learning.relabelled} if self.learned else {}
 
 
 @dataclass(frozen=True)
 class Turn:
     """What one model is to play: its part of a protocol, and the ways, each with where it is kept."""
 
-    part: Protocol
+    part: PlanningProtocol
     seed: int
     learning: Learning
     modules: Path
@@ -90,7 +94,7 @@ class Turn:
 
 
 def played(
-    settings: Settings, chosen: Protocol, found: Sequence[Trained], ways: Mapping[str, Way]
+    settings: Settings, chosen: PlanningProtocol, found: Sequence[Trained], ways: Mapping[str, Way]
 ) -> dict[str, Any]:
     """Each way's summary, or what it `Explored`; a job for each run, and what was played before is read."""
     turns = []
@@ -105,12 +109,12 @@ def played(
     return {name: _joined(name, [turn.ways[name][1] for turn in turns]) for name in ways}
 
 
-def row(name: str, chosen: Protocol, player: Player) -> dict[str, Any]:
+def row(name: str, chosen: PlanningProtocol, player: Player) -> dict[str, Any]:
     """Summary of one who needs no model, and so no long time; on every model's problems."""
     return common.summary(play_row(chosen, name, [player] * len(chosen.models)))
 
 
-def explored(chosen: Protocol, model: int, player: Player, steps: int) -> list[float]:
+def explored(chosen: PlanningProtocol, model: int, player: Player, steps: int) -> list[float]:
     """Shares that a player saw, from the starts of that model's problems."""
     world, shares = chosen.world(), []
     for numbers in chosen.numbers(model):
@@ -124,7 +128,8 @@ def _missing(turn: Turn) -> dict[str, tuple[Way, Path]]:
 
 
 def _play(turn: Turn) -> None:
-    """Ways with the same modules are one agent, which is given its tasks in sequence, with the protocol's doubt."""
+    """Ways with the same modules are one agent, which is given its tasks in sequence, at the protocol's
+    prediction-error cost."""
     (model,) = turn.part.load(turn.part.world())
     learner = Learner(model, turn.part, turn.seed, turn.learning, turn.modules)
     players: dict[tuple[str, ...], Planned] = {}
@@ -133,7 +138,7 @@ def _play(turn: Turn) -> None:
             common.tell(f"seed {turn.seed}: learning {', '.join(way.learned) or 'nothing'}")
             players[way.learned] = Planned(model, turn.part, **learner.modules(way.learned))
         player = players[way.learned]
-        weights = {"doubt": turn.part.cost.doubt, **way.task.weights}
+        weights = {"prediction_error": turn.part.cost.prediction_error, **way.task.weights}
         player.agent.configure(replace(way.task, weights=weights))
         common.tell(f"seed {turn.seed}: {name}")
         if way.exploring:
@@ -146,6 +151,6 @@ def _joined(name: str, paths: Sequence[Path]) -> Any:
     parts = [json.loads(path.read_text()) for path in paths]
     if "shares" in parts[0]:
         return Explored(name, tuple(share for part in parts for share in part["shares"]))
-    found = common.summary(Row.joined([Row.from_dict(part) for part in parts]))
+    found = common.summary(PlayedRow.joined([PlayedRow.from_dict(part) for part in parts]))
     common.tell(f"{name}: {common.percent(found)} %")
     return found

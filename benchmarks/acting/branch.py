@@ -1,8 +1,8 @@
 """Point 6: a world that forks. Best-of-K with z against a deterministic predictor and a codebook; risk under z.
 
 Forks are held-out steps into the rapids, whose branch nothing says beforehand; every predictor is judged in the states
-of the run whose z it is compared with. Then agents plan: told nothing of danger, told to avoid it, and told so with a
-dislike of uncertain outcomes, beside a deterministic world model that is told the same. The way round the block is
+of the run whose z it is compared with. Then agents plan: indifferent to danger, avoiding it, and avoiding it with a
+dislike of uncertain outcomes, beside a deterministic world model with the same tasks. The way round the block is
 longer than the rapids, so keeping out of danger costs haste.
 """
 
@@ -18,18 +18,18 @@ from benchmarks.acting import agents, common
 from benchmarks.acting.agents import Way
 from benchmarks.acting.common import Data, Settings, Trained, percent, table
 from openjepa.agent import Task
-from openjepa.evals.planning import Protocol, write
+from openjepa.evals.planning import PlanningProtocol, write
 from openjepa.evals.planning.cloning import open_windows
 from openjepa.evals.planning.players import Expert
 from openjepa.evals.planning.protocol import load_world_model
-from openjepa.evals.world_models.latent_controls import error, guessing, latent_controls
-from openjepa.evals.world_models.latent_table import GUESSES
+from openjepa.evals.world_models.latent_controls import best_of_k, error, latent_controls
+from openjepa.evals.world_models.latent_table import COUNTS
 from openjepa.evals.world_models.transitions import DETERMINISTIC, Fitted, Transitions, fit, transitions
 from openjepa.recipes.latentaction import TINY
 from openjepa.world_models.latent import LatentWorldJEPA
 from openjepa.worlds.branch import MOUTH
 
-DATA = Data("branch", {"size": 32}, policy="clumsy", episodes=4000, steps=60)
+DATA = Data("branch", {"size": 32}, policy="perturbed-expert", episodes=4000, steps=60)
 RECIPES = ("mixture", "latent-action")
 """The first one acts."""
 BLIND = "pldm"
@@ -50,12 +50,12 @@ PLAN: Mapping[str, Any] = {
     "planner__iterations": 4,
     "planner__elites": 8,
     "planner__sigma": 1.0,
-    "cost__doubt": 4.0,
-    "cost__doubt_width": 1.0,
+    "cost__prediction_error": 4.0,
+    "cost__prediction_error_width": 1.0,
     "budget": 120,
 }
 """As long as the way round takes, and time to find it: it is 45 steps long. Few candidates, since each has eight
-futures. The block is foreseen less well than the wall of two rooms, so doubt reaches farther."""
+futures. The block is predicted less well than the wall of two rooms, so the range of its errors is wider."""
 DANGER, AVERSION = 30.0, 2.0
 """Weights of danger beside the goal, and of a standard deviation of the cost beside its mean."""
 
@@ -88,7 +88,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def forks(given: Transitions) -> torch.Tensor:
-    """Which steps end in the rapids and began before anything told the branch, `[N]` bool."""
+    """Which steps end in the rapids and began before anything showed the branch, `[N]` bool."""
     x, branch = given.before[:, 0], given.before[:, 2]
     unknown = (branch == 0) | (x <= MOUTH)
     return unknown & (given.after[:, 2] > 0) & (given.after[:, 0] > MOUTH)
@@ -109,18 +109,21 @@ def _judge(item: tuple[Trained, bool, Path]) -> None:
     run, controls, path = item
     model = load_world_model(run.path)
     assert isinstance(model, LatentWorldJEPA)
-    common.tell(f"{run.path}: guesses")
+    common.tell(f"{run.path}: best of K")
     samples = open_windows(model)
-    seen, held = (
+    seen, tested = (
         transitions(model, samples, out, count, run.seed)
         for out, count in ((False, STEPS), (True, STEPS // 4))
     )
-    single = fit(model, DETERMINISTIC, seen, updates=UPDATES, seed=run.seed, told="nothing")
+    single = fit(model, DETERMINISTIC, seen, updates=UPDATES, seed=run.seed, given_z="nothing")
     found: dict[str, Any] = {"seed": run.seed}
-    for name, some, known in (("forks", held[forks(held)], seen[forks(seen)]), ("all steps", held, seen)):
+    for name, some, known in (
+        ("forks", tested[forks(tested)], seen[forks(seen)]),
+        ("all steps", tested, seen),
+    ):
         without = error(single, some, blind=True)
-        guesses = guessing(Fitted(model), some, known, without, run.seed)
-        found[name] = {"steps": len(some), **asdict(guesses)}
+        best = best_of_k(Fitted(model), some, known, without, run.seed)
+        found[name] = {"steps": len(some), **asdict(best)}
     if controls:
         common.tell(f"{run.path}: controls")
         judged = latent_controls(model, seed=run.seed, updates=UPDATES, name=run.path)
@@ -128,12 +131,12 @@ def _judge(item: tuple[Trained, bool, Path]) -> None:
     write(path, found)
 
 
-def _protocol(settings: Settings, runs: Sequence[Trained]) -> Protocol:
+def _protocol(settings: Settings, runs: Sequence[Trained]) -> PlanningProtocol:
     return common.protocol(settings, runs, **{**PLAN, "baselines": agents.BASELINES})
 
 
 def _play(
-    settings: Settings, chosen: Protocol, runs: Sequence[Trained], tasks: Mapping[str, Task]
+    settings: Settings, chosen: PlanningProtocol, runs: Sequence[Trained], tasks: Mapping[str, Task]
 ) -> dict[str, Any]:
     """A summary for each task."""
     return agents.played(
@@ -149,7 +152,7 @@ def as_markdown(found: Mapping[str, Any]) -> str:
             name, forked = f"{recipe}, seed {run['seed']}", run["forks"]
             lines.append([name, "z", *(f"{value:.3g}" for value in forked["latent"])])
             lines.append([name, "codebook", *(f"{value:.3g}" for value in forked["codebook"])])
-            lines.append([name, "without z", f"{forked['deterministic']:.3g}", *[""] * (len(GUESSES) - 1)])
+            lines.append([name, "without z", f"{forked['deterministic']:.3g}", *[""] * (len(COUNTS) - 1)])
             controls = run["controls"]["controls"] if "controls" in run else []
             verdicts += [[name, c["name"], f"{c['value']:.3g}", c["wanted"], c["verdict"]] for c in controls]
     acting = [
@@ -159,8 +162,8 @@ def as_markdown(found: Mapping[str, Any]) -> str:
     steps = [run["forks"]["steps"] for run in next(iter(found["latent"].values()))]
     return "\n\n".join(
         (
-            f"### Branch: error of the best of K guesses at {min(steps)} to {max(steps)} held-out forks",
-            table(["run", "guesses", *(f"K = {k}" for k in GUESSES)], lines),
+            f"### Branch: error of the best of K predictions at {min(steps)} to {max(steps)} held-out forks",
+            table(["run", "predictions", *(f"K = {k}" for k in COUNTS)], lines),
             table(["run", "control", "value", "wanted", "verdict"], verdicts),
             "### Branch: planning, 95 % Wilson intervals",
             table(["agent", "success in %", "in danger in %", "distance at the end"], acting),

@@ -90,8 +90,8 @@ def trained(
     settings: Settings, recipe: str, data: Path, options: Mapping[str, Any] | None = None
 ) -> list[Trained]:
     """A run for each seed; `options` are the point's own, below those of the command line."""
-    told = {name: str(value) for name, value in {**(options or {}), **settings.train}.items()}
-    jobs = [(recipe, settings.preset, data, seed, settings.threads, told) for seed in settings.seeds]
+    texts = {name: str(value) for name, value in {**(options or {}), **settings.train}.items()}
+    jobs = [(recipe, settings.preset, data, seed, settings.threads, texts) for seed in settings.seeds]
     return each(settings, _train, jobs)
 
 
@@ -137,13 +137,13 @@ def fill(settings: Settings, work: Callable[[Kept], None], items: Sequence[Kept]
 
 
 def protocol(settings: Settings, runs: Sequence[Trained], **changes: Any) -> Any:
-    """Of planning with the runs, on problems of their world; `changes` as in `told`."""
+    """Of planning with the runs, on problems of their world; `changes` as in `options_of`."""
     from openjepa.evals.planning import protocol_for
 
-    return protocol_for([run.path for run in runs], changes=told(settings, **changes))
+    return protocol_for([run.path for run in runs], changes=options_of(settings, **changes))
 
 
-def told(settings: Settings, **changes: Any) -> dict[str, str]:
+def options_of(settings: Settings, **changes: Any) -> dict[str, str]:
     """Options of a protocol: `changes`, dots written as `__`, below the command line's."""
     named = {name.replace("__", "."): _text(value) for name, value in changes.items()}
     return {"episodes": str(settings.episodes), **named, **settings.plan}

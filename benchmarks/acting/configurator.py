@@ -12,7 +12,7 @@ from benchmarks.acting import agents, common
 from benchmarks.acting.agents import Way
 from benchmarks.acting.common import Settings, percent, table
 from openjepa.agent import Task
-from openjepa.evals.planning import Explored, Protocol
+from openjepa.evals.planning import Explored, PlanningProtocol
 from openjepa.evals.planning.play import Player
 from openjepa.evals.planning.players import Chance, Expert
 from openjepa.worlds import RandomWalk
@@ -36,7 +36,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     rows = agents.played(settings, chosen, runs, tasks)
     _, baselines = agents.beside(settings, chosen)
     baselines["cautious expert"] = agents.row("cautious expert", chosen, Expert(cautious=True))
-    walk = Chance(chosen.seed, partial(RandomWalk, errands=0))
+    walk = Chance(chosen.seed, partial(RandomWalk, goal_legs=0))
     seen = {
         "explore": rows["explore"],
         "random walk": _explored("random walk", chosen, walk),
@@ -70,7 +70,7 @@ def as_markdown(found: Mapping[str, Any]) -> str:
     )
 
 
-def _explored(name: str, chosen: Protocol, player: Player) -> Explored:
+def _explored(name: str, chosen: PlanningProtocol, player: Player) -> Explored:
     """By who needs no model, from the starts of every model's problems."""
     shares = [agents.explored(chosen, i, player, STEPS) for i in range(len(chosen.models))]
     return Explored(name, tuple(share for one in shares for share in one))

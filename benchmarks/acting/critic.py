@@ -62,8 +62,8 @@ def as_markdown(found: Mapping[str, Any]) -> str:
     ]
     batch = found["protocol"]["batch"]
     head = ["planning with", "success in %", "predictions", f"ms a decision, {batch} side by side (p99)"]
-    told = ["two rooms with hazards", "success in %", "steps in danger", "episodes in danger in %"]
+    titles = ["two rooms with hazards", "success in %", "steps in danger", "episodes in danger in %"]
     return (
         f"### A critic for a shorter horizon\n\n{table(head, first)}\n\n"
-        f"### Danger in the cost\n\n{table(told, second)}\n"
+        f"### Danger in the cost\n\n{table(titles, second)}\n"
     )

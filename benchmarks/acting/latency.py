@@ -14,7 +14,7 @@ from benchmarks.acting.common import Settings, costs, table
 from openjepa.agent import Policy, Task
 from openjepa.agent.actor import space_of
 from openjepa.agent.perception import Perception
-from openjepa.evals.planning import Protocol
+from openjepa.evals.planning import PlanningProtocol
 from openjepa.evals.planning.players import Planned
 
 DECISIONS, TURN = 200, 20
@@ -33,7 +33,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     }
 
 
-def times(chosen: Protocol) -> dict[str, Any]:
+def times(chosen: PlanningProtocol) -> dict[str, Any]:
     """Seconds of a decision by mode, p50 and p99; steps that follow a plan made before are not counted.
 
     Of the first model; the policy is untrained, which takes as long.
@@ -43,7 +43,7 @@ def times(chosen: Protocol) -> dict[str, Any]:
     start, goal = world.task(1, rng)
     seen = Perception(model).look(torch.from_numpy(world.render(start)))
     policy = Policy(tuple(seen.shape[1:]), space_of(model)).to(seen.device)
-    quick = Task.reach(mode=1, stray=agents.STRAY)
+    quick = Task.reach(mode=1, exploration_noise=agents.NOISE)
     players = {
         "mode 2": Planned(model, chosen).agent,
         "mode 1": Planned(model, chosen, quick, policy=policy).agent,

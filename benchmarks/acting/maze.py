@@ -17,7 +17,7 @@ ANY: Mapping[str, Any] = {
     "planner": "mppi",
     "planner__execute": 1,
     "planner__sigma": 1.0,
-    "cost__doubt": 2.0,
+    "cost__prediction_error": 2.0,
 }
 FLAT: Mapping[str, Any] = {
     **ANY,
@@ -46,7 +46,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "flat, twice as far": {**FLAT, "planner__horizon": 16, "planner__execute": 2},
     "flat, a new plan every 4 steps": {**FLAT, "planner__execute": 4},
     "two levels": {**LOWER, **HIGHER},
-    "two levels, without doubt": {**LOWER, **HIGHER, "cost__doubt": 0.0},
+    "two levels, without prediction-error cost": {**LOWER, **HIGHER, "cost__prediction_error": 0.0},
     "true sub-goals": {**LOWER, "higher__subgoals": "oracle"},
 }
 """Options of planning."""
@@ -93,11 +93,11 @@ def as_markdown(found: Mapping[str, Any]) -> str:
     title = (
         f"### Maze, {TURNS} turns or more: {episodes} episodes, 95 % Wilson intervals, by distance in units"
     )
-    told = (
+    note = (
         f"At the farthest goals two levels {verdict} over flat planning by disjoint intervals, with "
         f"{far['predictions']:.2f} times its predictions."
     )
-    return f"{title}\n\n{table(head, lines)}\n\n{told}\n"
+    return f"{title}\n\n{table(head, lines)}\n\n{note}\n"
 
 
 def _near(row: Any) -> list[dict[str, float]]:

@@ -16,19 +16,19 @@ from openjepa.agent import (
     Agent,
     Critic,
     Detector,
-    Lived,
+    EncodedEpisode,
     Policy,
     ShortTermMemory,
     Task,
-    exercise,
-    live,
-    practise,
-    rehearse,
-    relive,
+    encode_episodes,
+    improve_on_policy,
+    optimise_in_imagination,
+    plan_from_memory,
+    relabel,
 )
 from openjepa.agent.actor import space_of
 from openjepa.agent.perception import device_of
-from openjepa.evals.planning import Protocol
+from openjepa.evals.planning import PlanningProtocol
 from openjepa.evals.planning.cloning import open_windows
 from openjepa.world_models.model import WorldJEPA
 from openjepa.world_models.windows import EpisodeWindows
@@ -38,36 +38,36 @@ from openjepa.worlds.gym import WorldVectorEnv
 M = TypeVar("M", bound=nn.Module)
 HABIT = "models", "env", "options", "factors", "difficulty", "planner", "cost"
 """What of a protocol policy and critic depend on."""
-EXERCISE = 10**6
-"""The first seed of exercise, times 1, 2, ... for every seed of training."""
+IMPROVEMENT = 10**6
+"""The first seed of acting, times 1, 2, ... for every seed of training."""
 
 
 @dataclass(frozen=True)
 class Learning:
     """How modules are learned."""
 
-    relived: int = 2000
+    relabelled: int = 2000
     """Episodes that a policy's situations come from; detectors learn from all."""
     goals: int = 4
-    """That each episode is relived for."""
+    """Goals that each episode is relabelled with."""
     plans: int = 1000
     """That a policy is distilled from."""
     steps: int = 8
     """Of each plan that a policy learns."""
     distilled: int = 4000
     """Updates of a policy by plans."""
-    practised: int = 3000
+    optimised: int = 3000
     """Updates of a policy in imagination, after that."""
     horizon: int = 12
     """Of that."""
     rounds: int = 3
-    """Of exercise, after that."""
+    """Rounds of acting, after that."""
     worlds: int = 3000
-    """That policy and critic exercise in, each round: no layout comes twice."""
-    exercised: int = 2500
+    """Worlds that policy and critic act in, each round: no layout comes twice."""
+    improved: int = 2500
     """Updates of each, a round."""
-    stray: float = 2.0
-    """Of who exercises."""
+    exploration_noise: float = 2.0
+    """Noise on actions meanwhile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class Learner:
     """
 
     model: WorldJEPA
-    protocol: Protocol
+    protocol: PlanningProtocol
     seed: int
     learning: Learning
     kept: Path
@@ -91,9 +91,9 @@ class Learner:
         return found | ({"unit": self.unit} if "danger" in names else {})
 
     @cached_property
-    def lived(self) -> list[Lived]:
+    def encoded(self) -> list[EncodedEpisode]:
         """Latents of the first episodes that the model was trained on."""
-        return self._live(self.learning.relived)
+        return self._encoded(self.learning.relabelled)
 
     @property
     def critic(self) -> Critic:
@@ -102,7 +102,7 @@ class Learner:
 
     @property
     def policy(self) -> Policy:
-        """What mode 2 would do in relived situations, practised in imagination, then exercised."""
+        """The policy: distilled from mode 2's plans, optimised in imagination, then improved by acting."""
         return self.habit[0]
 
     @cached_property
@@ -111,17 +111,17 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             made = Detector(self._shape).to(self._device)
-        return self._once(["danger", self._told("models"), self.seed], made, lambda: self._detect(made))
+        return self._once(["danger", self._settings("models"), self.seed], made, lambda: self._detect(made))
 
     @cached_property
     def unit(self) -> float:
         """A typical squared distance of two states, mean over the latent."""
-        return 2 * float(torch.cat([one.states for one in self.lived]).var(0).mean())
+        return 2 * float(torch.cat([one.states for one in self.encoded]).var(0).mean())
 
     @cached_property
     def habit(self) -> tuple[Policy, Critic]:
         """Policy and critic, which learn from one another."""
-        world, told = self.protocol.world(), self._told(*HABIT)
+        world, settings = self.protocol.world(), self._settings(*HABIT)
         assert isinstance(world, World)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -130,7 +130,7 @@ class Learner:
                 self._device
             )
         both = nn.ModuleList([policy, critic])
-        self._once([told, asdict(self.learning), self.seed], both, lambda: self._learn(policy, critic))
+        self._once([settings, asdict(self.learning), self.seed], both, lambda: self._learn(policy, critic))
         return policy, critic
 
     def _once(self, key: Any, made: M, learn: Callable[[], None]) -> M:
@@ -144,18 +144,20 @@ class Learner:
             save_model(made, path)
         return made
 
-    def _told(self, *names: str) -> dict[str, Any]:
-        told = self.protocol.model_dump(mode="json")
-        return {name: told[name] for name in names}
+    def _settings(self, *names: str) -> dict[str, Any]:
+        settings = self.protocol.model_dump(mode="json")
+        return {name: settings[name] for name in names}
 
     def _detect(self, made: Detector) -> None:
-        lived = (one for begin in range(self.model.block) for one in self._live(None, begin))
-        told = [one for one in lived if one.danger is not None]
-        states, danger = (torch.cat(side) for side in zip(*((o.states, o.danger) for o in told), strict=True))
+        episodes = (one for begin in range(self.model.block) for one in self._encoded(None, begin))
+        marked = [one for one in episodes if one.danger is not None]
+        states, danger = (
+            torch.cat(side) for side in zip(*((o.states, o.danger) for o in marked), strict=True)
+        )
         made.fit(states, danger, torch.Generator().manual_seed(self.seed))
 
     def _learn(self, policy: Policy, critic: Critic) -> None:
-        self._practise(policy)
+        self._optimise(policy)
         learning, protocol = self.learning, self.protocol
         world = protocol.world()
         assert isinstance(world, World)
@@ -166,41 +168,41 @@ class Learner:
         agent = Agent(
             self.model,
             protocol.planner,
-            Task({"time": 1.0}, mode=1, stray=learning.stray),
+            Task({"time": 1.0}, mode=1, exploration_noise=learning.exploration_noise),
             memory=memory,
             seed=self.seed,
             policy=policy,
-            doubt_width=protocol.cost.doubt_width,
+            prediction_error_width=protocol.cost.prediction_error_width,
         )
-        exercise(
+        improve_on_policy(
             agent,
             critic,
             environment,
             torch.Generator().manual_seed(self.seed),
-            seeds=EXERCISE * (1 + self.seed),
+            seeds=IMPROVEMENT * (1 + self.seed),
             rounds=learning.rounds,
-            updates=learning.exercised,
+            updates=learning.improved,
             options={"factors": protocol.factors, "difficulty": protocol.difficulty},
-            told=lambda number, share: tell(f"seed {self.seed}: exercise {number}: {100 * share:.1f} %"),
+            progress=lambda number, share: tell(f"seed {self.seed}: round {number}: {100 * share:.1f} %"),
         )
 
-    def _practise(self, policy: Policy) -> None:
+    def _optimise(self, policy: Policy) -> None:
         learning, protocol, memory = self.learning, self.protocol, self._memory()
         generator = torch.Generator().manual_seed(self.seed)
-        relive(memory, self.lived, generator, goals=learning.goals)
+        relabel(memory, self.encoded, generator, goals=learning.goals)
         planner, cost = protocol.planner, protocol.cost
         choices = {"seed": self.seed, "distance": cost.distance, "reduce": cost.reduce}
         agent = Agent(self.model, planner, **choices)
         steps = min(learning.steps, planner.horizon)
-        plans = rehearse(agent, memory, learning.plans, self.seed, steps=steps)
+        plans = plan_from_memory(agent, memory, learning.plans, self.seed, steps=steps)
         policy.distil(plans, generator, updates=learning.distilled)
-        practising = Agent(self.model, planner, policy=policy, **choices)
-        horizon, updates = learning.horizon, learning.practised
-        practise(practising, memory, self.seed, horizon=horizon, updates=updates)
+        proposing = Agent(self.model, planner, policy=policy, **choices)
+        horizon, updates = learning.horizon, learning.optimised
+        optimise_in_imagination(proposing, memory, self.seed, horizon=horizon, updates=updates)
 
     @property
     def _shape(self) -> tuple[int, ...]:
-        return tuple(self.lived[0].states.shape[1:])
+        return tuple(self.encoded[0].states.shape[1:])
 
     @property
     def _device(self) -> torch.device:
@@ -210,9 +212,11 @@ class Learner:
     def _samples(self) -> EpisodeWindows:
         return open_windows(self.model)
 
-    def _live(self, count: int | None, begin: int = 0) -> list[Lived]:
+    def _encoded(self, count: int | None, begin: int = 0) -> list[EncodedEpisode]:
         train, _ = self._samples.split()
-        return live(self.model, (self._samples.episodes[int(i)] for i in train[:count]), begin=begin)
+        return encode_episodes(
+            self.model, (self._samples.episodes[int(i)] for i in train[:count]), begin=begin
+        )
 
     def _memory(self) -> ShortTermMemory:
-        return ShortTermMemory(sum(len(one.states) for one in self.lived) * self.learning.goals)
+        return ShortTermMemory(sum(len(one.states) for one in self.encoded) * self.learning.goals)

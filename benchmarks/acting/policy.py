@@ -1,9 +1,10 @@
-"""Point 5: mode 1, distilled from mode 2, practised and exercised: its share of mode 2's success, and of its time.
+"""Point 5: mode 1, distilled from mode 2, improved in imagination and by acting: its share of mode 2's success and
+time.
 
-Mode 2 plans in situations of the episodes that the world model was trained on (states and goals, relived in hindsight),
-without acting; the policy learns those plans' first steps, then acts in imagination and descends the cost of what it
-comes to, then acts in worlds of layouts of their own and learns what went better than its critic expected. It never
-sees the problems. Where the world model was wrong, it strays.
+Mode 2 plans in situations of the episodes that the world model was trained on (states and goals, relabelled in
+hindsight), without acting; the policy learns those plans' first steps, then acts in imagination and descends the cost
+of what it comes to, then acts in worlds of other layouts and learns what went better than its critic expected. It never
+sees the problems. Where the world model was wrong, noise is added to its actions.
 """
 
 from collections.abc import Mapping
@@ -21,8 +22,8 @@ def measure(settings: Settings) -> dict[str, Any]:
     chosen = agents.protocol(settings, runs)
     slow, baselines = agents.beside(settings, chosen)
     ways = {
-        "mode 1": Way(Task.reach(mode=1, stray=agents.STRAY), ("policy",)),
-        "mode 1 without straying": Way(Task.reach(mode=1), ("policy",)),
+        "mode 1": Way(Task.reach(mode=1, exploration_noise=agents.NOISE), ("policy",)),
+        "mode 1 without exploration noise": Way(Task.reach(mode=1), ("policy",)),
     }
     quick = agents.played(settings, chosen, runs, ways)
     rows, times = {"mode 2": slow, **quick}, latency.times(chosen)

@@ -1,6 +1,6 @@
 """Point 3: a cart-pole controlled from afar: success against transmissions sent.
 
-Ours foresees the latents between transmissions; holding the last one repeats its command. Both obey the same actor and
+Ours predicts the states between transmissions; keeping the last one repeats its command. Both obey the same actor and
 the same schedules, of which one sends always. The pole begins within 0.2 rad of upright, and is to stand in the middle,
 within 0.05 m and 0.05 rad, for a second.
 """
@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.acting import common
 from benchmarks.acting.common import Data, Settings, percent, table
 from openjepa.evals.planning import remote_protocol_for
-from openjepa.evals.planning.remote import NAMES_BETWEEN, Sending, said
+from openjepa.evals.planning.remote import NAMES_BETWEEN, Transmissions, said
 
 RECIPE = "remote-jepa"
 DATA = Data(
@@ -23,12 +23,9 @@ def measure(settings: Settings) -> dict[str, Any]:
     """Rows by receiver and schedule, the most transmissions first, and the baselines, which need no channel."""
     recipe = (settings.recipes or (RECIPE,))[0]
     runs = common.trained(settings, recipe, common.collected(settings, DATA))
-    chosen = remote_protocol_for([run.path for run in runs], changes=common.told(settings))
+    chosen = remote_protocol_for([run.path for run in runs], changes=common.options_of(settings))
     result = common.played(settings, {"remote control": chosen})["remote control"]
-    rows = {
-        NAMES_BETWEEN[between]: [_row(sending) for sending in result.of(between)]
-        for between in chosen.between
-    }
+    rows = {NAMES_BETWEEN[between]: [_row(way) for way in result.of(between)] for between in chosen.between}
     return {
         "protocol": chosen.model_dump(mode="json"),
         **common.costs(runs),
@@ -60,22 +57,22 @@ def as_markdown(found: Mapping[str, Any]) -> str:
     )
     first, loss = next(iter(found["receivers"].values()))[0], found["protocol"]["loss"]
     title = f"### Remote control of a cart-pole: {first['episodes']} episodes, 95 % Wilson intervals"
-    told = (
-        f"{100 * loss:g} % of transmissions are lost. Those with which a receiver's success is not told apart, by "
+    note = (
+        f"{100 * loss:g} % of transmissions are lost. Those with which a receiver's success does not differ, by "
         f"intervals, from that with the most: {few}."
     )
-    return f"{title}\n\n{table(head, lines)}\n\n{told}\n"
+    return f"{title}\n\n{table(head, lines)}\n\n{note}\n"
 
 
-def _row(sending: Sending) -> dict[str, Any]:
+def _row(way: Transmissions) -> dict[str, Any]:
     """A summary, with transmissions as a share of the model's steps and as means over episodes."""
-    row, episodes = common.summary(sending.row), len(sending.sent)
+    row, episodes = common.summary(way.row), len(way.sent)
     return {
         **row,
-        "schedule": said(sending.schedule),
-        "share": sending.share,
-        "sent": sum(sending.sent) / episodes,
-        "lost": sum(sending.lost) / episodes,
+        "schedule": said(way.schedule),
+        "share": way.share,
+        "sent": sum(way.sent) / episodes,
+        "lost": sum(way.lost) / episodes,
     }
 
 

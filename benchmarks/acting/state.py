@@ -1,4 +1,4 @@
-"""Point 9: physical state in the latents: R2 of a linear probe, beside random initialisation and raw pixels.
+"""Point 9: physical variables in the states: R2 of a linear probe, beside random initialisation and raw pixels.
 
 Position in two rooms from one frame; position, velocity and angle of a cart-pole from two.
 """
@@ -45,4 +45,4 @@ def as_markdown(found: Mapping[str, Any]) -> str:
                 [world, frames, fits[0]["variable"], fits[0]["row"], f"{mean:.3f} [{low:.3f}, {high:.3f}]"]
             )
     head = ["world", "frames", "variable", "features", "R² on held-out episodes"]
-    return f"### Physical state, linearly from the latents\n\n{table(head, lines)}\n"
+    return f"### Physical state, linearly from the states\n\n{table(head, lines)}\n"

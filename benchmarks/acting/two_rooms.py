@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks.acting import common
 from benchmarks.acting.common import Data, Settings, percent, table
 
-DATA = Data("two-rooms", {"size": 32}, "bold-walk", episodes=4000, steps=100)
-RECIPES: Mapping[str, Mapping[str, Any]] = {"pldm": {}, "lewm": {"cost__doubt": 8.0}}
+DATA = Data("two-rooms", {"size": 32}, "wall-seeking-walk", episodes=4000, steps=100)
+RECIPES: Mapping[str, Mapping[str, Any]] = {"pldm": {}, "lewm": {"cost__prediction_error": 8.0}}
 """Each with what else its plans need: LeWM's states lie about five times as far apart."""
 PLANNERS = ("cem", "mppi")
 PLAN: Mapping[str, Any] = {
@@ -21,17 +21,17 @@ PLAN: Mapping[str, Any] = {
     "planner__iterations": 5,
     "planner__elites": 12,
     "planner__sigma": 1.0,
-    "planner__hold": True,
-    "cost__doubt": 2.0,
-    "cost__doubt_width": 0.3,
+    "planner__action_repeat": True,
+    "cost__prediction_error": 2.0,
+    "cost__prediction_error_width": 0.3,
 }
-"""90 actions ahead, as EB-JEPA, each held for five; a new plan every five; doubt as dear as a state drawn at random,
-and narrow: steps are as long as a door is wide."""
+"""90 actions ahead, as EB-JEPA, each repeated for five; a new plan every five; a prediction error as dear as a state
+drawn at random, and narrow: steps are as long as a door is wide."""
 ABLATIONS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "no inverse dynamics": ({"terms.inverse": 0}, {}),
     "no variance": ({"guard.std": 0}, {}),
     "last-step cost": ({}, {"cost__reduce": "last"}),
-    "without doubt": ({}, {"cost__doubt": 0.0}),
+    "without prediction-error cost": ({}, {"cost__prediction_error": 0.0}),
 }
 """Of the first recipe, with its first planner: options of training and of planning."""
 

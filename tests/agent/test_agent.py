@@ -177,7 +177,7 @@ def test_goals_of_another_shape_or_number_are_refused() -> None:
     with pytest.raises(UserError, match="3 goals do not fit 2 environments"):
         many.run([PointEnv(), PointEnv()])
     latent = Agent(PointModel(), quick, Task.reach(goal_state=torch.zeros(1, 7)))
-    with pytest.raises(UserError, match=r"goal of shape \[1, 7\] does not fit 1 problems with latents \[2\]"):
+    with pytest.raises(UserError, match=r"goal of shape \[1, 7\] does not fit 1 problems with states \[2\]"):
         latent.run(PointEnv())
 
 

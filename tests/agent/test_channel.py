@@ -29,13 +29,13 @@ def noise(steps: int, machines: int = 3) -> Tensor:
 
 def test_always_is_what_is_seen() -> None:
     seen = noise(5)
-    for between in ("predict", "hold"):
+    for between in ("predict", "last"):
         channel = link(Every(), between=between)
         assert torch.equal(walk(channel, seen), seen)
         assert channel.sent.tolist() == [5, 5, 5] and channel.lost.sum() == 0
 
 
-def test_between_transmissions_the_receiver_foresees_or_holds() -> None:
+def test_between_transmissions_the_receiver_predicts_or_keeps_the_last_state() -> None:
     seen = noise(7)
     channel = link(Every(steps=3))
     believed = walk(channel, seen)
@@ -43,8 +43,8 @@ def test_between_transmissions_the_receiver_foresees_or_holds() -> None:
     torch.testing.assert_close(believed[1], seen[0] + SPEED * COMMAND)
     torch.testing.assert_close(believed[5], seen[3] + 2 * SPEED * COMMAND)
     assert channel.sent.tolist() == [3, 3, 3]
-    held = walk(link(Every(steps=3), between="hold"), seen)
-    assert torch.equal(held, seen[[0, 0, 0, 3, 3, 3, 6]])
+    kept = walk(link(Every(steps=3), between="last"), seen)
+    assert torch.equal(kept, seen[[0, 0, 0, 3, 3, 3, 6]])
 
 
 def test_drift_is_sent_when_the_receiver_is_wrong_alone() -> None:
@@ -80,7 +80,7 @@ def test_what_is_lost_does_not_arrive_and_was_sent() -> None:
 def test_a_drift_that_was_not_mended_is_sent_again() -> None:
     truth = torch.ones(40, 1, 2)
     truth[0] = 0
-    channel = Link(PointModel(), Drift(threshold=0.5), torch.ones(2), streams(0, 1), between="hold", loss=0.5)
+    channel = Link(PointModel(), Drift(threshold=0.5), torch.ones(2), streams(0, 1), between="last", loss=0.5)
     believed = walk(channel, truth)
     assert torch.equal(believed[-1], truth[-1]) and channel.sent.item() == 2 + channel.lost.item()
 
@@ -105,8 +105,8 @@ def test_a_receiver_with_a_history_remembers_its_commands() -> None:
             return (state[:, -1] + before)[:, None, None]
 
     channel = Link(Slow(), Every(steps=9), torch.ones(2), streams(0, 1))
-    told = [None, torch.ones(1, 2), 3 * torch.ones(1, 2), torch.zeros(1, 2)]
-    believed = [channel.step(torch.zeros(1, 2), command)[0, 0].item() for command in told]
+    kept_commands = [None, torch.ones(1, 2), 3 * torch.ones(1, 2), torch.zeros(1, 2)]
+    believed = [channel.step(torch.zeros(1, 2), command)[0, 0].item() for command in kept_commands]
     assert believed == [0, 0, 1, 4]
 
 

@@ -58,7 +58,7 @@ def test_the_critics_discount_is_the_costs_where_the_critic_counts() -> None:
         (Task({"critic": 1.0}), r"weighs 'critic', and there is none: give the agent a critic"),
         (
             Task({"joy": 1.0}),
-            r"weighs 'joy', which is no term of the cost; there are critic, danger, doubt, effort",
+            r"weighs 'joy', which is no term of the cost; there are critic, danger, effort, explore",
         ),
     ],
 )

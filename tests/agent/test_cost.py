@@ -42,7 +42,7 @@ def test_the_cosine_distance_is_taken_over_the_last_axis(shape: tuple[int, ...])
 
 @pytest.mark.parametrize("goal", [(1, 5), (2, 4, 4), (3, 4)])
 def test_a_goal_of_another_shape_is_refused(goal: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match=r"a goal of shape \[.*\] does not fit 2 problems with latents \[4\]"):
+    with pytest.raises(UserError, match=r"a goal of shape \[.*\] does not fit 2 problems with states \[4\]"):
         Goal(torch.zeros(goal))(torch.zeros(2, 3, 5, 4))
 
 

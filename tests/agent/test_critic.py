@@ -77,15 +77,15 @@ def test_on_a_random_walk_the_critic_learns_the_expectation() -> None:
     torch.testing.assert_close(learned(torch.eye(LENGTH + 1)), expected, atol=1.2, rtol=0)
 
 
-def test_the_papers_form_foresees_the_cost_delta_steps_later() -> None:
+def test_the_papers_critic_predicts_the_cost_delta_steps_later() -> None:
     memory = ShortTermMemory()
     chain(memory)
     learned = critic(target="later", steps=3)
     learned.fit(memory, seeded(), updates=150, batch=64, lr=1e-2)
-    guess = learned(torch.eye(LENGTH + 1)[: LENGTH - 2])
+    prediction = learned(torch.eye(LENGTH + 1)[: LENGTH - 2])
     expected = torch.ones(LENGTH - 2)
     expected[-1] = 0
-    torch.testing.assert_close(guess, expected, atol=0.15, rtol=0)
+    torch.testing.assert_close(prediction, expected, atol=0.15, rtol=0)
 
 
 def test_a_critic_that_sees_the_goal_tells_goals_apart() -> None:

@@ -1,4 +1,4 @@
-"""Recorded episodes relived, plans rehearsed: what lands in memory, and what is learned from it."""
+"""Relabelled episodes, plans from memory: what lands in memory, and what is learned from it."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +14,11 @@ from openjepa.agent import (
     Policy,
     ShortTermMemory,
     Task,
-    exercise,
-    live,
-    practise,
-    rehearse,
-    relive,
+    encode_episodes,
+    improve_on_policy,
+    optimise_in_imagination,
+    plan_from_memory,
+    relabel,
 )
 from openjepa.agent.actor import space_of
 from openjepa.agent.planners import CEM, CategoricalCEM, as_space
@@ -52,30 +52,32 @@ def agent(model: PointModel, task: Task | None = None, **modules: Any) -> Agent:
 
 @pytest.mark.parametrize("block", [1, 3])
 def test_an_episode_is_perceived_a_model_step_apart(block: int) -> None:
-    (lived,) = live(PointModel(block), [straight(7), straight(block - 1)][: 1 + (block > 1)])
+    (encoded,) = encode_episodes(PointModel(block), [straight(7), straight(block - 1)][: 1 + (block > 1)])
     steps = 7 // block
     expected = -0.9 + SPEED * block * torch.arange(steps + 1)
-    torch.testing.assert_close(lived.states[:, 0], expected, atol=0.01, rtol=0)
-    assert lived.actions.shape == (steps, 2 * block)
-    assert lived.danger is not None and lived.danger.tolist() == [t * block >= 6 for t in range(steps + 1)]
+    torch.testing.assert_close(encoded.states[:, 0], expected, atol=0.01, rtol=0)
+    assert encoded.actions.shape == (steps, 2 * block)
+    assert encoded.danger is not None and encoded.danger.tolist() == [
+        t * block >= 6 for t in range(steps + 1)
+    ]
 
 
 def test_danger_on_the_way_to_a_state_is_not_missed() -> None:
     model, episode = PointModel(3), straight(7)
     episode.info["danger"] = np.arange(8) == 4
     for begin, expected in ((0, [0, 0, 1]), (1, [0, 1, 0]), (4, [1, 0])):
-        (lived,) = live(model, [episode], begin=begin)
-        assert lived.danger is not None and lived.danger.tolist() == expected
+        (encoded,) = encode_episodes(model, [episode], begin=begin)
+        assert encoded.danger is not None and encoded.danger.tolist() == expected
         torch.testing.assert_close(
-            lived.actions.flatten(), torch.tensor([1.0, 0]).repeat(3 * (len(expected) - 1))
+            encoded.actions.flatten(), torch.tensor([1.0, 0]).repeat(3 * (len(expected) - 1))
         )
-        assert lived.states[0, 0].item() == pytest.approx(-0.9 + SPEED * begin, abs=0.01)
-    assert not live(model, [episode], begin=5)
+        assert encoded.states[0, 0].item() == pytest.approx(-0.9 + SPEED * begin, abs=0.01)
+    assert not encode_episodes(model, [episode], begin=5)
 
 
-def test_what_is_relived_ends_where_it_arrives() -> None:
-    memory, lived = ShortTermMemory(), live(PointModel(), [straight(6), straight(9)])
-    relive(memory, lived, seeded(), goals=5)
+def test_a_relabelled_episode_ends_where_it_arrives() -> None:
+    memory, encoded = ShortTermMemory(), encode_episodes(PointModel(), [straight(6), straight(9)])
+    relabel(memory, encoded, seeded(), goals=5)
     goals = memory.goals
     assert goals is not None and bool(goals.isfinite().all())
     torch.testing.assert_close(memory.costs, (memory.states - goals).square().mean(1))
@@ -87,22 +89,25 @@ def test_what_is_relived_ends_where_it_arrives() -> None:
     assert len(memory.taken()[0]) == len(memory) - 10
 
 
-def test_the_agent_s_own_episodes_stay_apart_from_relived_ones() -> None:
+def test_the_agent_s_episodes_stay_apart_from_relabelled_ones() -> None:
     memory = ShortTermMemory()
-    relive(memory, live(PointModel(), [straight(6)]), seeded(), goals=2)
-    relived = len(memory)
-    own = agent(PointModel(), memory=memory)
-    own.run(PointEnv(limit=3, stops=False), max_steps=3)
-    assert len(memory) == relived + 4
+    relabel(memory, encode_episodes(PointModel(), [straight(6)]), seeded(), goals=2)
+    relabelled = len(memory)
+    acting = agent(PointModel(), memory=memory)
+    acting.run(PointEnv(limit=3, stops=False), max_steps=3)
+    assert len(memory) == relabelled + 4
     following = memory.futures(1)
     assert following.known[-3:].all() and torch.equal(following.last[-1], memory.states[-1])
 
 
 @pytest.mark.parametrize("kind", ["goal", "time"])
-def test_a_critic_of_relived_episodes_knows_what_the_way_to_a_goal_costs(kind: Any) -> None:
+def test_a_critic_of_relabelled_episodes_knows_what_the_way_to_a_goal_costs(kind: Any) -> None:
     """At constant speed: the squares of the distances that are left, or the steps."""
-    memory, lived = ShortTermMemory(), live(PointModel(), [straight(12), straight(12, 0.9, -1.0)])
-    relive(memory, lived, seeded(), goals=30, cost=kind)
+    memory, encoded = (
+        ShortTermMemory(),
+        encode_episodes(PointModel(), [straight(12), straight(12, 0.9, -1.0)]),
+    )
+    relabel(memory, encoded, seeded(), goals=30, cost=kind)
     torch.manual_seed(0)
     critic = Critic((2,), goal=True, hidden=64, layers=2, discount=0.95)
     critic.fit(memory, seeded(), updates=250, batch=128, lr=5e-3, follow=0.1)
@@ -118,10 +123,10 @@ def test_a_critic_of_relived_episodes_knows_what_the_way_to_a_goal_costs(kind: A
     torch.testing.assert_close(learned, torch.tensor(expected), atol=0.15 * expected[0], rtol=0)
 
 
-def test_rehearsed_actions_are_those_the_agent_would_take() -> None:
+def test_planned_actions_are_those_the_agent_would_take() -> None:
     memory, model = ShortTermMemory(), PointModel()
-    relive(memory, live(model, [straight(12), straight(12, 0.9, -1.0)]), seeded(), goals=6)
-    found = rehearse(agent(model), memory, 30, seed=3, steps=3, batch=8)
+    relabel(memory, encode_episodes(model, [straight(12), straight(12, 0.9, -1.0)]), seeded(), goals=6)
+    found = plan_from_memory(agent(model), memory, 30, seed=3, steps=3, batch=8)
     assert len(found) == 90
     states, goals, actions = found.taken()
     assert goals is not None
@@ -131,18 +136,18 @@ def test_rehearsed_actions_are_those_the_agent_would_take() -> None:
     first = found.futures(2)
     moved = model.rollout(first.states[:1, None], actions[None, None, :1])[0, 0, 0]
     assert any(torch.allclose(moved, state) for state in states)
-    again = rehearse(agent(model), memory, 30, seed=3, steps=3, batch=30)
+    again = plan_from_memory(agent(model), memory, 30, seed=3, steps=3, batch=30)
     assert sorted(map(tuple, again.actions.tolist())) == sorted(map(tuple, actions.tolist()))
 
 
-def test_a_policy_of_rehearsals_reaches_goals() -> None:
+def test_a_policy_of_plans_from_memory_reaches_goals() -> None:
     memory, model = ShortTermMemory(), PointModel()
     ways = [straight(12), straight(12, 0.9, -1.0)]
     for way in ways:  # all over the square
         shift = np.linspace(-0.9, 0.9, len(way.frames))
         way.frames = picture(np.stack([way.frames[:, 0, 0, 0] / 127 - 1.0, shift], 1))
-    relive(memory, live(model, ways), seeded(), goals=30)
-    found = rehearse(agent(model), memory, 200, steps=2)
+    relabel(memory, encode_episodes(model, ways), seeded(), goals=30)
+    found = plan_from_memory(agent(model), memory, 200, steps=2)
     torch.manual_seed(0)
     policy = Policy((2,), space_of(model), hidden=64)
     policy.distil(found, seeded(), updates=200, lr=1e-2)
@@ -151,7 +156,7 @@ def test_a_policy_of_rehearsals_reaches_goals() -> None:
     assert sum(result.success for result in results) >= 6
 
 
-def test_exercise_makes_a_habit_of_the_way_that_the_world_model_does_not_know() -> None:
+def test_acting_improves_a_policy_where_the_world_model_is_wrong() -> None:
     model = PointModel()
     torch.manual_seed(0)
     policy = Policy((2,), space_of(model), hidden=64)
@@ -167,22 +172,26 @@ def test_exercise_makes_a_habit_of_the_way_that_the_world_model_does_not_know() 
 
     before, shares = share(), []
     memory = ShortTermMemory(3 * 100 * 61)
-    trying = Agent(model, CEM(), Task({"time": 1.0}, mode=1, stray=2.0), memory=memory, policy=policy)
+    trying = Agent(
+        model, CEM(), Task({"time": 1.0}, mode=1, exploration_noise=2.0), memory=memory, policy=policy
+    )
     critic = Critic((2,), goal=True, hidden=64, steps=60)
     settings = {"rounds": 3, "updates": 300, "max_steps": 60}
-    found = exercise(trying, critic, ways, seeded(), told=lambda _, share: shares.append(share), **settings)
+    found = improve_on_policy(
+        trying, critic, ways, seeded(), progress=lambda _, share: shares.append(share), **settings
+    )
     assert found == shares and len(found) == 3
     assert before < 0.1 < 0.8 < share()
 
 
-def test_exercise_needs_a_policy_and_room() -> None:
+def test_improvement_needs_a_policy_and_room() -> None:
     model, critic = PointModel(), Critic((2,), goal=True)
     with pytest.raises(UserError, match="acts by its policy"):
-        exercise(agent(model), critic, PointEnv(), seeded())
+        improve_on_policy(agent(model), critic, PointEnv(), seeded())
     policy = Policy((2,), space_of(model), hidden=8)
     small = Agent(model, CEM(), Task.reach(mode=1), memory=ShortTermMemory(8), policy=policy)
     with pytest.raises(UserError, match="does not hold them: enlarge it, or give fewer environments"):
-        exercise(small, critic, [PointEnv(), PointEnv()], seeded())
+        improve_on_policy(small, critic, [PointEnv(), PointEnv()], seeded())
 
 
 class Learned(PointModel, nn.Module):
@@ -197,13 +206,13 @@ class Learned(PointModel, nn.Module):
         return super().rollout(state, self.gain * actions, z, past)
 
 
-def test_a_policy_practises_in_imagination_and_the_world_model_stays_as_it_is() -> None:
+def test_a_policy_is_optimised_in_imagination_and_the_world_model_stays_as_it_is() -> None:
     model, places = Learned(), torch.rand(2, 400, 2, generator=seeded()) * 1.6 - 0.8
     memory = ShortTermMemory()
     memory.write(list(range(400)), places[0], torch.zeros(400), torch.zeros(400, 2), places[1])
     torch.manual_seed(0)
     policy = Policy((2,), space_of(model), hidden=64)
-    costs = practise(agent(model, policy=policy), memory, horizon=4, updates=150, lr=1e-2)
+    costs = optimise_in_imagination(agent(model, policy=policy), memory, horizon=4, updates=150, lr=1e-2)
     assert costs[-1] < 0.7 * costs[0]
     assert model.gain.grad is None and model.gain.item() == 1
     quick = agent(model, Task.reach(mode=1), policy=policy)
@@ -211,17 +220,17 @@ def test_a_policy_practises_in_imagination_and_the_world_model_stays_as_it_is() 
     assert sum(result.success for result in results) >= 6
 
 
-def test_mistakes_are_told() -> None:
-    lived = live(PointModel(), [straight(6)])
+def test_mistakes_are_named() -> None:
+    encoded = encode_episodes(PointModel(), [straight(6)])
     with pytest.raises(UserError, match="capacity 3"):
-        relive(ShortTermMemory(3), lived, seeded())
+        relabel(ShortTermMemory(3), encoded, seeded())
     with pytest.raises(UserError, match="0 episodes"):
-        relive(ShortTermMemory(), [], seeded())
+        relabel(ShortTermMemory(), [], seeded())
     with pytest.raises(UserError, match="no actions"):
-        rehearse(agent(PointModel()), ShortTermMemory(), 3)
+        plan_from_memory(agent(PointModel()), ShortTermMemory(), 3)
     with pytest.raises(UserError, match="this one has none"):
-        practise(agent(PointModel()), ShortTermMemory())
+        optimise_in_imagination(agent(PointModel()), ShortTermMemory())
     choosing = Policy((2,), as_space(4), hidden=8)
     discrete = Agent(PointModel(actions=4), CategoricalCEM(horizon=2, samples=8, elites=2), policy=choosing)
     with pytest.raises(UserError, match="these are discrete"):
-        practise(discrete, ShortTermMemory())
+        optimise_in_imagination(discrete, ShortTermMemory())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from openjepa.agent import Agent, Cost, Effort, Goal, Task
 from openjepa.agent.actor import Mode2, space_of
-from openjepa.agent.hierarchy import Aim, Foresight, Hierarchy, Towards
+from openjepa.agent.hierarchy import Aim, Hierarchy, SubgoalPlanner, Towards
 from openjepa.agent.planners import CEM, streams
 from openjepa.agent.protocols import Situation
 from openjepa.errors import UserError
@@ -68,7 +68,7 @@ UPPER = CEM(horizon=6, samples=64, iterations=4, elites=8)
 
 def hierarchy(level: Any = None, **options: Any) -> Hierarchy:
     level = AlongTheWay() if level is None else level
-    return Hierarchy(Mode2(Corridor(), LOWER), Foresight(level, UPPER, **options))
+    return Hierarchy(Mode2(Corridor(), LOWER), SubgoalPlanner(level, UPPER, **options))
 
 
 def situation(
@@ -110,7 +110,7 @@ def test_a_problem_alone_and_in_a_batch_gets_the_same_plan() -> None:
         assert actor.aim is not None and torch.equal(actor.aim.states[0], aims.states[row])
 
 
-def test_the_first_state_that_level_2_foresees_is_the_sub_goal() -> None:
+def test_the_first_state_that_level_2_predicts_is_the_sub_goal() -> None:
     actor = hierarchy()
     actor.act(situation(LEFT[None], RIGHT[None]))
     level, aim = AlongTheWay(), actor.aim
@@ -179,5 +179,5 @@ def test_mistakes_are_named() -> None:
         hierarchy().act(situation(LEFT[None], RIGHT[None], goal=False))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        Foresight(AlongTheWay(), CEM(horizon=51))
+        SubgoalPlanner(AlongTheWay(), CEM(horizon=51))
     assert "planning 51 steps ahead with a world model trained for 10" in str(caught[0].message)

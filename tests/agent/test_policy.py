@@ -74,7 +74,7 @@ def test_of_what_was_done_the_better_is_learned(discrete: bool) -> None:
 
 
 @pytest.mark.parametrize("block", [1, 3])
-def test_the_proposed_plan_acts_on_foreseen_states(block: int) -> None:
+def test_the_proposed_plan_acts_on_predicted_states(block: int) -> None:
     model = PointModel(block)
     policy = Policy((2,), as_space(model.actions, block), hidden=16)
     start, goal = torch.tensor([[0.1, -0.2], [0.0, 0.5]]), torch.rand(2, 2, generator=seeded())

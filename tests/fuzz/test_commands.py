@@ -47,11 +47,11 @@ collect two-rooms --episodes 2 --steps 3 --size 16 --policy random --seed 1 --ma
 collect two-rooms --episodes 2 --steps 3 --difficulty '{distance: [0, 20]}' --policy scripted --out out --json
 collect maze --rooms 3 --seen 9 --steps 3 --policy scripted --out out
 collect branch --risk 0.5 --branches 2 --headings 4 --steps 3 --out out
-collect cart-pole --begin upright --steps 3 --policy clumsy --out out
-collect arm --steps 3 --size 16 --policy bold-walk --out out
+collect cart-pole --begin upright --steps 3 --policy perturbed-expert --out out
+collect arm --steps 3 --size 16 --policy wall-seeking-walk --out out
 collect gym:CartPole-v1 --size 16 --steps 3 --measured [0,1] --tolerance 0.1 --out out
 probe i-jepa --data images.npz --test images.npz --kinds linear knn --few-label 0.5 --seed 1 --json
-plan pldm --env two-rooms --planner mppi --planner.horizon 3 --cost.doubt 2 --baselines [random] --out x.json
+plan pldm --env two-rooms --planner mppi --planner.horizon 3 --cost.prediction_error 2 --baselines [random] --out x.json
 plan pldm --difficulty '{distance: [0, 20]}' --surprise --probes 1 --episodes 2 --seed 1 --out x.json
 plan pldm --level 2 --higher.planner.horizon 8 --out x.json
 plan --protocol plan.json --out x.json

@@ -10,7 +10,7 @@ import pytest
 
 from openjepa import cli
 from openjepa.errors import UserError
-from openjepa.evals.planning import Protocol, protocol_for
+from openjepa.evals.planning import PlanningProtocol, protocol_for
 from openjepa.worlds.opening import open_saved
 
 pytest.importorskip("gymnasium")
@@ -91,7 +91,7 @@ def test_the_command_line_may_name_the_module(
 def test_a_protocol_is_confirmed_by_its_own_world_only(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(run / "plan.json")
     assert "not 'maze'" in refused(capsys, "plan", "--protocol", path, "--env", "maze")
-    assert Protocol.read(path, "two-rooms") == Protocol.read(path)
+    assert PlanningProtocol.read(path, "two-rooms") == PlanningProtocol.read(path)
 
 
 @pytest.mark.parametrize("text", ["/etc/passwd", "module:Id", "..\\x"])

@@ -132,7 +132,7 @@ def test_states_are_given_to_planning_in_units_of_moves() -> None:
     assert torch.equal(level.moves, before)  # in training alone
 
 
-def test_of_level_1s_own_states_the_stride_is_their_mean_square() -> None:
+def test_of_level_1s_states_the_stride_is_their_mean_square() -> None:
     model = model_of("the same states").train()
     window = dots.windows(8, 5)
     model(window, Rng(0, 0))

@@ -61,7 +61,7 @@ def test_the_contract_holds(case: str) -> None:
 
 
 @every_case
-def test_a_rollout_told_the_inferred_z_is_what_training_predicts(case: str) -> None:
+def test_a_rollout_from_the_inferred_z_is_what_training_predicts(case: str) -> None:
     model = model_of(case)
     window = window_for(model)
     states, actions = model.encode(window.frames), window.actions
@@ -76,7 +76,7 @@ def test_a_rollout_told_the_inferred_z_is_what_training_predicts(case: str) -> N
 
 
 @every_case
-def test_noise_becomes_the_z_of_the_states_that_are_foreseen(case: str) -> None:
+def test_noise_becomes_the_z_of_the_states_that_are_predicted(case: str) -> None:
     """Step by step from explicit values of z, the same futures come out as of the noise at once."""
     model = model_of(case)
     window = window_for(model, 3)
@@ -129,7 +129,7 @@ def test_inference_shapes_no_state(case: str) -> None:
 
 
 @every_case
-def test_futures_are_the_problem_s_own(case: str) -> None:
+def test_futures_of_a_problem_do_not_depend_on_others(case: str) -> None:
     """Drawn from one generator a problem, so that a problem alone and among others meets the same."""
     model = model_of(case)
     assert isinstance(model, Uncertain) and isinstance(Counted(model), Uncertain)
@@ -139,7 +139,7 @@ def test_futures_are_the_problem_s_own(case: str) -> None:
     assert torch.equal(together[1:2], model.draw_z(state[1:2], 4, 3, seeded(1, 1)))
 
 
-def test_actions_are_heard_only_where_they_are_told() -> None:
+def test_actions_reach_the_predictor_only_where_it_takes_them() -> None:
     for case, heard in (("kl", True), ("video alone", False), ("mixture of video alone", False)):
         model = model_of(case)
         window = window_for(model, 3)

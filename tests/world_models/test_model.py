@@ -32,7 +32,7 @@ LATENTS: dict[str, tuple[str, dict[str, object]]] = {
     "two levels": ("h-jepa", {}),
     "both ways": ("pldm", {"hiding.forced": True}),
     "of two frames": ("remote-jepa", {}),
-    "told the mean": (
+    "the mean of a block": (
         "pldm",
         {
             "signal.block": 2,
@@ -75,8 +75,8 @@ def test_the_contract_holds(case: str) -> None:
     check_jepa(model, window_for(model))
 
 
-def test_who_is_told_the_mean_plans_with_one_action_a_block() -> None:
-    model = model_of("told the mean")
+def test_a_model_of_the_mean_plans_with_one_action_a_block() -> None:
+    model = model_of("the mean of a block")
     state = model.encode(window_for(model).frames)[:, :1]
     actions = torch.randn(len(state), 5, 3, 4, generator=torch.Generator().manual_seed(1))
     swapped = actions[..., [2, 3, 0, 1]]

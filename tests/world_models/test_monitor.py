@@ -25,7 +25,7 @@ class Knowing(Markov):
     def step(self, state: Tensor, action: Tensor) -> Tensor:
         moved = state.clone()
         moved[:, :2] += action
-        return {"moves": moved, "stays": state, "guesses": torch.zeros_like(state)}[self.rule]
+        return {"moves": moved, "stays": state, "blind": torch.zeros_like(state)}[self.rule]
 
 
 class Corner(torch.nn.Module):
@@ -79,8 +79,8 @@ def test_who_stands_still_ignores_the_actions_but_not_the_state() -> None:
     assert reading["energy/permuted"] > reading["energy/model"]
 
 
-def test_who_guesses_ignores_both() -> None:
-    reading = WorldMonitor(moving()).measure(model_of("guesses"), step=0)
+def test_a_blind_model_ignores_both() -> None:
+    reading = WorldMonitor(moving()).measure(model_of("blind"), step=0)
     assert reading["energy/model"] == reading["energy/permuted"] == reading["energy/permuted_actions"]
 
 

@@ -1,4 +1,4 @@
-"""World models on frozen encoders, and those whose state holds the robot's own: training, rollout, acting."""
+"""World models on frozen encoders, and those whose state holds proprioception: training, rollout, acting."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "predictor.heads": 2,
     },
 }
-OPTIONS["dino-wm, told its own state"] = {**OPTIONS["dino-wm"], "condition": "proprioception"}
+OPTIONS["dino-wm with proprioception"] = {**OPTIONS["dino-wm"], "condition": "proprioception"}
 every = pytest.mark.parametrize("name", OPTIONS)
 
 
@@ -65,7 +65,7 @@ def options(name: str, **changes: object) -> dict[str, object]:
 
 
 def recipe(name: str) -> str:
-    return name.split(",")[0]
+    return name.split(" ")[0]
 
 
 def model_of(name: str, **changes: object) -> WorldJEPA:
@@ -126,7 +126,7 @@ def test_a_source_is_asked_for() -> None:
         train("dino-wm", data=dots.episodes(), options=options("dino-wm", target="ema"))
 
 
-def embodied(name: str = "vjepa2-ac", **changes: object) -> ProprioceptionJEPA:
+def proprioceptive(name: str = "vjepa2-ac", **changes: object) -> ProprioceptionJEPA:
     model = model_of(name, **changes)
     assert isinstance(model, ProprioceptionJEPA)
     generator = torch.Generator().manual_seed(0)
@@ -136,8 +136,8 @@ def embodied(name: str = "vjepa2-ac", **changes: object) -> ProprioceptionJEPA:
     return model
 
 
-def test_the_own_state_stands_beside_every_patch_in_z_scores() -> None:
-    model, episodes = embodied(), dots.episodes()
+def test_proprioception_stands_beside_every_patch_in_z_scores() -> None:
+    model, episodes = proprioceptive(), dots.episodes()
     config = model.config.open(episodes, adapt=True)
     rows = torch.from_numpy(config.trained.states())
     window = windows(model)
@@ -150,9 +150,9 @@ def test_the_own_state_stands_beside_every_patch_in_z_scores() -> None:
         model.encode(window.frames, state=torch.zeros(len(window), window.frames.shape[1], 3))
 
 
-@pytest.mark.parametrize("name", ["vjepa2-ac", "dino-wm, told its own state"])
-def test_the_own_state_reaches_the_prediction(name: str) -> None:
-    model = embodied(name)
+@pytest.mark.parametrize("name", ["vjepa2-ac", "dino-wm with proprioception"])
+def test_proprioception_reaches_the_prediction(name: str) -> None:
+    model = proprioceptive(name)
     window = windows(model)
     one, other = (model.encode(window.frames, state=window.state + shift) for shift in (0, 2))
     actions = torch.rand(len(window), 2, 3, 2 * model.block) * 2 - 1
@@ -161,7 +161,7 @@ def test_the_own_state_reaches_the_prediction(name: str) -> None:
 
 
 def test_poses_go_on_as_the_actions_say_in_training_and_in_planning() -> None:
-    model = embodied()
+    model = proprioceptive()
     window = windows(model)
     states = model.encode(window.frames, state=window.state)
     imagined = model.rollout(states[:, :1], window.actions[:, None])[:, 0]
@@ -175,9 +175,9 @@ def test_poses_go_on_as_the_actions_say_in_training_and_in_planning() -> None:
 
 
 def test_the_energy_is_of_what_is_predicted() -> None:
-    window = windows(embodied())
-    for name, counts in (("vjepa2-ac", False), ("dino-wm, told its own state", True)):
-        model = embodied(name)
+    window = windows(proprioceptive())
+    for name, counts in (("vjepa2-ac", False), ("dino-wm with proprioception", True)):
+        model = proprioceptive(name)
         guess = torch.randn(len(window), len(model.future.predicted), 16, 18)
         other = guess.clone()
         other[..., -2:] += 1
@@ -197,7 +197,7 @@ def test_choices_that_do_not_fit_are_named() -> None:
         "set signal.block_actions to each": {"signal.block_actions": "mean", "signal.block": 2},
     }
     for message, changes in wrong.items():
-        name = "dino-wm, told its own state"
+        name = "dino-wm with proprioception"
         given = {
             k: v
             for k, v in options(name).items()
@@ -209,8 +209,8 @@ def test_choices_that_do_not_fit_are_named() -> None:
             train("dino-wm", data=dots.episodes(), options=given | changes)
 
 
-def test_some_of_the_variables_may_be_the_robots_own() -> None:
-    model = embodied("dino-wm, told its own state", condition__variables=["y"])
+def test_some_of_the_variables_may_be_proprioception() -> None:
+    model = proprioceptive("dino-wm with proprioception", condition__variables=["y"])
     window = windows(model)
     assert model.proprio_dim == 1 and model.config.condition.columns == (1,)
     states = model.encode(window.frames, state=window.state)
@@ -236,21 +236,21 @@ class Room:
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
         self.place, self.steps = np.array([4.0, 5.0]), 0
-        return self._seen(), {"goal_frame": dots.draw(np.array([[10.0, 10.0]]))[0], **self._told()}
+        return self._seen(), {"goal_frame": dots.draw(np.array([[10.0, 10.0]]))[0], **self._variables()}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.place, self.steps = self.place + action, self.steps + 1
-        return self._seen(), 0.0, False, self.steps == 5, self._told()
+        return self._seen(), 0.0, False, self.steps == 5, self._variables()
 
     def _seen(self) -> np.ndarray:
         return dots.draw(self.place[None])[0]
 
-    def _told(self) -> dict[str, Any]:
+    def _variables(self) -> dict[str, Any]:
         return {"state": self.place.astype(np.float32)} if self.tells else {}
 
 
-def test_an_agent_perceives_the_robots_own_state() -> None:
-    model = embodied()
+def test_an_agent_perceives_proprioception() -> None:
+    model = proprioceptive()
     agent = Agent(model, CEM(horizon=2, execute=1, samples=8, iterations=2, elites=2), Task.reach())
     result = agent.run(Room(), record=True)
     assert result.steps == 5 and result.ended == "truncated"
@@ -262,5 +262,5 @@ def test_an_agent_perceives_the_robots_own_state() -> None:
     frame, info = room.reset()
     alone.begin(1, info["goal_frame"][None], [0])
     assert np.array_equal(alone.step(frame, known=info["state"]), result.actions[0])
-    with pytest.raises(UserError, match=r'told the robot\'s own state: .* info\["state"\]'):
+    with pytest.raises(UserError, match=r'takes proprioception: .* info\["state"\]'):
         agent.run(Room(tells=False))

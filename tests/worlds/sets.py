@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from openjepa.worlds.base import World
 from openjepa.worlds.episodes import Episode, Episodes
 from openjepa.worlds.factors import Factor, numbers
-from openjepa.worlds.records import Raw, Recording, settle
+from openjepa.worlds.records import EpisodeRecording, Raw, settle
 from openjepa.worlds.state import State
 
 SIDE = 16
@@ -49,7 +49,7 @@ class Memory:
         return {"number": number}
 
 
-def recording(lengths: list[int], missing: dict[int, list[int]] | None = None) -> Recording:
+def recording(lengths: list[int], missing: dict[int, list[int]] | None = None) -> EpisodeRecording:
     """Episodes as `episode` makes them; `missing` names steps whose action is NaN."""
     made = [episode(i, length) for i, length in enumerate(lengths)]
     for i, steps in (missing or {}).items():

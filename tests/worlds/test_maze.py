@@ -109,7 +109,7 @@ def test_starts_fill_the_maze_and_wandering_leaves_its_room() -> None:
     state = world.reset(300, generator)
     first = world.room(state)
     assert set(first) == set(range(16))
-    policy = RandomWalk(world, errands=0)
+    policy = RandomWalk(world, goal_legs=0)
     for _ in range(60):
         state = world.step(state, policy(state, generator), generator)
     assert (world.room(state) != first).mean() > 0.4

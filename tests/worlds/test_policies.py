@@ -4,19 +4,29 @@ import numpy as np
 import pytest
 
 from openjepa.errors import UserError
-from openjepa.worlds import BoldWalk, Clumsy, Policy, Random, RandomWalk, Scripted, WideWalk, World, make
+from openjepa.worlds import (
+    BehaviourPolicy,
+    LegWalk,
+    PerturbedExpert,
+    Random,
+    RandomWalk,
+    Scripted,
+    WallSeekingWalk,
+    World,
+    make,
+)
 
 WORLDS = [make(name) for name in ("two-rooms", "maze", "cart-pole", "branch", "arm")] + [
     make("two-rooms", headings=6)
 ]
-POLICIES = [Random, RandomWalk, WideWalk, BoldWalk, Scripted, Clumsy]
+POLICIES = [Random, RandomWalk, LegWalk, WallSeekingWalk, Scripted, PerturbedExpert]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def played(world: World, policy: Policy, n: int, steps: int, seed: int = 0) -> np.ndarray:
+def played(world: World, policy: BehaviourPolicy, n: int, steps: int, seed: int = 0) -> np.ndarray:
     """Actions, `[steps, n, ...]`."""
     generator = rng(seed)
     state, actions = world.reset(n, generator), []
@@ -28,7 +38,7 @@ def played(world: World, policy: Policy, n: int, steps: int, seed: int = 0) -> n
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda w: f"{w.name}-{w.actions}"[:14])
 @pytest.mark.parametrize("kind", POLICIES)
-def test_actions_fit_and_repeat_with_the_seed(world: World, kind: type[Policy]) -> None:
+def test_actions_fit_and_repeat_with_the_seed(world: World, kind: type[BehaviourPolicy]) -> None:
     one, two, other = (played(world, kind(world), 7, 20, seed) for seed in (0, 0, 1))
     assert np.array_equal(one, two) and not np.array_equal(one, other)
     if isinstance(world.actions, int):
@@ -38,7 +48,7 @@ def test_actions_fit_and_repeat_with_the_seed(world: World, kind: type[Policy]) 
 
 
 @pytest.mark.parametrize("kind", POLICIES)
-def test_new_episodes_owe_nothing_to_old_ones(kind: type[Policy]) -> None:
+def test_new_episodes_owe_nothing_to_old_ones(kind: type[BehaviourPolicy]) -> None:
     world = make("maze")
     used = kind(world)
     played(world, used, 5, 10, seed=3)
@@ -53,7 +63,7 @@ def test_random_actions_fill_their_bounds() -> None:
 
 def test_a_walk_has_the_published_steps_and_a_smooth_heading() -> None:
     world = make("two-rooms")
-    actions = played(world, RandomWalk(world, errands=0), 300, 60)
+    actions = played(world, RandomWalk(world, goal_legs=0), 300, 60)
     length = np.linalg.norm(actions, axis=-1)
     assert length.min() >= 0.2 - 1e-6 and length.max() <= 1.8 + 1e-6
     assert length.mean() == pytest.approx(1.0, abs=0.02) and length.std() == pytest.approx(0.352, abs=0.02)
@@ -63,19 +73,19 @@ def test_a_walk_has_the_published_steps_and_a_smooth_heading() -> None:
     assert abs(np.cos(heading[0]).mean()) < 0.1
 
 
-def test_a_wide_walk_goes_straight_at_full_speed_as_a_plan_may() -> None:
+def test_a_leg_walk_goes_straight_at_full_speed_as_a_plan_may() -> None:
     world = make("two-rooms")
-    actions = played(world, WideWalk(world, errands=0), 300, 60)
+    actions = played(world, LegWalk(world, goal_legs=0), 300, 60)
     assert np.abs(actions).max() == pytest.approx(2.45)
     five = np.linalg.norm(actions.reshape(12, 5, 300, 2).sum(1), axis=-1)
-    published = played(world, RandomWalk(world, errands=0), 300, 60).reshape(12, 5, 300, 2).sum(1)
+    published = played(world, RandomWalk(world, goal_legs=0), 300, 60).reshape(12, 5, 300, 2).sum(1)
     assert five.min() < 0.5 and five.max() > 14 > 9 > np.linalg.norm(published, axis=-1).max()
 
 
-def test_a_bold_walk_runs_into_walls_and_passes_doors_more_often_than_the_published_one() -> None:
+def test_a_wall_seeking_walk_runs_into_walls_and_passes_doors_more_often_than_the_published_one() -> None:
     world = make("two-rooms")
 
-    def events(policy: Policy) -> tuple[float, float]:
+    def events(policy: BehaviourPolicy) -> tuple[float, float]:
         """Shares of steps that the wall between the rooms cut short, and that led to the other room."""
         generator = rng()
         state = world.reset(200, generator)
@@ -92,19 +102,19 @@ def test_a_bold_walk_runs_into_walls_and_passes_doors_more_often_than_the_publis
             state = following
         return stopped / 20_000, passed / 20_000
 
-    bold, wide, published = (events(kind(world)) for kind in (BoldWalk, WideWalk, RandomWalk))
-    assert bold[0] > 1.5 * max(wide[0], published[0]) and bold[1] > 2 * published[1]
-    assert events(BoldWalk(world, blind=1.0))[0] > events(BoldWalk(world, blind=0.0))[0]
+    seeking, legs, published = (events(kind(world)) for kind in (WallSeekingWalk, LegWalk, RandomWalk))
+    assert seeking[0] > 1.5 * max(legs[0], published[0]) and seeking[1] > 2 * published[1]
+    assert events(WallSeekingWalk(world, blind=1.0))[0] > events(WallSeekingWalk(world, blind=0.0))[0]
     with pytest.raises(UserError, match="blind is a share"):
-        BoldWalk(world, blind=2.0)
+        WallSeekingWalk(world, blind=2.0)
 
 
-def test_who_is_stopped_on_a_bold_walk_soon_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wall_seeking_walk_that_is_stopped_soon_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     world = make("two-rooms")
 
     def still() -> float:
         """Share of steps that lead nowhere."""
-        policy, generator = BoldWalk(world, errands=0), rng()
+        policy, generator = WallSeekingWalk(world, goal_legs=0), rng()
         state, count = world.reset(300, generator), 0
         for _ in range(100):
             following = world.step(state, policy(state, generator), generator)
@@ -113,14 +123,14 @@ def test_who_is_stopped_on_a_bold_walk_soon_turns(monkeypatch: pytest.MonkeyPatc
         return count / 30_000
 
     soon = still()
-    monkeypatch.setattr(BoldWalk, "patience", 1000)
+    monkeypatch.setattr(WallSeekingWalk, "patience", 1000)
     assert soon < 0.25 < 0.4 < still()
 
 
-def test_who_is_clumsy_takes_the_same_ways_and_runs_into_walls() -> None:
+def test_a_perturbed_expert_takes_the_same_ways_and_runs_into_walls() -> None:
     world = make("branch")
 
-    def events(policy: Policy) -> tuple[int, int, int]:
+    def events(policy: BehaviourPolicy) -> tuple[int, int, int]:
         """How often the rapids were entered, steps on the road below the block, and steps that a wall cut short."""
         generator = rng()
         state, entered, road, stopped = world.reset(300, generator), 0, 0, 0
@@ -138,26 +148,26 @@ def test_who_is_clumsy_takes_the_same_ways_and_runs_into_walls() -> None:
             state = following
         return entered, road, stopped
 
-    clumsy, scripted = events(Clumsy(world)), events(Scripted(world))
-    assert clumsy[0] > 0.7 * scripted[0] and clumsy[1] > 0.5 * scripted[1]
-    assert clumsy[2] > 3 * scripted[2]
+    perturbed, scripted = events(PerturbedExpert(world)), events(Scripted(world))
+    assert perturbed[0] > 0.7 * scripted[0] and perturbed[1] > 0.5 * scripted[1]
+    assert perturbed[2] > 3 * scripted[2]
 
 
 def test_a_walk_in_one_dimension_is_smooth_too() -> None:
     world = make("cart-pole")
-    force = played(world, RandomWalk(world, errands=0), 200, 40)[..., 0]
+    force = played(world, RandomWalk(world, goal_legs=0), 200, 40)[..., 0]
     lagged = np.corrcoef(force[:-1].ravel(), force[1:].ravel())[0, 1]
     assert lagged > 0.6 and np.abs(force).max() <= 20 and abs(force.mean()) < 0.5
 
 
-def test_errands_come_first_and_end() -> None:
+def test_goal_legs_come_first_and_end() -> None:
     world, generator = make("branch"), rng()
-    policy, state = RandomWalk(world, errands=1.0), world.reset(100, generator)
+    policy, state = RandomWalk(world, goal_legs=1.0), world.reset(100, generator)
     came = np.zeros(100, bool)
     for _ in range(100):
         state = world.step(state, policy(state, generator), generator)
         came |= world.solved(state, policy.goal)
-    assert came.mean() > 0.9 and policy.errand.mean() < 0.1
+    assert came.mean() > 0.9 and policy.on_goal_leg.mean() < 0.1
 
 
 @pytest.mark.parametrize("name", ["two-rooms", "maze", "branch", "arm"])
@@ -174,7 +184,7 @@ def test_a_script_reaches_goal_after_goal(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [RandomWalk, Scripted])
-def test_goals_are_of_the_difficulty_that_is_asked_for(kind: type[Policy]) -> None:
+def test_goals_are_of_the_difficulty_that_is_asked_for(kind: type[BehaviourPolicy]) -> None:
     world, generator = make("cart-pole"), rng()
     policy, state = kind(world, difficulty={"target": [0.2, 0.3]}), world.reset(50, generator)
     policy(state, generator)
@@ -192,9 +202,9 @@ def test_half_of_the_scripts_shun_danger() -> None:
 
 
 def test_settings_that_do_not_fit_are_named() -> None:
-    with pytest.raises(UserError, match="errands is a share"):
-        RandomWalk(make("maze"), errands=2)
+    with pytest.raises(UserError, match="goal_legs is a share"):
+        RandomWalk(make("maze"), goal_legs=2)
     with pytest.raises(UserError, match="noise is at least 0"):
         Scripted(make("maze"), noise=-1)
-    with pytest.raises(UserError, match="stumbles is a probability"):
-        Clumsy(make("maze"), stumbles=2)
+    with pytest.raises(UserError, match="perturbations is a probability"):
+        PerturbedExpert(make("maze"), perturbations=2)

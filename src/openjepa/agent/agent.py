@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from openjepa.agent.actor import space_of
 from openjepa.agent.configurator import Configurator, Task
 from openjepa.agent.cost import Cost
-from openjepa.agent.doubt import Mistakes
 from openjepa.agent.episodes import EpisodeResult, run
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.memory import ShortTermMemory
 from openjepa.agent.perception import Perception, as_frames
 from openjepa.agent.planners import Plan, PlannerChoice, streams
+from openjepa.agent.prediction_error import ErrorMemory
 from openjepa.agent.protocols import Situation, WorldModel
 from openjepa.errors import UserError
 
@@ -83,7 +83,7 @@ class Agent:
         self.problems = problems
         self.perception.reset()
         self.planned: Plan | None = None
-        """What the last step planned, for the environments active then; `None` where it followed an older plan."""
+        """The plan of the last step, for the environments active then; `None` where it followed an older plan."""
         self.judged: dict[str, Tensor] | None = None
         """The weighted terms of C that the last step found, likewise; `None` within a block."""
         self._generators = streams(self.seed, problems if numbers is None else numbers)
@@ -102,8 +102,8 @@ class Agent:
         Args:
             observation: uint8 `[C, H, W]`, or `[B, C, H, W]` from B environments.
             active: which of them still run; the others are given a neutral action.
-            known: `[P]` or `[B, P]`, the physical variables that go with it, for a world model that is told the
-                robot's own state; any other does not look at it.
+            known: `[P]` or `[B, P]`, the physical variables that go with it, for a world model that takes
+                proprioception; any other does not look at it.
 
         Returns:
             `[A]` float32 (an int where actions are discrete), or `[B, A]` (`[B]` int64).
@@ -150,7 +150,7 @@ class Agent:
 
     @torch.no_grad()
     def imagined(self) -> Tensor:
-        """What the world model foresees of the plan that the last step made, `[R, H, *L]`."""
+        """States that the world model predicts of the plan that the last step made, `[R, H, *L]`."""
         assert self.planned is not None
         state, past = self.situation.state, self.situation.past
         return self.model.rollout(state, self.planned.actions[:, None], past=past)[:, 0]
@@ -175,15 +175,17 @@ class Agent:
         self.judged, intrinsic = self._costs(rows).now(state[:, -1], led)
         if self.cost.weight("explore"):
             self.surroundings.write(state[:, -1], intrinsic[:, None], rows)
-        remembers = self.task.stray > 0 or (self.task.mode == 2 and self.cost.weight("doubt") != 0)
+        remembers = self.task.exploration_noise > 0 or (
+            self.task.mode == 2 and self.cost.weight("prediction_error") != 0
+        )
         if remembers:
-            self.mistakes.see(state[:, -1], rows)
+            self.error_memory.record_outcome(state[:, -1], rows)
         if self._queue.shape[1] == 0:
             self._decide(state, past, rows)
         self._action, self._queue = self._queue[:, 0], self._queue[:, 1:]
         if remembers:
             following = self.model.rollout(state, self._action[rows, None, None], past=past)[:, 0, 0]
-            self.mistakes.foresee(following, rows)
+            self.error_memory.record_prediction(following, rows)
         goals = None if self.goal is None else self.goal[rows]
         ids = [self._ids[row] for row in rows.tolist()]
         self.memory.write(ids, state[:, -1], intrinsic, self._action[rows], goals)
@@ -200,17 +202,17 @@ class Agent:
         plan = self.planned = self.actor.act(self.situation)
         steps = self.actor.execute
         self._queue = self.space.neutral.expand(self.problems, steps, -1).clone()
-        self._queue[rows] = self._strayed(plan.actions[:, :steps], state[:, -1], rows).to(self._queue)
+        self._queue[rows] = self._noisy(plan.actions[:, :steps], state[:, -1], rows).to(self._queue)
         shifted = plan.shifted(steps, self.space)
         if self._start is None or self._start.shape[1:] != shifted.shape[1:]:
             self._start = shifted.new_zeros(self.problems, *shifted.shape[1:])
         self._start[rows] = shifted
 
-    def _strayed(self, actions: Tensor, states: Tensor, rows: Tensor) -> Tensor:
-        if not self.task.stray:
+    def _noisy(self, actions: Tensor, states: Tensor, rows: Tensor) -> Tensor:
+        if not self.task.exploration_noise:
             return actions
-        far = self.task.stray * self.mistakes.near(states, rows)
-        return self.space.strayed(actions, far, self.situation.generators)
+        far = self.task.exploration_noise * self.error_memory.near(states, rows)
+        return self.space.with_noise(actions, far, self.situation.generators)
 
     def _costs(self, rows: Tensor) -> Cost:
         """C of these environments, as the memory stands now."""
@@ -220,8 +222,8 @@ class Agent:
         """The first frames are here: encode the goal, and settle what is minimised."""
         self.goal = self._goal(frames)
         self.surroundings = KeyValueMemory(self.problems)
-        self.mistakes = Mistakes(self.problems, width=self.configurator.doubt_width)
-        self.cost = self.configurator.cost(self.task, self.goal, self.surroundings, self.mistakes)
+        self.error_memory = ErrorMemory(self.problems, width=self.configurator.prediction_error_width)
+        self.cost = self.configurator.cost(self.task, self.goal, self.surroundings, self.error_memory)
 
     def _goal(self, frames: Tensor) -> Tensor | None:
         """`[B, *L]`."""

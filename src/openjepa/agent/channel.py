@@ -1,12 +1,12 @@
-"""Control over a channel that is dear, and may lose what is sent: a latent now and then, foreseen in between.
+"""Control over a channel that is dear and may lose what is sent: a state now and then, predicted in between.
 
-    frame ──encoder──▶ latent ──schedule: now?──▶ channel ──▶ receiver ──▶ policy ──▶ command
+    frame ──encoder──▶ state ──schedule: now?──▶ channel ──▶ receiver ──▶ policy ──▶ command
                                                                  ▲                       │
                                                                  └──world model──────────┘
 
 TS-JEPA (Girgis et al., arXiv:2406.04853): the far side has the predictor and the policy. It knows the commands that it
-gave, so it foresees the states between transmissions and goes on commanding. Commands reach the machine without loss,
-and the near side learns whether a latent has arrived; so, having the predictor as well, it knows what the receiver
+gave, so it predicts the states between transmissions and goes on commanding. Commands reach the machine without loss,
+and the near side learns whether a state has arrived; so, having the predictor as well, it knows what the receiver
 believes, and can send when that has drifted. There the schedule follows from queues and fading; here it is the user's.
 """
 
@@ -39,30 +39,31 @@ class Drift(Choice):
 
     kind: Literal["drift"] = "drift"
     threshold: float = Field(0.5, gt=0)
-    """Root mean square over the latent's numbers, in standard deviations that they have in the logged episodes."""
+    """Drift above which a state is sent: root mean square over the state's numbers, in standard deviations that they
+    have in the logged episodes."""
 
     def due(self, clock: int, drift: Tensor) -> Tensor:
-        """As `Every.due`."""
+        """Whether to send, as `Every.due`."""
         return drift > self.threshold
 
 
 Schedule = Annotated[Every | Drift, Field(discriminator="kind")]
 
-Between = Literal["predict", "hold"]
-"""What the receiver believes between transmissions: what the world model foresees, or that nothing has changed. With
-the latter a policy repeats its last command."""
+Between = Literal["predict", "last"]
+"""The receiver's belief between transmissions: `predict`, the world model's prediction, or `last`, that nothing has
+changed. With the latter a policy repeats its last command."""
 
 
 class Receiver:
-    """What the far side believes the states of N machines to be.
+    """The far side's belief about the states of N machines.
 
     Args:
-        latents: `[N, *L]`, of the first step: a session begins with a transmission that arrives.
+        states: `[N, *L]`, of the first step: a session begins with a transmission that arrives.
     """
 
-    def __init__(self, model: WorldModel, latents: Tensor, between: Between) -> None:
+    def __init__(self, model: WorldModel, states: Tensor, between: Between) -> None:
         self.model, self.between = model, between
-        self._states: deque[Tensor] = deque([latents], maxlen=model.history)
+        self._states: deque[Tensor] = deque([states], maxlen=model.history)
         self._commands: deque[Tensor] = deque(maxlen=max(0, model.history - 1))
 
     @property
@@ -71,9 +72,9 @@ class Receiver:
         return self._states[-1]
 
     @torch.no_grad()
-    def foresee(self, commands: Tensor) -> None:
+    def predict(self, commands: Tensor) -> None:
         """A step of the model has passed with these commands, `[N, A']`."""
-        if self.between == "hold":
+        if self.between == "last":
             return
         past = torch.stack(list(self._commands), 1) if self._commands else None
         states = torch.stack(list(self._states), 1)
@@ -81,17 +82,17 @@ class Receiver:
         self._commands.append(commands)
         self._states.append(following)
 
-    def receive(self, arrived: Tensor, latents: Tensor) -> None:
-        """Where a transmission has arrived, `[N]` bool, the newest state is what was sent, `[N, *L]`."""
-        rows = arrived.view(-1, *[1] * (latents.dim() - 1))
-        self._states[-1] = torch.where(rows, latents, self._states[-1])
+    def receive(self, arrived: Tensor, states: Tensor) -> None:
+        """Take over the states `[N, *L]` that were sent, where a transmission has arrived, `[N]` bool."""
+        rows = arrived.view(-1, *[1] * (states.dim() - 1))
+        self._states[-1] = torch.where(rows, states, self._states[-1])
 
 
 class Link:
     """Transmitter, channel and receiver of N machines, step by step.
 
     Args:
-        spread: `[*L]`, standard deviations of the latent's numbers, in which drift is measured.
+        spread: `[*L]`, standard deviations of the state's numbers, in which drift is measured.
         generators: one a machine, of what the channel loses.
         loss: probability that a transmission is lost, below 1; 0..1.
 
@@ -121,10 +122,10 @@ class Link:
         self._clock = 0
 
     def step(self, seen: Tensor, commands: Tensor | None = None, active: Tensor | None = None) -> Tensor:
-        """What the receiver believes, `[N, *L]`, once the schedule has been followed.
+        """The receiver's belief, `[N, *L]`, once the schedule has been followed.
 
         Args:
-            seen: `[N, *L]`, latents of what the near side sees.
+            seen: `[N, *L]`, states of what the near side sees.
             commands: `[N, A']`, given since the last step; `None` at the first.
             active: `[N]` bool, machines that still run; the others send nothing. `None`: all.
 
@@ -137,8 +138,8 @@ class Link:
             self.sent += active
         else:
             if commands is None:
-                raise UserError("the receiver foresees what its commands do: give those since the last step")
-            self._receiver.foresee(commands)
+                raise UserError("the receiver predicts what its commands do: give those since the last step")
+            self._receiver.predict(commands)
             due = self.schedule.due(self._clock, self.drift(seen)).cpu() & active
             lost = torch.stack([torch.rand((), generator=g) for g in self.generators]) < self.loss
             self._receiver.receive((due & ~lost).to(seen.device), seen)
@@ -148,6 +149,6 @@ class Link:
         return self._receiver.state
 
     def drift(self, seen: Tensor) -> Tensor:
-        """How far the receiver's belief lies from `seen`, `[N]`, in standard deviations."""
+        """Distance of the receiver's belief from `seen`, `[N]`, in standard deviations."""
         assert self._receiver is not None
         return ((seen - self._receiver.state) / self.spread).square().flatten(1).mean(1).sqrt()

@@ -9,32 +9,32 @@ from torch import Tensor
 from openjepa.agent.actor import Mode1, Mode2, space_of
 from openjepa.agent.cost import Cost, Danger, Effort, Explore, Goal, Reduce, Term, Time
 from openjepa.agent.critic import Critic, CriticTerm
-from openjepa.agent.doubt import Doubt, Mistakes
 from openjepa.agent.keyvalue import KeyValueMemory
 from openjepa.agent.objective import Risk
 from openjepa.agent.perception import proprio_dim_of
 from openjepa.agent.planners import PlannerChoice
 from openjepa.agent.policy import Policy
+from openjepa.agent.prediction_error import ErrorMemory, PredictionError
 from openjepa.agent.protocols import Actor, WorldModel
 from openjepa.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What the agent is to do, in terms of its modules.
+    """A task: what the agent is to do, in terms of its modules.
 
     Attributes:
-        weights: of the cost's terms: `goal`, `time`, `effort`, `doubt`, `danger`, `explore`, `critic`; what is not
-            named has none.
+        weights: of the cost's terms: `goal`, `time`, `effort`, `prediction_error`, `danger`, `explore`, `critic`; what
+            is not named has none.
         goal_frame: uint8 `[C, H, W]`, or `[B, C, H, W]` for B environments; `None`: the environment's `goal_frame`.
-        goal_state: latents `[1 or B, *L]` instead.
+        goal_state: states `[1 or B, *L]` instead.
         horizon: steps that mode 2 looks ahead; `None`: the planner's.
         mode: 1 acts by the policy, 2 plans.
         level: of the hierarchy, 1 the lowest.
         risk: weight of the standard deviation of a plan's cost over possible futures; `None`: one future.
-        stray: how far actions stray at random where the world model has just been wrong (see `Mistakes.near`): the
-            standard deviation in half ranges of their bounds, or of discrete actions the probability. A policy has no
-            memory, and without it does again and again what leads nowhere.
+        exploration_noise: noise on actions where the world model has just been wrong (see `ErrorMemory.near`): its
+            standard deviation in half ranges of their bounds, or of discrete actions the probability of another one. A
+            policy has no memory, and without it does again and again what leads nowhere.
     """
 
     weights: Mapping[str, float]
@@ -44,7 +44,7 @@ class Task:
     mode: Literal[1, 2] = 2
     level: int = 1
     risk: float | None = None
-    stray: float = 0.0
+    exploration_noise: float = 0.0
 
     @staticmethod
     def reach(**settings: Any) -> "Task":
@@ -70,13 +70,13 @@ class Configurator:
         model, planner: of mode 2 at level 1.
         policy: of mode 1; it also starts the plans of mode 2.
         critic: what comes after the horizon.
-        danger: latents to a probability of danger (given, or a learned `Detector`).
+        danger: states to a probability of danger (given, or a learned `Detector`).
         higher: actors of levels 2, 3, ... of the hierarchy.
         distance, reduce, unit: of the goal's cost (see `cost.Goal`).
         critic_reduce: whether the critic counts after the last imagined state or after all.
         discount: of the cost along the horizon; the critic's, if there is one.
         futures: imagined for each candidate where the task speaks of risk.
-        doubt_width: how far from a mistake doubt reaches (see `doubt.Mistakes`).
+        prediction_error_width: the range of a remembered error (see `prediction_error.ErrorMemory`).
         batch: the most candidates that the model is given at a time.
     """
 
@@ -92,11 +92,11 @@ class Configurator:
     critic_reduce: Reduce = "last"
     discount: float | None = None
     futures: int = 8
-    doubt_width: float = 0.5
+    prediction_error_width: float = 0.5
     batch: int | None = None
 
     def actor(self, task: Task) -> Actor:
-        """What picks the actions.
+        """The actor that picks the actions.
 
         Raises:
             UserError: mode 1 without a policy, a level that is not there.
@@ -122,19 +122,19 @@ class Configurator:
         return Mode2(self.model, planner, policy=self.policy, risk=risk, batch=self.batch)
 
     def cost(
-        self, task: Task, goal: Tensor | None, memory: KeyValueMemory, mistakes: Mistakes | None = None
+        self, task: Task, goal: Tensor | None, memory: KeyValueMemory, error_memory: ErrorMemory | None = None
     ) -> Cost:
-        """What is minimised, for B problems with goals `[B, *L]` (or none), whose states so far are in `memory`, and
-        whose unfulfilled predictions are in `mistakes` (`None`: there are none yet).
+        """The cost that is minimised, for B problems with goals `[B, *L]` (or none), whose states so far are in
+        `memory`, and whose prediction errors are in `error_memory` (`None`: there are none yet).
 
         Raises:
             UserError: a weight on what is missing: a goal, a detector, a critic.
         """
-        mistakes = Mistakes(len(memory.taken)) if mistakes is None else mistakes
+        error_memory = ErrorMemory(len(memory.taken)) if error_memory is None else error_memory
         terms: dict[str, Term] = {
             "time": Time(),
             "effort": Effort(space_of(self.model)),
-            "doubt": Doubt(mistakes),
+            "prediction_error": PredictionError(error_memory),
             "explore": Explore(memory),
         }
         if goal is not None:
@@ -154,7 +154,7 @@ class Configurator:
             trained,
             weights,
             discount if self.discount is None else self.discount,
-            imagined=frozenset({"doubt"}),
+            imagined=frozenset({"prediction_error"}),
         )
 
 

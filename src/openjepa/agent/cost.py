@@ -28,20 +28,20 @@ class Term(Protocol):
     def reduce(self) -> Reduce: ...
     def __call__(self, states: Tensor, actions: Tensor | None = None) -> Tensor: ...
     def take(self, rows: Tensor) -> Self:
-        """For these problems alone."""
+        """The term for these problems alone."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Goal:
-    """Distance to a goal, mean over the latent's elements.
+    """Distance to a goal, mean over the state's elements.
 
     Summed over the horizon it asks for haste (PLDM; EB-JEPA: 97 against 89 of the last step alone), on the last step
     it leaves the way free (LeWM, DINO-WM).
 
     Attributes:
         goal: `[B, *L]`.
-        distance: `l2` squared, `l1`, or `cosine` (1 - cos over the latent's last axis).
+        distance: `l2` squared, `l1`, or `cosine` (1 - cos over the state's last axis).
         unit: a typical distance between two states of this world; the cost is in units of it, so that weights mean the
             same in any latent space.
         proprio_dim: how many numbers at the end of a state's last axis are proprioception: a goal's picture does not
@@ -58,7 +58,7 @@ class Goal:
         """Raises UserError when the goal has another shape than the states."""
         if self.goal.shape[1:] != states.shape[3:] or len(self.goal) not in (1, len(states)):
             raise UserError(
-                f"a goal of shape {list(self.goal.shape)} does not fit {len(states)} problems with latents "
+                f"a goal of shape {list(self.goal.shape)} does not fit {len(states)} problems with states "
                 f"{list(states.shape[3:])}: encode the goal's frame with the model that predicts"
             )
         goal = self.goal[:, None, None]
@@ -106,10 +106,10 @@ class Time:
 
 @dataclass(frozen=True, eq=False)
 class Danger:
-    """What a detector says of a state: a probability, or yes and no.
+    """A detector's answer to a state: a probability, or yes and no.
 
     Attributes:
-        detector: latents `[..., *L]` to `[...]` in 0..1 (see `openjepa.agent.detector.Detector` for a learned one).
+        detector: states `[..., *L]` to `[...]` in 0..1 (see `openjepa.agent.detector.Detector` for a learned one).
     """
 
     detector: Callable[[Tensor], Tensor]
@@ -124,7 +124,7 @@ class Danger:
 
 @dataclass(frozen=True, eq=False)
 class Explore:
-    """How familiar a state is to the memory, in 0..1: the share of an answer that the memory has; new is cheap."""
+    """The familiarity of a state to the memory, in 0..1: the share of an answer that the memory has; new is cheap."""
 
     memory: KeyValueMemory
     reduce: Reduce = "sum"
@@ -146,7 +146,7 @@ class Cost:
             writes it, after every state (`sum`).
         weights: u and v by name; 1 where none is given.
         discount: of the cost at step t of 1..H the share `discount^(t-1)`, of a critic's `discount^t`.
-        imagined: names of intrinsic terms that judge how a state was foreseen, not the state: they are no part of
+        imagined: names of intrinsic terms that judge how a state was predicted, not the state: they are no part of
             IC(s), from which critics learn.
     """
 
@@ -184,17 +184,20 @@ class Cost:
         return {name: self.weight(name) * term(states, actions) for name, term in every}
 
     def now(self, state: Tensor, action: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
-        """Of present states `[B, *L]`, reached by `[B, A']`: the weighted terms, `[B]` each, and IC(s) `[B]`."""
+        """The cost of present states `[B, *L]`, reached by `[B, A']`: the weighted terms, `[B]` each, and IC(s)
+        `[B]`."""
         led = None if action is None else action[:, None, None]
         terms = {name: value[:, 0, 0] for name, value in self.terms(state[:, None, None], led).items()}
-        own = [value for name, value in terms.items() if name in self.intrinsic and name not in self.imagined]
-        return terms, torch.stack(own).sum(0) if own else state.new_zeros(len(state))
+        intrinsic = [
+            value for name, value in terms.items() if name in self.intrinsic and name not in self.imagined
+        ]
+        return terms, torch.stack(intrinsic).sum(0) if intrinsic else state.new_zeros(len(state))
 
     def weight(self, name: str) -> float:
         return self.weights.get(name, 1.0)
 
     def take(self, rows: Tensor) -> "Cost":
-        """For these problems alone, with the terms that count."""
+        """The cost for these problems alone, with the terms that count."""
         intrinsic, trained = (
             {name: term.take(rows) for name, term in self._weighed(terms)}
             for terms in (self.intrinsic, self.trained)

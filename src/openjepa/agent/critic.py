@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openjepa.agent.cost import Reduce
-from openjepa.agent.heads import Head, descend, draw, some
+from openjepa.agent.heads import MLPHead, descend, draw, some
 from openjepa.agent.memory import ShortTermMemory, need_goals
 from openjepa.errors import UserError
 
@@ -17,12 +17,12 @@ class Critic(nn.Module):
     """`TC(s)`, or `TC(s, goal)`: `[..., *L]` to `[...]`.
 
     LeCun 2022, section 3.3: minimise `|IC(s_{t+delta}) - TC(s_t)|^2` over pairs from memory (`later`). Or, with
-    `discounted`, foresee all that comes: `sum_k discount^(k-1) IC(s_{t+k})`, k from 1, of which `steps` are remembered
+    `discounted`, predict all that comes: `sum_k discount^(k-1) IC(s_{t+k})`, k from 1, of which `steps` are remembered
     and the rest is the critic's own estimate at the last of them (n-step temporal differences, against a copy that
     follows slowly).
 
     Args:
-        shape: `L`, of one latent.
+        shape: `L`, of one state.
         goal: whether the cost depends on a goal that changes between episodes; the critic then sees it.
         target: `discounted` or `later`.
         steps: n, or delta.
@@ -44,7 +44,7 @@ class Critic(nn.Module):
     ) -> None:
         super().__init__()
         self.goal, self.target, self.steps, self.discount = goal, target, steps, discount
-        self.head = Head(shape, 1, hidden, layers, beside=2 if goal else 1)
+        self.head = MLPHead(shape, 1, hidden, layers, beside=2 if goal else 1)
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, states: Tensor, goals: Tensor | None = None) -> Tensor:
@@ -93,8 +93,8 @@ class Critic(nn.Module):
                 torch._foreach_lerp_(kept, new, follow)
                 rest = slow(*some(futures.last, futures.last_goals, index))
             target = returns[index] + left[index] * rest
-            guess = self(*some(futures.states, futures.goals, index))
-            return F.mse_loss(guess / self.scale, target / self.scale)
+            prediction = self(*some(futures.states, futures.goals, index))
+            return F.mse_loss(prediction / self.scale, target / self.scale)
 
         return descend(self, loss, updates=updates, lr=lr)
 
@@ -116,7 +116,8 @@ class Critic(nn.Module):
 
 
 class CriticTerm:
-    """The critic as a term of the cost, for the goals `[B, *L]` at hand; on the last step unless told otherwise."""
+    """The critic as a term of the cost, for the goals `[B, *L]` at hand; on the last step unless `reduce` says
+    otherwise."""
 
     def __init__(self, critic: Critic, goal: Tensor | None = None, reduce: Reduce = "last") -> None:
         self.critic, self.goal, self.reduce = critic, goal, reduce

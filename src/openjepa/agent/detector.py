@@ -1,4 +1,4 @@
-"""Danger, learned: which latents lie in a dangerous zone."""
+"""Danger, learned: which states lie in a dangerous zone."""
 
 import math
 
@@ -6,15 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openjepa.agent.heads import Head, descend, draw
+from openjepa.agent.heads import MLPHead, descend, draw
 from openjepa.errors import UserError
 
 
 class Detector(nn.Module):
-    """Latents `[..., *L]` to the probability of danger `[...]`; for `openjepa.agent.cost.Danger`.
+    """States `[..., *L]` to the probability of danger `[...]`; for `openjepa.agent.cost.Danger`.
 
     Args:
-        shape: `L`, of one latent.
+        shape: `L`, of one state.
     """
 
     odds: Tensor
@@ -22,7 +22,7 @@ class Detector(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], hidden: int = 256, layers: int = 2) -> None:
         super().__init__()
-        self.head = Head(shape, 1, hidden, layers)
+        self.head = MLPHead(shape, 1, hidden, layers)
         self.register_buffer("odds", torch.zeros(()))
 
     def forward(self, states: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class Detector(nn.Module):
         batch: int = 256,
         lr: float = 3e-3,
     ) -> list[float]:
-        """Learn from latents `[N, *L]` and whether each was in danger, `[N]` bool; the losses.
+        """Learn from states `[N, *L]` and whether each was in danger, `[N]` bool; the losses.
 
         Half of every batch is dangerous, so that rare dangers are learned as well; the probabilities are those of the
         examples' own odds nevertheless. At even odds a plan that is long enough is dangerous wherever it leads.

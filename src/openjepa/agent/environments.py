@@ -12,7 +12,7 @@ from openjepa.errors import UserError
 
 @dataclass(eq=False)
 class Arrival:
-    """What one environment answered, or the error that it raised."""
+    """The answer of one environment, or the error that it raised."""
 
     observation: Any = None
     reward: float = 0.0
@@ -45,13 +45,13 @@ class Several:
         self.action_space = getattr(environments[0], "action_space", None)
 
     def reset(self, seeds: Sequence[int], options: Any) -> list[Arrival]:
-        own = options if isinstance(options, list) else [options] * self.size
-        if len(own) != self.size:
+        each = options if isinstance(options, list) else [options] * self.size
+        if len(each) != self.size:
             raise UserError(
-                f"{len(own)} options do not fit {self.size} environments: give one for each, or one for all"
+                f"{len(each)} options do not fit {self.size} environments: give one for each, or one for all"
             )
         arrivals = []
-        for environment, seed, chosen in zip(self.environments, seeds, own, strict=True):
+        for environment, seed, chosen in zip(self.environments, seeds, each, strict=True):
             try:
                 observation, info = environment.reset(seed=seed, options=chosen)
                 arrivals.append(Arrival(observation, info=info))
@@ -76,7 +76,7 @@ class Several:
 
 
 class Vector:
-    """A vector environment. If it raises, all its running episodes have failed: none can be told from the others.
+    """A vector environment. If it raises, all its running episodes have failed: nothing tells which.
 
     One that draws all its worlds from one generator, as `openjepa.worlds.gym.WorldVectorEnv`, takes successive seeds
     only, and its episodes are not those of the same seeds alone.
@@ -153,11 +153,11 @@ def _said(error: Exception) -> str:
 
 
 def _row(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
-    """One environment's info: Gymnasium puts arrays under a name, and under `_name` for whom they hold."""
-    own = {}
+    """One environment's info: Gymnasium puts arrays under a name, and under `_name` whether each is valid."""
+    found = {}
     for name, values in infos.items():
-        held = infos.get(f"_{name}")
-        if name.startswith("_") or (held is not None and not held[row]):
+        valid = infos.get(f"_{name}")
+        if name.startswith("_") or (valid is not None and not valid[row]):
             continue
-        own[name] = _row(values, row) if isinstance(values, Mapping) else values[row]
-    return own
+        found[name] = _row(values, row) if isinstance(values, Mapping) else values[row]
+    return found

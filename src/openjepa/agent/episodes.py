@@ -19,8 +19,8 @@ from openjepa.errors import UserError
 Ended = Literal["terminated", "truncated", "budget", "error"]
 
 
-class Acting(Protocol):
-    """What an episode asks of who acts in it (`openjepa.agent.Agent`).
+class ActingAgent(Protocol):
+    """The interface of an agent that acts in an episode (`openjepa.agent.Agent`).
 
     Attributes:
         space: of its actions.
@@ -55,7 +55,7 @@ class Acting(Protocol):
 
 @dataclass(eq=False)
 class EpisodeResult:
-    """What became of one episode.
+    """The result of one episode.
 
     Attributes:
         seed: of the environment and of the planner's noise.
@@ -94,7 +94,7 @@ class RecordedPlan:
 
     Attributes:
         actions: `[H, A']`.
-        imagined: `[H, *L]`, the latents that the model foresaw.
+        imagined: `[H, *L]`, the states that the model predicted.
         best, elites: `[I]`, costs per iteration of the best candidate and the mean over the elites.
     """
 
@@ -106,7 +106,7 @@ class RecordedPlan:
 
 
 def run(
-    agent: Acting,
+    agent: ActingAgent,
     environment: Any,
     *,
     seeds: int | Sequence[int] = 0,
@@ -118,7 +118,7 @@ def run(
 
     Args:
         environment: a Gymnasium environment, a list of them, or a vector environment (`num_envs`). For a world model
-            that is told the robot's own state it puts the variables of its episodes into `info["state"]`.
+            that takes proprioception it puts the variables of its episodes into `info["state"]`.
         seeds: one for each environment; a single number counts up from there. An episode depends on its seed alone,
             not on those that it is run with.
         max_steps: environment steps after which we stop, if the environment's own limit does not.
@@ -150,7 +150,7 @@ def run(
 class _Episodes:
     """The episodes under way."""
 
-    def __init__(self, agent: Acting, numbers: list[int], record: bool) -> None:
+    def __init__(self, agent: ActingAgent, numbers: list[int], record: bool) -> None:
         self.agent, self.record, self.clock = agent, record, 0
         self.results = [EpisodeResult(number) for number in numbers]
         self.active = [True] * len(numbers)
@@ -257,8 +257,8 @@ def _stack(pictures: Sequence[Any], like: Any) -> np.ndarray:
 def _note(result: EpisodeResult, arrival: Arrival) -> None:
     info = arrival.info
     result.reward += arrival.reward
-    told = [bool(info[name]) for name in ("success", "is_success") if name in info]
-    result.success |= any(told) if told else arrival.terminated
+    flags = [bool(info[name]) for name in ("success", "is_success") if name in info]
+    result.success |= any(flags) if flags else arrival.terminated
     result.danger += bool(info.get("danger", False))
     if "distance" in info:
         result.distance = float(info["distance"])

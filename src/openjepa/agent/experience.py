@@ -1,4 +1,4 @@
-"""What critic and policy learn from: episodes relived, plans rehearsed, practice in imagination, exercise for real."""
+"""Experience for critic and policy: relabelled episodes, plans from memory, imagined rollouts, acting."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ENCODED = 256
 """Frames that are encoded at a time."""
 TOGETHER = 256
-"""Relived episodes that are written side by side."""
+"""Relabelled episodes that are written side by side."""
 
 
 class Recorded(Protocol):
@@ -42,7 +42,7 @@ class Recorded(Protocol):
 
     @property
     def state(self) -> Any:
-        """`[K+1, P]`, physical variables; asked for by models alone that are told the robot's own state."""
+        """`[K+1, P]`, physical variables; asked for by models alone that take proprioception."""
         ...
 
     @property
@@ -50,7 +50,7 @@ class Recorded(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Lived:
+class EncodedEpisode:
     """A recorded episode as a world model perceives it: T of its steps.
 
     Attributes:
@@ -68,7 +68,9 @@ class Lived:
     proprio_dim: int = 0
 
 
-def live(model: WorldModel, episodes: Iterable[Recorded], *, begin: int = 0) -> list[Lived]:
+def encode_episodes(
+    model: WorldModel, episodes: Iterable[Recorded], *, begin: int = 0
+) -> list[EncodedEpisode]:
     """Encode episodes, a model step apart; those shorter than a step are left out.
 
     Args:
@@ -90,18 +92,20 @@ def live(model: WorldModel, episodes: Iterable[Recorded], *, begin: int = 0) -> 
                 for start, part in zip(range(0, len(frames), ENCODED), frames.split(ENCODED), strict=True)
             ]
         )
-        danger, told = episode.info.get("danger"), None
+        danger, dangers = episode.info.get("danger"), None
         if danger is not None:
             there = np.asarray(danger, bool)[begin : end + 1]
             met = there[1:].reshape(steps, model.block).any(1)
-            told = torch.from_numpy(np.append(there[:1], met))
-        found.append(Lived(states, torch.from_numpy(done).to(states), told, perception.proprio_dim))
+            dangers = torch.from_numpy(np.append(there[:1], met))
+        found.append(
+            EncodedEpisode(states, torch.from_numpy(done).to(states), dangers, perception.proprio_dim)
+        )
     return found
 
 
-def relive(
+def relabel(
     memory: ShortTermMemory,
-    lived: Sequence[Lived],
+    episodes: Sequence[EncodedEpisode],
     generator: torch.Generator,
     *,
     goals: int = 4,
@@ -109,9 +113,9 @@ def relive(
 ) -> None:
     """Write episodes into a memory in hindsight: each as if it had been on its way to states that it came to.
 
-    Hindsight relabelling (Andrychowicz et al., arXiv:1707.01495, strategy `future`): an episode is written up to a
-    later state of its own, where it has arrived and nothing follows. So the memory holds what it costs to go from one
-    state to another for who acts as was recorded.
+    Hindsight relabelling (Andrychowicz et al., arXiv:1707.01495, strategy `future`): an episode is written up to one of
+    its later states, where it has arrived and nothing follows. So the memory holds what it costs to go from one state
+    to another for who acts as was recorded.
 
     Args:
         goals: for each episode, drawn uniformly from all states but the first.
@@ -123,21 +127,22 @@ def relive(
     """
     ways = [
         (one, int(end))
-        for one in lived
+        for one in episodes
         for end in torch.randint(1, len(one.states), (goals,), generator=generator)
     ]
     needed = sum(end + 1 for _, end in ways)
     if not 0 < needed <= memory.capacity:
         raise UserError(
-            f"{len(lived)} episodes with {goals} goals each are {needed} moments, a memory of capacity "
+            f"{len(episodes)} episodes with {goals} goals each are {needed} moments, a memory of capacity "
             f"{memory.capacity} does not hold them: enlarge it, or give other episodes"
         )
     for begin in range(0, len(ways), TOGETHER):
         _write(memory, ways[begin : begin + TOGETHER], first=-1 - begin, cost=cost)
 
 
-def _write(memory: ShortTermMemory, ways: list[tuple[Lived, int]], first: int, cost: str) -> None:
-    """In step with one another; numbered downwards from `first`, since an agent counts its own episodes upwards."""
+def _write(memory: ShortTermMemory, ways: list[tuple[EncodedEpisode, int]], first: int, cost: str) -> None:
+    """Write episodes side by side, step by step; numbered downwards from `first`, since an agent counts its episodes
+    upwards."""
     for t in range(max(end for _, end in ways) + 1):
         running = [(first - i, one, end) for i, (one, end) in enumerate(ways) if end >= t]
         states = torch.stack([one.states[t] for _, one, _ in running])
@@ -153,17 +158,17 @@ def _write(memory: ShortTermMemory, ways: list[tuple[Lived, int]], first: int, c
 
 
 @torch.no_grad()
-def rehearse(
+def plan_from_memory(
     agent: "Agent", memory: ShortTermMemory, count: int, seed: int = 0, *, steps: int = 1, batch: int = 64
 ) -> ShortTermMemory:
-    """What the agent would do in remembered situations, without doing it: moments for a policy to be distilled from.
+    """Plans of the agent in remembered situations, none of them executed: moments to distil a policy from.
 
     Args:
         agent: in mode 2, with the task that is to become a habit.
         memory: of states and goals.
         count: how many plans are made.
         seed: of the situations and of the planner's noise.
-        steps: of each plan that are kept; all but the first from states that the world model foresees.
+        steps: of each plan that are kept; all but the first from states that the world model predicts.
         batch: plans made together.
 
     Raises:
@@ -184,7 +189,7 @@ def rehearse(
     return found
 
 
-def practise(
+def optimise_in_imagination(
     agent: "Agent",
     memory: ShortTermMemory,
     seed: int = 0,
@@ -194,27 +199,29 @@ def practise(
     batch: int = 128,
     lr: float = 1e-3,
 ) -> list[float]:
-    """Let the agent's policy learn from what it would come to, in remembered situations; the costs, mean over steps.
+    """Train the agent's policy on imagined rollouts from remembered situations; the costs, mean over steps.
 
-    It acts on states that the world model foresees; the gradient of the task's cost flows through cost and world model,
-    which stay as they are. Rehearsed plans are few, since each is a search; this takes a situation in a few rollouts.
+    It acts on states that the world model predicts; the gradient of the task's cost flows through cost and world model,
+    which stay as they are. Plans from memory are few, since each is a search; this takes a situation in a few rollouts.
     Not LeCun's distillation: a policy's gradient through a learned model is that of Heess et al., arXiv:1510.09142.
 
     Args:
         agent: with a policy that was distilled from some plans, and the task that is to become a habit.
         memory: of states and goals.
         seed: of the situations.
-        horizon: steps foreseen; `None`: the planner's.
+        horizon: steps predicted; `None`: the planner's.
 
     Raises:
         UserError: no policy, discrete actions, a memory in which nothing was done; see `Configurator.cost`.
     """
     policy, generator = agent.configurator.policy, torch.Generator().manual_seed(seed)
     if policy is None:
-        raise UserError("practise is for an agent with a policy, and this one has none: distil one first")
+        raise UserError(
+            "optimise_in_imagination is for an agent with a policy, and this one has none: distil one first"
+        )
     if not isinstance(policy.space, Bounds):
         raise UserError(
-            "practise descends through actions, and these are discrete: distil more plans instead"
+            "optimise_in_imagination descends through actions, and these are discrete: distil more plans instead"
         )
     states, goals, _ = memory.taken()
     steps = agent.configurator.planner.horizon if horizon is None else horizon
@@ -228,7 +235,7 @@ def practise(
     return descend(policy, loss, updates=updates, lr=lr)
 
 
-def exercise(
+def improve_on_policy(
     agent: "Agent",
     critic: Critic,
     environment: Any,
@@ -240,23 +247,23 @@ def exercise(
     temperature: float = 1.0,
     max_steps: int = 1000,
     options: Any = None,
-    told: Callable[[int, float], None] = lambda number, share: None,
+    progress: Callable[[int, float], None] = lambda number, share: None,
 ) -> list[float]:
-    """Let the agent act by its policy; the critic learns from what came of it, and the policy from both; over again.
+    """Policy improvement by acting: the critic learns from what came of it, and the policy from both; over again.
 
     LeCun 2022, section 3.3, for the critic; for the policy see `Policy.improve`. What a policy in its place comes to
     is in no recording, and imagination does not know of it either: where the world model is wrong, only acting tells.
 
     Args:
-        agent: with the task that is to become a habit, in mode 1. `Task.stray` lets it try what its policy would not;
-            `{"time": 1}` makes haste the aim, whatever latents look like.
+        agent: with the task that is to become a habit, in mode 1. `Task.exploration_noise` lets it try what its policy
+            would not; `{"time": 1}` makes haste the aim, whatever states look like.
         critic: of the task's costs.
         environment: as `Agent.run` takes it; a vector environment of many worlds is quickest.
         generator: of the batches.
         seeds: the first of the environments'; every round has others.
         temperature: of `Policy.improve`.
         max_steps, options: as `Agent.run` takes them.
-        told: called with the number of each round, from 0, and the share of its episodes that succeeded.
+        progress: called with the number of each round, from 0, and the share of its episodes that succeeded.
 
     Returns:
         That share, of each round's episodes.
@@ -267,7 +274,7 @@ def exercise(
     policy = agent.configurator.policy
     if policy is None or agent.task.mode != 1:
         raise UserError(
-            "exercise is for an agent that acts by its policy: give it one, and a task with mode=1"
+            "improve_on_policy is for an agent that acts by its policy: give it one, and a task with mode=1"
         )
     shares: list[float] = []
     for number in range(rounds):
@@ -281,7 +288,7 @@ def exercise(
                 f"{agent.memory.capacity} does not hold them: enlarge it, or give fewer environments"
             )
         shares.append(sum(result.success for result in results) / len(results))
-        told(number, shares[-1])
+        progress(number, shares[-1])
         critic.fit(agent.memory, generator, updates=updates)
         policy.improve(agent.memory, critic, generator, temperature=temperature, updates=updates)
     return shares

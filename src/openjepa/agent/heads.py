@@ -1,4 +1,4 @@
-"""A small network on latents of any shape: what critic, policy and danger detector are made of."""
+"""A small network on states of any shape: what critic, policy and danger detector are made of."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 
-class Head(nn.Module):
+class MLPHead(nn.Module):
     """`[..., *L] -> [..., out]`: flatten, standardise, MLP (GELU, layer norm).
 
     Args:
-        shape: `L`, of one latent.
+        shape: `L`, of one state.
         out: numbers given.
         hidden: width of the hidden layers.
         layers: hidden layers; 0 is a linear map.
-        beside: `[..., beside, *L]`: latents that are seen together (a state and its goal: 2).
+        beside: `[..., beside, *L]`: states that are seen together (a state and its goal: 2).
     """
 
     mean: Tensor
@@ -33,16 +33,16 @@ class Head(nn.Module):
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("std", torch.ones(size))
 
-    def forward(self, *latents: Tensor) -> Tensor:
+    def forward(self, *states: Tensor) -> Tensor:
         """Each `[..., *L]`; their leading dimensions are broadcast."""
-        flat = [(x.flatten(-len(self.shape)) if self.shape else x[..., None]) for x in latents]
+        flat = [(x.flatten(-len(self.shape)) if self.shape else x[..., None]) for x in states]
         lead = torch.broadcast_shapes(*(x.shape[:-1] for x in flat))
         seen = [((x - self.mean) / self.std).expand(*lead, -1) for x in flat]
         return self.mlp(torch.cat(seen, -1))
 
-    def standardise(self, latents: Tensor) -> None:
+    def standardise(self, states: Tensor) -> None:
         """Take mean and standard deviation of inputs from `[N, *L]`."""
-        flat = latents.reshape(len(latents), -1).float()
+        flat = states.reshape(len(states), -1).float()
         self.mean.copy_(flat.mean(0))
         self.std.copy_(flat.std(0, correction=0) + 1e-3 * flat.std(correction=0) + 1e-6)
 

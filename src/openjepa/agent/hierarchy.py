@@ -1,7 +1,7 @@
 """The hierarchical actor: level 2 says where to be next, level 1 how to get there.
 
 LeCun 2022, section 4.7: a macro-action is no motor command but a condition on level 1's states. Level 2 plans towards
-the goal; the first state that it foresees is level 1's sub-goal, until both plan anew (HWM, arXiv:2604.03208).
+the goal; the first state that it predicts is level 1's sub-goal, until both plan anew (HWM, arXiv:2604.03208).
 
 Safeguards, for a search finds what a model does not know (a plain hierarchy on LeWM is often worse than none):
 macro-actions are planned inside percentiles of those seen in training, and unusual ones cost; of a plan only the first
@@ -25,7 +25,7 @@ from openjepa.errors import UserError
 
 class Above(WorldModel, Protocol):
     """A world model of another's states, one step of which is many of the other's
-    (`openjepa.world_models.hierarchy.Level`)."""
+    (`openjepa.world_models.hierarchy.HigherLevel`)."""
 
     @property
     def span(self) -> int: ...
@@ -54,16 +54,16 @@ class Aim:
 
 
 Guide = Callable[[Situation], Aim]
-"""Where level 1 is to go: the sub-goals for a situation."""
+"""A guide of level 1: the sub-goals for a situation."""
 
 
-class Foresight:
+class SubgoalPlanner:
     """A guide that plans with level 2.
 
     Args:
         level: level 2.
         planner: of macro-actions.
-        near: at the last stretch is who is closer to the goal than so many typical macro-actions lead, as squares.
+        near: the last stretch begins where the goal is closer than so many typical macro-actions lead, as squares.
         reach: farther than so many of them lead, as squares, a sub-goal is not trusted.
         typical: cost of a macro-action per nat that it is unlikely, in what a typical one leads, as a square.
         distance: of states and goal.
@@ -111,7 +111,8 @@ class Foresight:
 class Hierarchy:
     """Mode 2 of level 1, towards the sub-goals of a guide.
 
-    All that the task's cost holds beside the goal counts for level 1 alone, but not the critic, who speaks of the goal.
+    All that the task's cost holds beside the goal counts for level 1 alone, but not the critic, which is about the
+    goal.
 
     Attributes:
         aim: the last sub-goals.
@@ -162,7 +163,7 @@ class Towards:
 
 @dataclass(frozen=True, eq=False)
 class Typical:
-    """How unlikely macro-actions are, in nats up to a constant."""
+    """The price of unlikely macro-actions, in nats up to a constant."""
 
     penalty: Callable[[Tensor], Tensor]
     reduce: Reduce = "sum"

@@ -36,7 +36,7 @@ class KeyValueMemory:
         self.taken = torch.zeros(problems, dtype=torch.long)
         """`[B]`, slots ever taken."""
         self.keys, self.values = torch.zeros(problems, 0, 0), torch.zeros(problems, 0, 0)
-        """`[B, slots, K]`, flattened latents, and `[B, slots, V]`."""
+        """Keys `[B, slots, K]`, flattened states, and values `[B, slots, V]`."""
         self._latest = torch.zeros(problems, 0)
         self._squares, self._moves = torch.zeros(problems), torch.zeros(problems)
 
@@ -63,7 +63,7 @@ class KeyValueMemory:
         return share @ self.values[:, : similar.shape[2]]
 
     def familiarity(self, queries: Tensor) -> Tensor:
-        """How much of the answer is not "nothing", `sum_j c_j` in 0..1: `[B, M]` for `[B, M, *L]`."""
+        """The share of the answer that is not "nothing", `sum_j c_j` in 0..1: `[B, M]` for `[B, M, *L]`."""
         total = self.similarity(queries).sum(2)
         return total / (self.gamma + total)
 

@@ -13,7 +13,7 @@ from openjepa.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Futures:
-    """What followed remembered states, for the critic and the policy.
+    """The futures of remembered states, for the critic and the policy.
 
     Attributes:
         states, goals: `[N, *L]`; goals are `None` where the task had none.
@@ -41,7 +41,7 @@ def need_goals(goals: Tensor | None, who: str) -> None:
 
 
 class ShortTermMemory:
-    """A bounded ring of latents, actions and intrinsic costs; the oldest give way.
+    """A bounded ring of states, actions and intrinsic costs; the oldest give way.
 
     Entries of one episode are linked in time. A link's end is never older than its start, so it is there as long as
     the start is.
@@ -110,7 +110,7 @@ class ShortTermMemory:
             goals: `[R, *L]`, or `None` where the task has none.
 
         Raises:
-            UserError: latents or actions of another shape than those in memory, or more episodes than capacity.
+            UserError: states or actions of another shape than those in memory, or more episodes than capacity.
         """
         if len(episodes) > self.capacity:
             raise UserError(
@@ -201,18 +201,18 @@ class ShortTermMemory:
                 self._rows[name] = rows = self._grown(self._rows[name], int(places.max()) + 1)
                 rows[places] = torch.nan
             return
-        held = self._rows.get(name, values.new_empty(0, *values.shape[1:], dtype=torch.float32))
-        if held.shape[1:] != values.shape[1:]:
+        column = self._rows.get(name, values.new_empty(0, *values.shape[1:], dtype=torch.float32))
+        if column.shape[1:] != values.shape[1:]:
             raise UserError(
-                f"{name} of shape {list(values.shape[1:])} do not fit a memory of {list(held.shape[1:])}: "
+                f"{name} of shape {list(values.shape[1:])} do not fit a memory of {list(column.shape[1:])}: "
                 f"clear() it when the world model changes"
             )
-        self._rows[name] = rows = self._grown(held, int(places.max()) + 1)
+        self._rows[name] = rows = self._grown(column, int(places.max()) + 1)
         rows[places] = values.detach().to(rows)
 
-    def _grown(self, held: Tensor, needed: int) -> Tensor:
-        """At least `needed` rows, new ones NaN; latents may be large, so room is taken as it fills."""
-        if len(held) >= needed:
-            return held
-        size = min(self.capacity, max(needed, 2 * len(held), 64))
-        return torch.cat([held, held.new_full((size - len(held), *held.shape[1:]), torch.nan)])
+    def _grown(self, column: Tensor, needed: int) -> Tensor:
+        """The column with at least `needed` rows, new ones NaN; states may be large, so room is taken as it fills."""
+        if len(column) >= needed:
+            return column
+        size = min(self.capacity, max(needed, 2 * len(column), 64))
+        return torch.cat([column, column.new_full((size - len(column), *column.shape[1:]), torch.nan)])

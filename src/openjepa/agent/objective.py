@@ -1,4 +1,4 @@
-"""Imagination: what a planner minimises is the cost of the states that a world model foresees."""
+"""Imagination: what a planner minimises is the cost of the states that a world model predicts."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -12,7 +12,7 @@ from openjepa.errors import UserError
 
 @dataclass(frozen=True)
 class Risk:
-    """How a plan is judged whose outcome is uncertain: the mean of its costs plus `weight` standard deviations.
+    """The judgement of a plan whose outcome is uncertain: the mean of its costs plus `weight` standard deviations.
 
     LeCun 2022, section 4.8: the latent variable of the world model is sampled, and the mean, or the mean and the
     variance, of the cost is optimised. An ensemble's members count as samples.
@@ -70,7 +70,7 @@ class Imagination:
         return torch.cat([self._price(part) for part in actions.split(size, 1)], 1)
 
     def states(self, actions: Tensor) -> Tensor:
-        """Imagined latents: `[B, S, H, *L]`, or `[B, S * K, H, *L]` with K futures of each candidate in a row."""
+        """Imagined states: `[B, S, H, *L]`, or `[B, S * K, H, *L]` with K futures of each candidate in a row."""
         z = None
         if self.z is not None:
             candidates = actions.shape[1]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Perception:
     """The world model's encoder over the last `history` frames, one model step apart.
 
-    At an episode's start there are fewer frames, and the model is given those that there are. A model that holds the
-    robot's own state in its states (`openjepa.world_models.proprioception`) is given that too.
+    At an episode's start there are fewer frames, and the model is given those that there are. A model that holds
+    proprioception in its states (`openjepa.world_models.proprioception`) is given that too.
     """
 
     def __init__(self, model: WorldModel) -> None:
@@ -36,7 +36,7 @@ class Perception:
         """Frames `[B, C, H, W]` one model step after the last ones, and the action `[B, A']` taken meanwhile.
 
         Args:
-            known: `[B, P]`, the physical variables that the model's episodes record, told with the frames.
+            known: `[B, P]`, the physical variables that the model's episodes record, at the same times.
 
         Raises:
             UserError: the model asks for them, and they are missing.
@@ -48,7 +48,7 @@ class Perception:
             self._known.append(self._required(known))
 
     def state(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Latents `[R, T, *L]` of these problems' frames, and the actions `[R, T-1, A']` between them."""
+        """States `[R, T, *L]` of these problems' frames, and the actions `[R, T-1, A']` between them."""
         rows = rows.to(self.device)
         frames = torch.stack(list(self._frames), 1)[rows]
         past = torch.stack(list(self._actions), 1)[rows] if self._actions else None
@@ -56,7 +56,7 @@ class Perception:
         return self._encode(frames, past, known), past
 
     def look(self, frames: Tensor, known: Any = None) -> Tensor:
-        """Latents `[N, *L]` of single frames `[N, C, H, W]`, such as goals, which are known by their picture alone."""
+        """States `[N, *L]` of single frames `[N, C, H, W]`, such as goals, which are known by their picture alone."""
         state = None if known is None or not self.proprio_dim else self._required(known)[:, None]
         return self._encode(frames.to(self.device)[:, None], None, state)[:, -1]
 
@@ -67,7 +67,7 @@ class Perception:
     def _required(self, known: Any) -> Tensor:
         if known is None:
             raise UserError(
-                "this world model is told the robot's own state: give it with every observation (Agent.step's `known`; "
+                "this world model takes proprioception: give it with every observation (Agent.step's `known`; "
                 'an environment puts it into info["state"])'
             )
         return torch.as_tensor(known, dtype=torch.float32, device=self.device)
@@ -76,11 +76,11 @@ class Perception:
 def encode(
     model: WorldModel, frames: Tensor, known: Tensor | None = None, past: Tensor | None = None
 ) -> Tensor:
-    """Latents `[B, T, *L]` of frames `[B, T, C, H, W]`, as the model's `encode` gives them.
+    """States `[B, T, *L]` of frames `[B, T, C, H, W]`, as the model's `encode` gives them.
 
     Args:
-        known: `[B, T, P]`, the physical variables recorded with the frames, for a model that holds the robot's own
-            state in its states; any other is not told, and what is not known is left out.
+        known: `[B, T, P]`, the physical variables recorded with the frames, for a model that holds proprioception in
+            its states; any other ignores them, and what is not known is left out.
 
     Raises:
         UserError: other variables than those that the model was trained on.
@@ -91,7 +91,7 @@ def encode(
 
 
 def as_goals(states: Tensor, proprio_dim: int) -> Tensor:
-    """Latents `[..., *L]` as those of goals are, known by their picture alone: without the robot's own state."""
+    """States `[..., *L]` as goals', known by their picture alone: without proprioception."""
     if not proprio_dim:
         return states
     return torch.cat([states[..., :-proprio_dim], torch.zeros_like(states[..., -proprio_dim:])], -1)
@@ -112,11 +112,11 @@ def as_frames(frames: object, what: str) -> Tensor:
 
 
 def device_of(model: object) -> torch.device:
-    """Where a model's parameters are; the CPU for one without any."""
+    """The device of a model's parameters; the CPU for one without any."""
     first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return torch.device("cpu") if first is None else first.device
 
 
 def proprio_dim_of(model: object) -> int:
-    """Numbers of the robot's own state at the end of a latent's last axis: an `ProprioceptionJEPA`'s, else 0."""
+    """Numbers of proprioception at the end of a state's last axis: a `ProprioceptionJEPA`'s, else 0."""
     return getattr(model, "proprio_dim", 0)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.agent.critic import Critic
-from openjepa.agent.heads import Head, descend, draw, some
+from openjepa.agent.heads import MLPHead, descend, draw, some
 from openjepa.agent.memory import ShortTermMemory, need_goals
 from openjepa.agent.planners import Bounds, Space
 from openjepa.agent.protocols import WorldModel
@@ -12,14 +12,14 @@ from openjepa.errors import UserError
 
 
 class Policy(nn.Module):
-    """`a = A(s)`, or `A(s, goal)`: the model action `[N, A']` for latents `[N, *L]`.
+    """`a = A(s)`, or `A(s, goal)`: the model action `[N, A']` for states `[N, *L]`.
 
     LeCun 2022, section 3.1.3: run mode 2, and train A to give the actions that the planner found, minimising the
     distance D(a, A(s)). Inside the bounds by a tanh; of discrete actions it gives probabilities, trained by
     cross-entropy.
 
     Args:
-        shape: `L`, of one latent.
+        shape: `L`, of one state.
         space: of one model action.
         goal: whether it sees the goal beside the state.
     """
@@ -29,7 +29,7 @@ class Policy(nn.Module):
     ) -> None:
         super().__init__()
         self.space, self.goal = space, goal
-        self.head = Head(shape, space.width, hidden, layers, beside=2 if goal else 1)
+        self.head = MLPHead(shape, space.width, hidden, layers, beside=2 if goal else 1)
 
     def forward(self, states: Tensor, goals: Tensor | None = None) -> Tensor:
         """Raises UserError when a goal is missing."""
@@ -45,7 +45,7 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def act(self, states: Tensor, goals: Tensor | None = None) -> Tensor:
-        """What is executed: `forward`, and of discrete actions the most probable, one-hot."""
+        """The action that is executed: `forward`, and of discrete actions the most probable, one-hot."""
         return self._executed(states, goals)
 
     def _executed(self, states: Tensor, goals: Tensor | None) -> Tensor:
@@ -55,7 +55,7 @@ class Policy(nn.Module):
     def imagine(
         self, model: WorldModel, state: Tensor, past: Tensor | None, goal: Tensor | None, horizon: int
     ) -> tuple[Tensor, Tensor]:
-        """The plan that the policy would follow, `[B, H, A']`, and the states `[B, H, *L]` that the model foresees and
+        """The plan that the policy would follow, `[B, H, A']`, and the states `[B, H, *L]` that the model predicts and
         that it acts on. Continuous actions can be differentiated.
 
         Args:
@@ -143,7 +143,7 @@ class Policy(nn.Module):
         """
         if critic.target != "discounted":
             raise UserError(
-                "a critic with target 'later' foresees one moment's cost: improve by one with 'discounted'"
+                "a critic with target 'later' predicts one moment's cost: improve by one with 'discounted'"
             )
         found = memory.futures(1)
         if found.actions is None:

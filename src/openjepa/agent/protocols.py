@@ -1,4 +1,4 @@
-"""What the agent asks of a world model, of what picks its actions, and of an environment."""
+"""Interfaces of the agent: world model, actor, environment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class WorldModel(Protocol):
-    """Predicts latents from latents and actions; knows nothing of cost.
+    """A world model, which predicts states from states and actions and knows nothing of cost.
 
     Attributes:
         block: environment steps in one step of the model.
@@ -34,7 +34,7 @@ class WorldModel(Protocol):
     def actions(self) -> Any: ...
 
     def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
-        """Latents `[B, T, *L]` of uint8 frames `[B, T, C, H, W]`, T up to `history`, one model step apart.
+        """States `[B, T, *L]` of uint8 frames `[B, T, C, H, W]`, T up to `history`, one model step apart.
 
         Args:
             actions: `[B, T-1, block * A]` between the frames; `None` where T is 1 or nothing is known of them.
@@ -44,7 +44,7 @@ class WorldModel(Protocol):
     def rollout(
         self, state: Tensor, actions: Tensor, z: Tensor | None = None, past: Tensor | None = None
     ) -> Tensor:
-        """Predicted latents `[B, S, H, *L]` after each of the actions `[B, S, H, block * A]`.
+        """Predicted states `[B, S, H, *L]` after each of the actions `[B, S, H, block * A]`.
 
         Args:
             state: `[B, T, *L]`, the newest last; equal for all S candidates.
@@ -67,10 +67,10 @@ class Uncertain(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Situation:
-    """What an actor is given.
+    """The situation that an actor is given.
 
     Attributes:
-        state: `[B, T, *L]`, latents of the last frames.
+        state: `[B, T, *L]`, states of the last frames.
         past: `[B, T-1, A']`, the model actions between them; `None` where T is 1.
         goal: `[B, *L]`, or `None` where the task has none.
         cost: of imagined states, for these B problems.
@@ -87,7 +87,7 @@ class Situation:
 
 
 class Actor(Protocol):
-    """Picks actions: a policy (mode 1), a planner (mode 2), a hierarchy of planners."""
+    """An actor, which picks actions: a policy (mode 1), a planner (mode 2), a hierarchy of planners."""
 
     @property
     def execute(self) -> int:

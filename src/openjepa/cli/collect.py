@@ -21,7 +21,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("world", help="e.g. two-rooms, maze or cart-pole; gym:ID for a Gymnasium environment")
     parser.add_argument("--episodes", type=int, default=1000, help="how many the folder is to hold")
     parser.add_argument(
-        "--policy", default="random-walk", help="random, random-, wide- or bold-walk, scripted, clumsy"
+        "--policy",
+        default="random-walk",
+        help="random, random-walk, leg-walk, wall-seeking-walk, scripted or perturbed-expert",
     )
     parser.add_argument("--steps", type=int, help="environment steps of an episode (default: the world's)")
     parser.add_argument("--size", type=int, default=64, help="side of a frame in pixels")

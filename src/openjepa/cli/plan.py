@@ -15,7 +15,7 @@ Every number of the protocol is set by its dotted name:
   openjepa plan RUN --planner mppi --planner.horizon 20 --planner.samples 500
   openjepa plan RUN-0 RUN-1 RUN-2 --episodes 100 --seed 1 --out result.json
   openjepa plan RUN --cost.reduce last --difficulty "{distance: [0, 20]}" --baselines "[random, expert]"
-  openjepa plan RUN --cost.doubt 2   (what failed once in an episode is not planned again)
+  openjepa plan RUN --cost.prediction_error 2   (what failed once in an episode is not planned again)
   openjepa plan RUN --level 2 --higher.planner.horizon 8
   openjepa plan --protocol result.json
 """
@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
         "--probes",
         type=whole(1, 1000),
         metavar="FRAMES",
-        help="also: physical state from latents of so many frames",
+        help="also: physical variables read off states of so many frames",
     )
 
 
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
 
     with Waiting() as waiting, warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"openjepa: {message}", file=sys.stderr)  # ty: ignore[invalid-assignment]
-        protocol = protocol_of(args, planning.Protocol.read, planning.protocol_for)
+        protocol = protocol_of(args, planning.PlanningProtocol.read, planning.protocol_for)
         out = result_file(args, "plan.json")
         camera = planning.Camera() if out else None
         result = planning.evaluate(protocol, waiting, camera=camera)

@@ -15,7 +15,9 @@ Every number of the protocol is set by its dotted name:
 
 
 def add(commands: Commands) -> None:
-    text = "control over a channel: success against transmissions sent, foreseen or held in between"
+    text = (
+        "control over a channel: success against transmissions, with prediction or the last state in between"
+    )
     parser = command(commands, "remote", run, text, examples=EXAMPLES, dotted=True)
     add_protocol(
         parser,

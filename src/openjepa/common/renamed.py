@@ -32,7 +32,25 @@ CONFIGS = OldNames(
     keys={"signal.told": "block_actions"},
     values={"predictor": _PREDICTORS, "level2.predictor": _PREDICTORS},
 )
-PROTOCOLS = OldNames(keys={}, values={})
+PROTOCOLS = OldNames(
+    keys={
+        "hold": "steps_at_goal",
+        "planner.hold": "action_repeat",
+        "higher.planner.hold": "action_repeat",
+        "oracle.hold": "action_repeat",
+        "cost.doubt": "prediction_error",
+        "cost.doubt_width": "prediction_error_width",
+    },
+    values={"between": {"hold": "last"}},
+)
+POLICIES = {
+    "wide-walk": "leg-walk",
+    "bold-walk": "wall-seeking-walk",
+    "clumsy": "perturbed-expert",
+}
+"""Policies that episodes were collected with, by their old names."""
+FILMS = {"held": "moments"}
+"""Parts of the films of episodes, by their old names."""
 
 
 def current(saved: Any) -> Any:

@@ -13,7 +13,7 @@ from openjepa.signals.frames import FrameSignal, Window
 
 
 class Future(HidingChoice):
-    """Every frame of a window is encoded; from earlier states and the actions the predictor tells later states.
+    """Every frame of a window is encoded; from earlier states and the actions later states are predicted.
 
     Two ways, which add up: teacher-forced, each state from the true ones before it (LeWM, DINO-WM), and as a rollout on
     its own predictions (PLDM), as in planning. V-JEPA 2-AC has both.

@@ -8,7 +8,7 @@ from torch import Tensor
 from openjepa.nets.dynamics.base import Dynamics, Memory
 
 
-class Drawn(Dynamics):
+class DrawingDynamics(Dynamics):
     """A predictor conditioned on z where it is known, else on the z that noise means at the state of that step.
 
     How likely a z is depends on the state (a mixture's router), which in a rollout is known only once it is predicted.

@@ -1,14 +1,14 @@
 """DINO-WM: predict the patch tokens that a frozen image encoder gives of the next frame.
 
 The encoder is any image recipe's run, or one of the Hub's (`encoder.source`, see `nets.frozen`), and is saved with the
-model. The action and the robot's own state stand beside the features of every patch, and the robot's state is predicted
-with them. Which of the recorded variables are the robot's own is said with `condition.variables`.
+model. The action and proprioception stand beside the features of every patch, and the robot's state is predicted
+with them. Which of the recorded variables it is, is said with `condition.variables`.
 
 Zhou et al., ICML 2025, arXiv:2411.04983.
 
 signal     frames and blocks of 5 actions        target   the encoder itself, frozen
 hiding     the next frame, teacher-forced        energy   L2, mean over patches and features
-condition  actions and the robot's own state     guard    none: nothing that is trained could collapse
+condition  actions and proprioception               guard    none: nothing that is trained could collapse
 
     openjepa collect two-rooms --episodes 1000 --out episodes
     openjepa train dino-wm --data episodes --encoder.source runs/images   # tiny, an encoder of ours
@@ -20,9 +20,9 @@ Not measured yet, neither cost nor scores.
 in the released code, though DINOv2 was trained with ImageNet's statistics (`--encoder.statistics source`).
 
 Departures:
-- The robot's own state is given as z-scores (theirs: a trained embedding of 10 numbers, which is itself a target, so
+- Proprioception is given as z-scores (theirs: a trained embedding of 10 numbers, which is itself a target, so
   that a constant would do).
-- Goals are compared by their patches (theirs: by the robot's own state at the goal as well).
+- Goals are compared by their patches (theirs: by proprioception at the goal as well).
 - There is no decoder beside it. Whole episodes are held out (theirs: windows). One AdamW, without decay on biases and
   norms.
 """

@@ -2,7 +2,7 @@
 
 Level 1 is PLDM. Level 2 takes level 1's states for its frames and predicts over spans of many steps, from
 macro-actions: the actions of a span as a few numbers. To plan, level 2 searches macro-actions; the first state that it
-foresees is the goal of level 1.
+predicts is the goal of level 1.
 
 LeCun, 2022, section 4.6. Level 2 after HWM: Zhang et al., 2026, arXiv:2604.03208, on PLDM's level 1 (arXiv:2502.14819).
 
@@ -13,8 +13,9 @@ condition  actions; macro-actions             terms    level 1: PLDM's; level 2:
 
     openjepa collect maze --rooms 3 --size 32 --policy scripted --episodes 4000 --steps 100 --out maze
     openjepa train h-jepa --data maze   # preset tiny, 5 minutes on one thread
-    openjepa plan runs/h-jepa-tiny-0 --level 2 --planner mppi --cost.doubt 2
-    openjepa plan runs/h-jepa-tiny-0 --level 2 --planner mppi --cost.doubt 2 --higher.subgoals oracle
+    openjepa plan runs/h-jepa-tiny-0 --level 2 --planner mppi --cost.prediction_error 2
+    openjepa plan runs/h-jepa-tiny-0 --level 2 --planner mppi --cost.prediction_error 2 \\
+        --higher.subgoals oracle
 
 Measured in mazes, goals at least two turns away: success in % with 95 % intervals, three seeds of training, 200
 episodes of each (`python -m benchmarks.acting maze --episodes 200`):
@@ -24,7 +25,7 @@ episodes of each (`python -m benchmarks.acting maze --episodes 200`):
     two levels, sub-goals from truth  88.3 [85.5, 90.7]    a planner on the true simulator        100.0 [99.4, 100.0]
 
 Defaults are HWM's weights for Diverse Maze: spans of 10, six of them in a window, macro-actions of 8 numbers from an
-MLP, level 2 on level 1's own states, which it does not change. Encoder, inverse model, length and rate (7e-4 for a
+MLP, level 2 on level 1's states, which it does not change. Encoder, inverse model, length and rate (7e-4 for a
 batch of 256) are those of PLDM's training on Two-Rooms.
 
 Departures:
@@ -111,7 +112,7 @@ class HJEPA(WorldRecipe):
         return max(self.hiding.frames, self.level2.frames)
 
     def monitor(self, held_out: Window) -> HierarchyMonitor:
-        """Of both levels."""
+        """States in a window that is long enough for both levels."""
         return HierarchyMonitor(held_out)
 
     def assemble(self, parts: Parts, layout: StateLayout, terms: TermsOf) -> HierarchicalJEPA:
@@ -121,7 +122,7 @@ class HJEPA(WorldRecipe):
             UserError: a condition other than actions, or a predictor of level 2 that does not take its states.
         """
         if self.condition.kind != "actions":
-            raise UserError(f"h-jepa's levels are told actions alone, not condition {self.condition.kind!r}")
+            raise UserError(f"h-jepa's levels take actions alone, not condition {self.condition.kind!r}")
         width = self.head.out(cast(FrameEncoder, parts.encoder).width)
         level2 = self.level2.build(layout, width, self.signal.action_width)
         return HierarchicalJEPA(self, parts, layout, terms, level2)

@@ -1,6 +1,6 @@
 """Latent actions: infer what happened between two frames, through a narrow channel, and predict the second frame by it.
 
-An inverse model sees two successive frames and infers a latent variable z. The predictor is told z and the first frame
+An inverse model sees two successive frames and infers a latent variable z. The predictor is given z and the first frame
 and predicts the second. The inverse model sees the very frame that is to be predicted, so `condition.latent.capacity`
 decides what z may tell: all (z is the frame), nothing, or what neither the past nor the actions say.
 `openjepa controls` measures it. To plan, z is drawn (`Task(risk=...)`); without actions (`condition.video true`) z
@@ -13,13 +13,13 @@ hiding     the next frame, teacher-forced     energy   L1
 condition  a latent z, limited by KL,         guard    SIGReg, of each time step's states over the batch
            sparsity or a codebook
 
-    openjepa collect branch --policy clumsy --episodes 4000 --steps 60 --size 32 --out branch
+    openjepa collect branch --policy perturbed-expert --episodes 4000 --steps 60 --size 32 --out branch
     openjepa train latent-action --data branch   # preset tiny, 6 to 7 core-minutes
     openjepa train latent-action --data branch --condition.latent.capacity codebook
     openjepa controls runs/latent-action-tiny-0
 
 Measured where a river forks, three seeds (`python -m benchmarks.acting branch`): the error at forks of the best of K
-guesses, over that of one prediction without z:
+predictions, over that of one prediction without z:
 
     best of two   0.64 to 1.03
     best of four  0.41 to 0.73
@@ -31,7 +31,7 @@ Departures:
   `latents.capacity`).
 - The paper's encoder is a frozen V-JEPA 2-L, whose states are patch tokens. Here the encoder is trained along, with
   LeWM's guard and projector, to one vector a frame. The optimiser is AdamW alone (theirs: Muon beside it).
-- `tiny` has PLDM's states, rollout and terms, and is told the actions: z is left with what a fork in the world decides.
+- `tiny` has PLDM's states, rollout and terms, and takes the actions: z is left with what a fork in the world decides.
   A few of its nats are free (`free` of the KL), since forks are rare and otherwise z was never used in one seed of two.
   What was tried: docs/notebook/latent-action.md.
 """
@@ -62,7 +62,7 @@ TINY: dict[str, Any] = {
     "energy": {"kind": "l2"},
     "train": pldm.STEERED["train"],
 }
-"""What the `tiny` presets of recipes with a latent variable share."""
+"""The options that `tiny` presets of recipes with a latent variable share."""
 
 
 @register("latent-action")

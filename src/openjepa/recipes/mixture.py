@@ -2,7 +2,7 @@
 
 A single predictor gives the mean of all possible futures, which may be none of them. Of K heads only the one that came
 nearest learns from a transition. A router learns from the state alone which head that was. To plan, heads are drawn by
-the router at every state that is foreseen (`Task(risk=...)`), or followed in their mean.
+the router at every state that is predicted (`Task(risk=...)`), or followed in their mean.
 
 MoP-JEPA (also Branch-JEPA), 2026, arXiv:2607.05238.
 
@@ -10,7 +10,7 @@ signal     frames and actions                 target   moving average of the enc
 hiding     the next frame, teacher-forced     energy   cosine
 condition  a latent z (which head), actions   guard    none
 
-    openjepa collect branch --policy clumsy --episodes 4000 --steps 60 --size 32 --out branch
+    openjepa collect branch --policy perturbed-expert --episodes 4000 --steps 60 --size 32 --out branch
     openjepa train mixture --data branch   # preset tiny, 9 to 11 core-minutes
     openjepa controls runs/mixture-tiny-0
 

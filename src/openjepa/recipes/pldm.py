@@ -33,7 +33,7 @@ Departures:
 - `tiny` sees 32 px and blocks of five actions, and has other weights: with EB-JEPA's weights the states of so short a
   training hold neither the dot nor the door. Actions steer its predictor (FiLM), since a predictor that has them beside
   the state learns far later that a wall holds. What was tried: docs/notebook/pldm.md.
-- With latent maps (`--encoder.output map --predictor maps`) the guard counts the places of a map as samples (theirs: as
+- With latent maps (`--encoder.output map --predictor maps`) the guard counts the cells of a map as samples (theirs: as
   features). There is no ensemble.
 """
 
@@ -86,7 +86,7 @@ STEERED: dict[str, Any] = {
     "guard": {"kind": "vicreg", "std": 1.0, "covariance": 0.1},
     "terms": {"similarity": 0.0, "inverse": 2.0, "inverse_layers": 0, "motion": 0.0},
 }
-"""What `tiny` of h-jepa and of the recipes with a latent variable begin with: the mean of five actions is told, and
+"""The start of `tiny` of h-jepa and of the recipes with a latent variable: the mean of five actions is given, and
 inverse dynamics are linear, so that places lie in the states as coordinates do."""
 
 

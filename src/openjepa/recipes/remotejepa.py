@@ -20,7 +20,7 @@ condition  commands
 Measured: success in % with 95 % intervals, three seeds of training, 100 episodes of each
 (`python -m benchmarks.acting remote`; chance 0, the world's controller 100):
 
-    sent               the receiver foresees     it holds the last state
+    sent               the receiver predicts     it holds the last state
     every state        92.3 [88.8, 94.8]         92.3 [88.8, 94.8]
     every fourth       87.7 [83.5, 90.9]         85.3 [80.9, 88.9]
     every eighth       47.3 [41.8, 53.0]         12.0 [8.8, 16.2]

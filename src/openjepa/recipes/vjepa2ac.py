@@ -18,7 +18,7 @@ condition  actions and the robot's pose
 Not measured yet, neither cost nor scores.
 
 Departures:
-- In training the rollout is told poses to which actions were added (theirs: recorded poses, the same where actions are
+- In training the rollout is given poses to which actions were added (theirs: recorded poses, the same where actions are
   their differences).
 - Actions and poses are z-scored (theirs: in metres and radians). Poses are kept within what was recorded (theirs: the
   gripper alone, within 0..1).
@@ -112,7 +112,7 @@ class VJEPA2AC(WorldRecipe):
     }
 
     def adapt(self, samples: EpisodeWindows) -> Self:
-        """As any world model's; the predictor's token of the pose takes its numbers."""
+        """The config for the episodes; the predictor's token of the pose takes its numbers."""
         adapted = super().adapt(samples)
         condition, predictor = adapted.condition, adapted.predictor
         if not isinstance(condition, Proprioception) or not isinstance(predictor, BlockCausal):

@@ -38,9 +38,9 @@ class DataNames(Config):
     actions: str | None = None
     state: str | None = None
     lengths: str | None = None
-    """Of flat HDF5 files: steps of each episode."""
+    """Dataset with the steps of each episode, in flat HDF5 files."""
     offsets: str | None = None
-    """Of flat HDF5 files: each episode's first row."""
+    """Dataset with each episode's first row, in flat HDF5 files."""
 
 
 Over = Literal["first", "steps", "window"]
@@ -65,7 +65,7 @@ class WorldRecipe(Recipe):
     energy: Energy
     guard: Guard
     guard_over: Over = "steps"
-    """What the guard takes for one set of samples: the states of a time step, one set a step or the first alone; or
+    """The guard's set of samples: the states of a time step, one set a step or the first alone; or
     those of all steps together."""
     terms: Terms = Terms()
 
@@ -77,7 +77,7 @@ class WorldRecipe(Recipe):
             raise ValueError("terms.motion needs windows of at least three frames: raise hiding.frames")
         if self.terms.inverse and not self.condition.takes_actions:
             raise ValueError(
-                "the actions are not told, so nothing may be learned from them: set terms.inverse to 0"
+                "the predictor is not given the actions, so nothing may be learned from them: set terms.inverse to 0"
             )
         return self
 
@@ -185,7 +185,7 @@ class WorldRecipe(Recipe):
 def guarded_states(
     frames: int, over: Over
 ) -> Callable[[Sequence[Pair], list[Tensor], list[Tensor], Rng], list[Tensor]]:
-    """From the states of all frames, `[B * T, n, D]`, to the guard's embeddings; places count as samples."""
+    """A function from the states of all frames, `[B * T, n, D]`, to the guard's embeddings; tokens count as samples."""
 
     def select(pairs: Sequence[Pair], s_x: list[Tensor], s_y: list[Tensor], rng: Rng) -> list[Tensor]:
         states = s_x[0].unflatten(0, (-1, frames))

@@ -23,7 +23,7 @@ SECTIONS: tuple[Callable[[Shown], Section | None], ...] = (
     worlds.planning,
     sections.choices,
     sections.run_curves,
-    worlds.foresight,
+    worlds.rollouts,
     looks.prediction,
     looks.patches,
     looks.neighbours,

@@ -18,7 +18,7 @@ from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.jepa import Output, Pair, Parts
 from openjepa.latents.base import Inferred, Latent, Predict, one_step
-from openjepa.latents.drawn import Drawn
+from openjepa.latents.drawn import DrawingDynamics
 from openjepa.nets.dynamics.branches import Branches
 from openjepa.world_models.model import StateLayout, WorldJEPA
 from openjepa.world_models.terms import TermsOf
@@ -121,7 +121,7 @@ class LatentWorldJEPA(WorldJEPA):
         known = torch.cat([past_z, unknown], 2)
         noise = torch.cat([noise.new_zeros(*condition.shape[:2], before, noise.shape[-1]), noise], 2)
         settle = latent.settle if noise.shape[-1] else _mean_of(latent)
-        drawn = Drawn(self.dynamics, latent.width, noise.shape[-1], settle)
+        drawn = DrawingDynamics(self.dynamics, latent.width, noise.shape[-1], settle)
         return drawn.unroll(state, torch.cat([condition, known, noise], -1))
 
     def _heard(self, actions: Tensor) -> Tensor:

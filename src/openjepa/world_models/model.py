@@ -69,7 +69,7 @@ class WorldJEPA(JEPA):
 
     Args:
         parts: as a `JEPA`'s; the predictor is a `Dynamics`, hiding a `hiding.future.FutureHiding`.
-        form: of the states.
+        layout: of the states.
         terms: what the loss holds besides.
     """
 

@@ -12,7 +12,15 @@ from openjepa.worlds.cartpole import CartPole
 from openjepa.worlds.maze import Maze
 from openjepa.worlds.opening import open_world
 from openjepa.worlds.oracle import Oracle
-from openjepa.worlds.policies import BoldWalk, Clumsy, Policy, Random, RandomWalk, Scripted, WideWalk
+from openjepa.worlds.policies import (
+    BehaviourPolicy,
+    LegWalk,
+    PerturbedExpert,
+    Random,
+    RandomWalk,
+    Scripted,
+    WallSeekingWalk,
+)
 from openjepa.worlds.registry import make, names, register
 from openjepa.worlds.two_rooms import TwoRooms
 
@@ -23,20 +31,20 @@ if find_spec("gymnasium"):
 
 __all__ = [
     "Arm",
-    "BoldWalk",
+    "BehaviourPolicy",
     "Box",
     "Branch",
     "CartPole",
-    "Clumsy",
+    "LegWalk",
     "Maze",
     "Oracle",
-    "Policy",
+    "PerturbedExpert",
     "Random",
     "RandomWalk",
     "Scripted",
     "State",
     "TwoRooms",
-    "WideWalk",
+    "WallSeekingWalk",
     "World",
     "make",
     "names",

@@ -1,4 +1,4 @@
-"""What an agent may do: bounded numbers, or one of a few choices."""
+"""Spaces of actions: bounded numbers, or one of a few choices."""
 
 from dataclasses import dataclass
 

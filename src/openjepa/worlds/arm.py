@@ -26,7 +26,7 @@ from openjepa.worlds.state import State
 ARENA = 64.0
 """Units of the picture's side. Places are measured from the shoulder, x to the right and y up."""
 SHOULDER = 31.5, 59.0
-"""In the picture, whose rows go down."""
+"""The shoulder's place in the picture, whose rows go down."""
 FOREARM = 24.0
 SIDE, LOW, HIGH = 26.0, 12.0, 50.0
 """The workspace: x in -SIDE..SIDE, y in LOW..HIGH, and a unit short of the stretched arm."""
@@ -37,7 +37,7 @@ OPENING = 10.0
 NEAR = 3.0
 """Success is to be closer than this to the goal."""
 ROUNDS = 100
-"""Of drawing a goal at the asked distance."""
+"""Attempts to draw a goal at the asked distance."""
 
 
 @register("arm")
@@ -50,7 +50,7 @@ class Arm(World):
     variables: ClassVar[tuple[str, ...]] = ("x", "y", "opening")
     layout: ClassVar[tuple[str, ...]] = ("upper", "elbow")
     difficulty: ClassVar[Mapping[str, Any]] = {"distance": (8.0, np.inf)}
-    """Of the goal from the start, from and to."""
+    """Distance of the goal from the start, from and to."""
 
     @cached_property
     def actions(self) -> Box:
@@ -143,7 +143,7 @@ class Arm(World):
 
 
 def _seen(place: NDArray) -> NDArray:
-    """In the picture."""
+    """Places in the picture."""
     return SHOULDER + place * [1, -1]
 
 

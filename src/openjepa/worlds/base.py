@@ -1,4 +1,4 @@
-"""What a world is: pure functions on arrays, vectorised over n worlds."""
+"""The base of worlds: pure functions on arrays, vectorised over n worlds."""
 
 import math
 from abc import ABC, abstractmethod
@@ -52,7 +52,7 @@ class World(ABC):
     layout: ClassVar[tuple[str, ...]] = ()
     """Factors in which a state and its goal must agree."""
     difficulty: ClassVar[Mapping[str, Any]] = {}
-    """What `goal` can be asked for, by name, and what it is unless asked."""
+    """The options of `goal` by name, with their defaults."""
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= SIDE:
@@ -69,7 +69,7 @@ class World(ABC):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `make(world.name, **options)` needs to make this world again; plain data."""
+        """Options with which `make(world.name, **options)` makes this world again; plain data."""
         return asdict(self)
 
     @property
@@ -105,11 +105,11 @@ class World(ABC):
 
     @abstractmethod
     def separation(self, state: State, goal: State) -> NDArray:
-        """What `distance` gives, for states of the same layout."""
+        """The distance as `distance` gives it, for states of the same layout."""
 
     @abstractmethod
     def reached(self, state: State, goal: State) -> NDArray:
-        """What `solved` gives, for states of the same layout."""
+        """Whether goals are reached, as `solved` says, for states of the same layout."""
 
     @abstractmethod
     def expert(self, state: State, goal: State, cautious: ArrayLike = False) -> NDArray[np.float32]:
@@ -163,7 +163,7 @@ class World(ABC):
         )
 
     def place(self, state: State, variables: ArrayLike) -> State:
-        """The same worlds with given physical variables, `[P]` or `[n, P]`: a start or a goal of one's own.
+        """The same worlds with given physical variables, `[P]` or `[n, P]`: a chosen start or goal.
 
         Raises:
             UserError: of another shape, not finite, or where nothing can be (inside a wall).

@@ -31,15 +31,15 @@ MIDDLE, HALF = 22.5, 4.0
 TOP, BOTTOM = 8.5, 36.5
 """y of the outermost branches."""
 GRIP = 0.05
-"""How near to the mouth the rapids take hold, units."""
+"""Distance from the mouth at which the rapids take hold, units."""
 ROAD = 47.5
 """y from which on the way between left and right is open."""
 FLOW = 3.0
-"""Of the rapids, units a step; what the agent does makes no difference in them."""
+"""Speed of the rapids, units a step; what the agent does makes no difference in them."""
 BEGIN = 7.0, 28.0
 """y of starts and goals: from there the rapids are the shorter way, whichever branch they take."""
 CLEAR = 3.0
-"""Between starts or goals and anything to the left or right."""
+"""Gap between starts or goals and anything to the left or right."""
 WATER = [(170, 212, 242), (178, 226, 222)], [(196, 200, 240)]
 
 
@@ -159,7 +159,7 @@ class Branch(Planar):
         return risky & (x >= zone[:, 0]) & (x <= zone[:, 2])
 
     def separation(self, state: State, goal: State) -> NDArray:
-        """By the rapids (their mean length) or round the block, whichever is shorter."""
+        """Length of the way by the rapids (in the mean) or round the block, whichever is shorter."""
         return np.minimum(self._rapids_way(state, goal)[0], self._way(state.values, goal.values)[0])
 
     def expert(self, state: State, goal: State, cautious: ArrayLike = False) -> NDArray:
@@ -170,7 +170,7 @@ class Branch(Planar):
         return self.towards(state, np.where(risks[:, None], mouth, corner))
 
     def _way(self, start: NDArray, end: NDArray) -> tuple[NDArray, NDArray]:
-        """On land: length, and the point to go to first."""
+        """The way on land: length, and the point to go to first."""
         n = len(start)
         corners = np.broadcast_to([(MOUTH - 0.5, ROAD + 0.5), (END + 0.5, ROAD + 0.5)], (n, 2, 2))
         nodes = np.concatenate([start[:, None, :2], corners, end[:, None, :2]], 1)

@@ -32,7 +32,7 @@ FORCE = 20.0
 STEP, SUBSTEPS = 0.02, 4
 """Seconds between actions, and Runge-Kutta steps in between."""
 TOLERANCE = 0.05
-"""Of position, m, and angle, rad, at the goal."""
+"""Tolerances of position, m, and angle, rad, at the goal."""
 ARENA, SCALE = 64.0, 20.0
 """Units of the picture's side, and units a metre."""
 
@@ -53,7 +53,7 @@ class CartPole(World):
     """m, m/s, of the angle, of the angle, rad/s."""
     layout: ClassVar[tuple[str, ...]] = ("length",)
     difficulty: ClassVar[Mapping[str, Any]] = {"target": (-0.6, 0.6)}
-    """Where the cart should stand, m, from and to; upright and still."""
+    """Position where the cart should stand, m, from and to; upright and still."""
 
     def __post_init__(self) -> None:
         if self.begin not in ("hanging", "upright"):

@@ -8,13 +8,22 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
+from openjepa.common import renamed
 from openjepa.common.lock import sole_writer
 from openjepa.errors import UserError
 from openjepa.worlds.base import STEPS, World
 from openjepa.worlds.episodes import Episode, Episodes
 from openjepa.worlds.factors import unknown
 from openjepa.worlds.opening import open_world
-from openjepa.worlds.policies import BoldWalk, Clumsy, Policy, Random, RandomWalk, Scripted, WideWalk
+from openjepa.worlds.policies import (
+    BehaviourPolicy,
+    LegWalk,
+    PerturbedExpert,
+    Random,
+    RandomWalk,
+    Scripted,
+    WallSeekingWalk,
+)
 from openjepa.worlds.reading import open_episodes
 from openjepa.worlds.records import Progress
 from openjepa.worlds.state import State
@@ -25,22 +34,22 @@ if TYPE_CHECKING:
 
 EPISODES = 10_000_000
 """The most of a folder."""
-Acting = Callable[[State, Generator], ArrayLike]
+ActingFunction = Callable[[State, Generator], ArrayLike]
 """`[n, A]` actions, or `[n]` integers where they are discrete, from the worlds' states and a generator."""
 
-POLICIES: dict[str, type[Policy]] = {
+POLICIES: dict[str, type[BehaviourPolicy]] = {
     "random": Random,
     "random-walk": RandomWalk,
-    "wide-walk": WideWalk,
-    "bold-walk": BoldWalk,
+    "leg-walk": LegWalk,
+    "wall-seeking-walk": WallSeekingWalk,
     "scripted": Scripted,
-    "clumsy": Clumsy,
+    "perturbed-expert": PerturbedExpert,
 }
 
 
 def collect(
     world: "World | ThirdParty | str",
-    policy: Acting | str = "random-walk",
+    policy: ActingFunction | str = "random-walk",
     episodes: int = 1000,
     seed: int = 0,
     out: str | Path = "episodes",
@@ -57,8 +66,8 @@ def collect(
     Args:
         world: or its name; `gym:ID` for a Gymnasium environment, which records one episode after the other.
         policy: a name of `POLICIES` (of a Gymnasium environment: of `third_party.POLICIES`), or anything that is
-            called as `Acting`, e.g. a trained policy that looks at `world.render(state)`. If it remembers an episode,
-            it begins anew when `state.factors` is another object.
+            called as `ActingFunction`, e.g. a trained policy that looks at `world.render(state)`. If it remembers an
+            episode, it begins anew when `state.factors` is another object.
         episodes: how many the folder is to hold at least.
         seed: of worlds and policy.
         out: the folder, in Minari's layout.
@@ -115,7 +124,9 @@ def collect(
     return open_episodes(out, progress=progress).subset(range(episodes))
 
 
-def _run(world: World, act: Acting, n: int, steps: int, seed: int, rng: Generator) -> Iterator[Episode]:
+def _run(
+    world: World, act: ActingFunction, n: int, steps: int, seed: int, rng: Generator
+) -> Iterator[Episode]:
     """n episodes side by side."""
     state = world.reset(n, rng)
     states, actions, error = [state], [], None
@@ -152,8 +163,8 @@ def _rows(actions: NDArray, space: Any) -> NDArray[np.float32]:
 
 
 def _policy(
-    policy: Acting | str, world: "World | ThirdParty", difficulty: Mapping[str, Any] | None
-) -> Acting:
+    policy: ActingFunction | str, world: "World | ThirdParty", difficulty: Mapping[str, Any] | None
+) -> ActingFunction:
     named = isinstance(policy, str) and isinstance(world, World)
     if difficulty and not named:
         raise UserError(
@@ -163,11 +174,13 @@ def _policy(
         return policy
     if not isinstance(world, World):
         return world.policy(policy)
+    if policy in renamed.POLICIES:
+        raise UserError(f"the policy {policy!r} is now called {renamed.POLICIES[policy]!r}")
     if policy not in POLICIES:
         raise unknown("policy", policy, POLICIES)
     world.wanted(difficulty or {})
     return POLICIES[policy](world, difficulty=difficulty)
 
 
-def _name(policy: Acting | str) -> str:
+def _name(policy: ActingFunction | str) -> str:
     return policy if isinstance(policy, str) else getattr(policy, "__name__", type(policy).__name__)

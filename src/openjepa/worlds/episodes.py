@@ -15,9 +15,9 @@ from openjepa.signals.frames import z_score
 from openjepa.signals.images import Skipped
 from openjepa.worlds.actions import Box
 from openjepa.worlds.pictures import Pixels
-from openjepa.worlds.records import Progress, Recording
+from openjepa.worlds.records import EpisodeRecording, Progress
 from openjepa.worlds.tape import Tape
-from openjepa.worlds.windows import Windows
+from openjepa.worlds.windows import WindowIndex
 
 FINGERPRINTED = 64
 """Frames that enter a set's fingerprint."""
@@ -54,13 +54,13 @@ class Episodes:
         actions: bounds of one action, or how many discrete ones there are; where the data does not say, the range
             that was recorded.
         about: how they were recorded, plain data; of a collected world `world` and `options`, as `make` takes them.
-        in_memory: whether frames are held, else decoded when read.
+        in_memory: whether frames are kept in memory, else decoded when read.
         names: what the file calls things, as they were opened with (see `open_episodes`).
     """
 
     def __init__(
         self,
-        recording: Recording,
+        recording: EpisodeRecording,
         size: int | None = None,
         in_memory: bool | None = None,
         progress: Progress | None = None,
@@ -170,13 +170,13 @@ class Episodes:
         count = min(max(round(share * len(self)), 1), len(self) - 1)
         return self.subset(np.sort(order[:count])), self.subset(np.sort(order[count:]))
 
-    def windows(self, steps: int, block: int = 1, stride: int = 1) -> Windows:
+    def windows(self, steps: int, block: int = 1, stride: int = 1) -> WindowIndex:
         """Windows of `steps` frames that lie `block` environment steps apart and begin at every `stride`-th step.
 
         Raises:
             UserError: no episode is long enough, or a number is below 1.
         """
-        return Windows(self._tape, self._numbers, self.action_scale(), steps, block, stride)
+        return WindowIndex(self._tape, self._numbers, self.action_scale(), steps, block, stride)
 
     def action_scale(self) -> dict[str, Any]:
         """`action_mean` and `action_std` for a `FrameSignal`; nothing for discrete actions, which are one-hot.

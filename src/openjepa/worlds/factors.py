@@ -21,7 +21,7 @@ WALLS = [(60, 62, 72), (38, 62, 96), (88, 62, 46), (48, 80, 60)], [(92, 46, 90),
 """Colours of what stands still, all dark."""
 
 DANGER = np.array([225.0, 60.0, 50.0])
-"""Of dangerous zones; no agent has it."""
+"""Colour of dangerous zones; no agent has it."""
 
 
 @dataclass(frozen=True, eq=False)

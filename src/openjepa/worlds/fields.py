@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from openjepa.errors import UserError
 
 NAMES = ("frames", "actions", "state", "lengths", "offsets")
-"""What a user may name."""
+"""Fields that a user may name."""
 _ACTIONS = ("actions", "action")
 _STATES = ("state", "states", "proprio", "qpos", "observation.state", "observation")
 

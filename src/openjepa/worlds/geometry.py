@@ -8,7 +8,7 @@ SKIN = 1e-4
 
 
 def contact(position: NDArray, step: NDArray, boxes: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Where a straight step first meets a box (the slab method).
+    """The point where a straight step first meets a box (the slab method).
 
     Touching a face or a corner is no contact: only entering the inside is.
 

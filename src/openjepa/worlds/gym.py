@@ -160,7 +160,7 @@ def begin(world: World, n: int, rng: Generator, options: Mapping[str, Any]) -> t
 
 
 def describe(world: World, state: State, goal: State, goal_frames: NDArray) -> dict[str, NDArray]:
-    """What `info` tells of n worlds, new arrays with leading dimension n."""
+    """The `info` of n worlds, new arrays with leading dimension n."""
     return {
         "state": world.observe(state),
         "goal_frame": goal_frames.copy(),

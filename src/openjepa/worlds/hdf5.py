@@ -23,7 +23,7 @@ from openjepa.errors import UserError
 from openjepa.signals.images import Skipped
 from openjepa.signals.images.decode import BROKEN
 from openjepa.worlds.fields import Fields, find_fields
-from openjepa.worlds.hdf5_source import Hdf5Source, Place
+from openjepa.worlds.hdf5_source import Hdf5Source, RowRange
 from openjepa.worlds.pictures import ENCODED, looks_like_pictures
 from openjepa.worlds.records import EPISODES, STEPS, Progress, Raw, first_line, nothing
 from openjepa.worlds.truncated import (
@@ -55,13 +55,13 @@ def read_files(
         files: each with one or many episodes.
         names: see above.
         expected: how many episodes there should be, where that is known, so that missing ones can be named.
-        progress: told of every file and episode.
+        progress: called for every file and episode.
 
     Raises:
-        UserError: h5py is missing, the arrays cannot be told apart, or no episode can be read.
+        UserError: h5py is missing, it is not clear which array is which, or no episode can be read.
     """
     found: list[Raw] = []
-    kept: list[Place] = []
+    kept: list[RowRange] = []
     skipped: list[Skipped] = []
     fields: Fields | None = None
     for number, path in enumerate(files):
@@ -103,7 +103,7 @@ def read_files(
 
 def _places(
     file: Any, path: Path, names: Mapping[str, str], expected: int | None, alone: bool
-) -> list[Place]:
+) -> list[RowRange]:
     lengths = names.get("lengths", "ep_len")
     if lengths in file:
         counts = _whole_numbers(file, lengths)
@@ -112,10 +112,10 @@ def _places(
         if len(firsts) != len(counts):
             raise ValueError(f"{offsets} has {len(firsts)} numbers, {lengths} {len(counts)}")
         pairs = enumerate(zip(firsts.tolist(), counts.tolist(), strict=True))
-        return [Place(f"episode {i}", path, "/", first, first + count) for i, (first, count) in pairs]
+        return [RowRange(f"episode {i}", path, "/", first, first + count) for i, (first, count) in pairs]
     groups = _groups(file, expected)
-    return [Place(group.rsplit("/", 1)[-1], path, group) for group in groups] or [
-        Place(path.stem if alone else path.name, path)
+    return [RowRange(group.rsplit("/", 1)[-1], path, group) for group in groups] or [
+        RowRange(path.stem if alone else path.name, path)
     ]
 
 
@@ -197,7 +197,7 @@ def _pictures(array: Any) -> bool:
     return looks_like_pictures(array.shape, array.dtype)
 
 
-def _read(group: Any, place: Place, fields: Fields, size: int | None) -> Raw:
+def _read(group: Any, place: RowRange, fields: Fields, size: int | None) -> Raw:
     """One episode's numbers.
 
     Raises:

@@ -16,8 +16,8 @@ _OPEN = 8  # files that a process keeps open
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an episode lies: rows `first` to `stop - 1` (`None`: to the end) of the arrays in a file's group."""
+class RowRange:
+    """The place of an episode: rows `first` to `stop - 1` (`None`: to the end) of the arrays in a file's group."""
 
     name: str
     file: Path
@@ -27,14 +27,14 @@ class Place:
 
 
 class Hdf5Source:
-    """As `records.Source`.
+    """Frames in HDF5 files, as `records.EpisodeSource`.
 
     Args:
-        places: of the episodes.
+        places: the rows of each episode.
         field: path of the frames within an episode.
     """
 
-    def __init__(self, places: Sequence[Place], field: str) -> None:
+    def __init__(self, places: Sequence[RowRange], field: str) -> None:
         self._places, self._field = list(places), field
         self._files: OrderedDict[tuple[int, Path], Any] = OrderedDict()
 
@@ -75,7 +75,7 @@ class Hdf5Source:
                 info[key] = array[()]
         return info
 
-    def _group(self, place: Place) -> Any:
+    def _group(self, place: RowRange) -> Any:
         key = os.getpid(), place.file  # an HDF5 handle does not survive a fork
         if key not in self._files:
             self._files[key] = open_hdf5(place.file)

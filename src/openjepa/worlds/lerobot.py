@@ -21,7 +21,16 @@ from openjepa.signals.images import Skipped
 from openjepa.signals.images.decode import BROKEN
 from openjepa.worlds.fields import Fields, find_fields
 from openjepa.worlds.pictures import PICTURE_BYTES, Pixels, from_encoded
-from openjepa.worlds.records import EPISODES, STEPS, Progress, Raw, Recording, absent, first_line, settle
+from openjepa.worlds.records import (
+    EPISODES,
+    STEPS,
+    EpisodeRecording,
+    Progress,
+    Raw,
+    absent,
+    first_line,
+    settle,
+)
 
 INFO = "meta/info.json"
 _HELD = 4  # row groups of encoded images that a process keeps
@@ -33,7 +42,7 @@ class _Feature(BaseModel):
 
 
 class _Info(BaseModel):
-    """What is read of `meta/info.json`."""
+    """The part of `meta/info.json` that is read."""
 
     features: dict[str, _Feature]
     total_episodes: int = Field(0, ge=0, le=EPISODES)
@@ -43,8 +52,8 @@ class _Info(BaseModel):
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Where an episode lies: rows from `first` on of a file."""
+class FileRows:
+    """The place of an episode: rows from `first` on of a file."""
 
     file: Path
     first: int
@@ -53,7 +62,7 @@ class Rows:
 class ParquetSource:
     """Encoded images in parquet files, as `Source`."""
 
-    def __init__(self, root: Path, places: Sequence[Rows], column: str) -> None:
+    def __init__(self, root: Path, places: Sequence[FileRows], column: str) -> None:
         self._root, self._places, self._column = root, list(places), column
         self._groups: OrderedDict[tuple[int, Path, int], Any] = OrderedDict()
 
@@ -96,13 +105,13 @@ class ParquetSource:
         return self._groups[key]
 
     def _bytes(self, image: Any) -> bytes:
-        """Of the image itself, or of the file in the folder that it names."""
+        """Bytes of the image itself, or of the file in the folder that it names."""
         if isinstance(image, Mapping):
             return image["bytes"] or inside(self._root, image["path"], PICTURE_BYTES).read_bytes()
         return image
 
 
-def open_lerobot(folder: Path, names: Mapping[str, str], progress: Progress | None) -> Recording:
+def open_lerobot(folder: Path, names: Mapping[str, str], progress: Progress | None) -> EpisodeRecording:
     """Episodes of a folder that holds `meta/info.json`.
 
     Raises:
@@ -114,7 +123,7 @@ def open_lerobot(folder: Path, names: Mapping[str, str], progress: Progress | No
     _parquet(folder)
     fields = _fields(folder, info.features, names)
     found: list[Raw] = []
-    places: list[Rows] = []
+    places: list[FileRows] = []
     skipped: list[Skipped] = []
     seen: set[int] = set()
     for i, path in enumerate(files):
@@ -152,7 +161,7 @@ def _fields(folder: Path, features: Mapping[str, _Feature], names: Mapping[str, 
     return find_fields(str(folder), set(kinds) - set(videos), pictures, names)
 
 
-def _read(path: Path, fields: Fields) -> Iterator[tuple[int, Raw, Rows]]:
+def _read(path: Path, fields: Fields) -> Iterator[tuple[int, Raw, FileRows]]:
     """Number, contents and place of every episode in a file.
 
     Raises:
@@ -174,7 +183,7 @@ def _read(path: Path, fields: Fields) -> Iterator[tuple[int, Raw, Rows]]:
             raise ValueError(f"episode {number} lacks frames, or they are not in order")
         state = None if fields.state is None else columns[fields.state][first:stop]
         actions = columns[fields.actions][first:stop]
-        yield number, Raw(f"episode {number}", stop - first, actions, state), Rows(path, first)
+        yield number, Raw(f"episode {number}", stop - first, actions, state), FileRows(path, first)
 
 
 def _array(column: Any) -> NDArray:

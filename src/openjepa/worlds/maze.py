@@ -69,12 +69,13 @@ class Maze(Planar):
 
     @property
     def pitch(self) -> float:
-        """From a room's middle to its neighbour's; whole units, so that walls are sharp in frames of 64 pixels."""
+        """Distance from a room's middle to its neighbour's; whole units, so that walls are sharp in frames of 64
+        pixels."""
         return (self.arena - WALL) // self.rooms
 
     @property
     def _origin(self) -> float:
-        """Where the first room's row and column of pitch begin; what division leaves thickens the border."""
+        """Place where the first room's row and column of pitch begin; what division leaves thickens the border."""
         return (self.arena - WALL - self.pitch * self.rooms) // 2 + WALL / 2 - 0.5
 
     @cached_property

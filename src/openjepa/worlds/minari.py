@@ -18,7 +18,7 @@ from openjepa.common.reach import fitting, inside, parse_json, read_json
 from openjepa.errors import UserError
 from openjepa.worlds.actions import Box
 from openjepa.worlds.hdf5 import read_files
-from openjepa.worlds.records import CHOICES, EPISODES, Progress, Recording, settle
+from openjepa.worlds.records import CHOICES, EPISODES, EpisodeRecording, Progress, settle
 from openjepa.worlds.truncated import open_hdf5
 
 MAIN, METADATA, PARTS = "data/main_data.hdf5", "data/metadata.json", "parts"
@@ -26,7 +26,7 @@ VERSION = "0.5.0"
 """The first version of Minari with this layout."""
 
 
-class Space(BaseModel):
+class ActionMetadata(BaseModel):
     """Gymnasium's space of actions, as Minari writes it down."""
 
     type: str | None = None
@@ -53,8 +53,8 @@ class Space(BaseModel):
         raise UserError(f"{folder / METADATA}: action_space lacks its count or bounds: restore the file")
 
 
-class Ours(BaseModel):
-    """What `Store` adds: how the episodes were made."""
+class OpenJEPAMetadata(BaseModel):
+    """The part of the metadata that `Store` adds: how the episodes were made."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -62,19 +62,19 @@ class Ours(BaseModel):
 
 
 class Metadata(BaseModel):
-    """What is read of `data/metadata.json`."""
+    """The part of `data/metadata.json` that is read."""
 
     model_config = ConfigDict(extra="allow")
 
     data_format: str = "hdf5"
     action_space: str = "{}"
     total_episodes: int | None = Field(None, ge=0, le=EPISODES)
-    openjepa: Ours | None = None
+    openjepa: OpenJEPAMetadata | None = None
 
-    def space(self, folder: Path) -> Space:
+    def space(self, folder: Path) -> ActionMetadata:
         """Raises UserError where it is no space."""
         where = f"{folder / METADATA}: action_space"
-        return fitting(Space, parse_json(self.action_space, where), where)
+        return fitting(ActionMetadata, parse_json(self.action_space, where), where)
 
 
 def number_of(group: str) -> int:
@@ -107,7 +107,7 @@ def describe(
     }
 
 
-def open_minari(folder: Path, names: Mapping[str, str], progress: Progress | None) -> Recording:
+def open_minari(folder: Path, names: Mapping[str, str], progress: Progress | None) -> EpisodeRecording:
     """Episodes of a folder that `Store` or Minari wrote, finished or not; `folder` is the one above `data`.
 
     Raises:
@@ -148,7 +148,7 @@ def part_files(folder: Path) -> list[Path]:
 
 
 def read_metadata(folder: Path) -> Metadata:
-    """What a folder's metadata say; without a file, what is so unless they say otherwise.
+    """The metadata of a folder; without a file, the defaults.
 
     Raises:
         UserError: truncated, not JSON, or not what Minari or `Store` writes.

@@ -1,4 +1,4 @@
-"""What can be had with the truth: a controller that knows the state, and plans' cost in the true simulator."""
+"""Players that know the truth: a controller that knows the state, and plans' cost in the true simulator."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -29,8 +29,8 @@ class Oracle:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """How n episodes went.
+class SimulatedOutcome:
+    """The outcome of n episodes.
 
     Attributes:
         success: `[n]` bool, whether the goal was reached within the world's `max_steps`.
@@ -43,7 +43,7 @@ class Outcome:
     danger: NDArray
 
 
-def attempt(oracle: Oracle, state: State, goal: State, rng: Generator) -> Outcome:
+def attempt(oracle: Oracle, state: State, goal: State, rng: Generator) -> SimulatedOutcome:
     """Let an oracle act from given starts to given goals; an episode ends at its goal."""
     world, n = oracle.world, len(state)
     success, danger, steps = world.solved(state, goal), world.danger(state), np.zeros(n, np.int64)
@@ -54,7 +54,7 @@ def attempt(oracle: Oracle, state: State, goal: State, rng: Generator) -> Outcom
         steps[~success] += 1
         danger |= world.danger(state) & ~success
         success |= world.solved(state, goal)
-    return Outcome(success, steps, danger)
+    return SimulatedOutcome(success, steps, danger)
 
 
 class Simulated:

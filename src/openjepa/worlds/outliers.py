@@ -10,7 +10,7 @@ FACTOR = 1e4
 LEAST = 1e-3
 """Noise below this does not make what rarely moves outlying."""
 SHARE = 1e-3
-"""Of the numbers, at least two, that may be outlying."""
+"""Share of the numbers, at least two, that may be outlying."""
 
 
 def outlying(parts: Sequence[NDArray[np.float32]], what: str) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""From what data sets store as pictures (arrays of any layout, encoded images) to uint8 `[n, C, H, W]`."""
+"""Pictures as data sets store them (arrays of any layout, encoded images) to uint8 `[n, C, H, W]`."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from openjepa.signals.images.arrays import to_pixels
 from openjepa.signals.images.decode import FORMATS, fit, from_pil, header_of
 
 ENCODED = (b"\xff\xd8\xff", b"\x89PNG")
-"""How JPEG and PNG files begin."""
+"""First bytes of JPEG and PNG files."""
 
 Pixels = NDArray[np.uint8]
 

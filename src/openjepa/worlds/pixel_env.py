@@ -30,7 +30,7 @@ GOALS = 7
 _VIEWERS: list[Any] = []
 """MuJoCo's, kept to the end: when one is freed, it takes what others draw with from whatever context is current."""
 
-Acting = Callable[[State, Generator], ArrayLike]
+ActingFunction = Callable[[State, Generator], ArrayLike]
 
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     os.environ.setdefault("MUJOCO_GL", "egl")  # without a screen; MUJOCO_GL=osmesa works and is as fast
@@ -38,7 +38,7 @@ if sys.platform == "linux" and not os.environ.get("DISPLAY"):
 
 @dataclass(frozen=True)
 class Measure:
-    """How far it is to a goal: the Euclidean distance of some numbers of the observation; near is within `tolerance`.
+    """The distance to a goal: the Euclidean distance of some numbers of the observation; near is within `tolerance`.
 
     Without numbers it is 0 where the environment itself says that its task is done, else 1.
     """
@@ -47,7 +47,7 @@ class Measure:
     tolerance: float = 0.0
 
     def distance(self, state: NDArray, goal: NDArray, success: NDArray) -> NDArray:
-        """`[n]` of `[n, P]`, and of the environments' own word `[n]`."""
+        """Distances `[n]` of states and goals `[n, P]`, or by the environments' word `[n]`."""
         if not self.numbers:
             return 1.0 - success
         chosen = list(self.numbers)
@@ -83,7 +83,7 @@ class PixelEnv(gymnasium.Wrapper):
         name: str,
         size: int,
         measure: Measure | None = None,
-        policy: Callable[[], Acting] | None = None,
+        policy: Callable[[], ActingFunction] | None = None,
     ) -> None:
         super().__init__(env)
         if "rgb_array" not in (env.metadata.get("render_modes") or ()):
@@ -105,13 +105,13 @@ class PixelEnv(gymnasium.Wrapper):
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Raises UserError when the same seed gives another start, which a goal needs, or for `steps` below 1."""
-        own = dict(options or {})
-        steps = own.pop("steps", None)
+        settings = dict(options or {})
+        steps = settings.pop("steps", None)
         self._goal, ahead = None, None
         if steps is not None:
             seed = int(self.env.np_random.integers(2**31)) if seed is None else seed
-            ahead = self._go_ahead(seed, own, int(steps))
-        observation, info = self.env.reset(seed=seed, options=own or None)
+            ahead = self._go_ahead(seed, settings, int(steps))
+        observation, info = self.env.reset(seed=seed, options=settings or None)
         frame, state = self._frame(), numbers_of(observation)
         if ahead is not None:
             begun, self._goal = ahead[0], ahead[1:]
@@ -151,13 +151,13 @@ class PixelEnv(gymnasium.Wrapper):
         return begun, self._frame(), state
 
     def _info(self, state: NDArray, info: Mapping[str, Any], rewarded: bool) -> dict[str, Any]:
-        told = [bool(info[name]) for name in ("success", "is_success") if name in info]
-        own = any(told) if told else rewarded
-        found = {**info, "state": state, "success": own}
+        flags = [bool(info[name]) for name in ("success", "is_success") if name in info]
+        success = any(flags) if flags else rewarded
+        found = {**info, "state": state, "success": success}
         if self._goal is None:
             return found
         frame, goal = self._goal
-        sides = state[None], goal[None], np.array([own])
+        sides = state[None], goal[None], np.array([success])
         found |= {"goal_frame": frame, "goal_state": goal}
         return found | {
             "success": bool(self.measure.near(*sides)[0]),

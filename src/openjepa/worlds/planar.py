@@ -45,7 +45,7 @@ class Planar(World):
         """The walls, `[n, R, 4]` as left, top, right, bottom."""
 
     def barriers(self, factors: Mapping[str, NDArray]) -> NDArray:
-        """What the agent's centre cannot enter, `[n, R, 4]`; the walls themselves unless it has a size."""
+        """Boxes that the agent's centre cannot enter, `[n, R, 4]`; the walls themselves unless it has a size."""
         return self.boxes(factors)
 
     @cached_property

@@ -1,7 +1,7 @@
-"""Who acts while data are collected: at random, wandering, or with a purpose.
+"""Policies that act while data are collected: at random, wandering, or with a purpose.
 
 A policy is called with the worlds' states (it may look at the truth) and a generator, and gives one action for each.
-What it remembers of an episode (a heading, an errand) it draws when it first meets the worlds of that episode: those
+What it remembers of an episode (a heading, a goal) it draws when it first meets the worlds of that episode: those
 whose `factors` are not the very object of the call before, as after every `World.reset`.
 """
 
@@ -19,8 +19,8 @@ from openjepa.worlds.planar import Planar
 from openjepa.worlds.state import State
 
 
-class Policy(ABC):
-    """What every policy has.
+class BehaviourPolicy(ABC):
+    """The base of every policy.
 
     Args:
         difficulty: of the goals that it seeks, where it seeks any; by the world's names.
@@ -42,10 +42,10 @@ class Policy(ABC):
 
     @abstractmethod
     def act(self, state: State, rng: Generator) -> NDArray:
-        """What `__call__` gives, once episodes have begun."""
+        """The actions that `__call__` gives, once episodes have begun."""
 
 
-class Random(Policy):
+class Random(BehaviourPolicy):
     """Uniform over all actions, independent of everything."""
 
     def act(self, state: State, rng: Generator) -> NDArray:
@@ -55,17 +55,17 @@ class Random(Policy):
         return space.clip(space.low + rng.random((len(state), space.size)) * (space.high - space.low))
 
 
-class RandomWalk(Policy):
+class RandomWalk(BehaviourPolicy):
     """A walk whose heading drifts and whose step length is drawn anew each time.
 
     EB-JEPA's data (`dot_dataset.py` with `data_config.yaml`), as shares of the largest action: lengths from a truncated
     normal, 1 +- 0.4 in 0.2..1.8 of 2.45 units; the heading changes by a von Mises draw of concentration 5. There, 35 %
-    of walks are laid through the door; here, a share of them first run an errand to a goal by the world's protocol (in
-    Two Rooms: in the other room), with the same noise about the right heading, and wander from then on. An action of
+    of walks are laid through the door; here, a share of them first go to a goal by the world's protocol (in Two
+    Rooms: in the other room), with the same noise about the right heading, and wander from then on. An action of
     more than two numbers has a heading for every two; a single number is the heading's cosine.
 
     Args:
-        errands: share of episodes with an errand, 0..1.
+        goal_legs: share of episodes that first go to a goal, 0..1.
         concentration: of the heading's change; the greater, the straighter.
     """
 
@@ -74,32 +74,32 @@ class RandomWalk(Policy):
     def __init__(
         self,
         world: World,
-        errands: float = 0.35,
+        goal_legs: float = 0.35,
         concentration: float = 5.0,
         difficulty: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(world, difficulty)
-        if not 0 <= errands <= 1:
-            raise UserError(f"RandomWalk: errands is a share in 0..1, not {errands}")
-        self.errands, self.concentration = errands, concentration
+        if not 0 <= goal_legs <= 1:
+            raise UserError(f"RandomWalk: goal_legs is a share in 0..1, not {goal_legs}")
+        self.goal_legs, self.concentration = goal_legs, concentration
 
     def begin(self, state: State, rng: Generator) -> None:
         space, n = self.world.actions, len(state)
         pairs = 1 if isinstance(space, int) else (space.size + 1) // 2
         self.heading = rng.uniform(-np.pi, np.pi, (n, pairs))
-        if self.errands:
-            self.errand = rng.random(n) < self.errands
+        if self.goal_legs:
+            self.on_goal_leg = rng.random(n) < self.goal_legs
             self.goal = self.world.goal(state, rng, **self.difficulty)
 
     def act(self, state: State, rng: Generator) -> NDArray:
-        if self.errands:
-            self._run_errands(state)
+        if self.goal_legs:
+            self._follow_goals(state)
         self.heading += rng.vonmises(0, self.concentration, self.heading.shape)
         return self._actions(rng)
 
-    def _run_errands(self, state: State) -> None:
-        self.errand &= ~self.world.solved(state, self.goal)
-        there = np.flatnonzero(self.errand)
+    def _follow_goals(self, state: State) -> None:
+        self.on_goal_leg &= ~self.world.solved(state, self.goal)
+        there = np.flatnonzero(self.on_goal_leg)
         if len(there):
             right = self.world.expert(state.take(there), self.goal.take(there))
             self.heading[there] = _headings(right, self.world.actions)
@@ -114,43 +114,43 @@ class RandomWalk(Policy):
         return space.clip(middle + length[:, None] * ways * half)
 
     def lengths(self, n: int, rng: Generator) -> NDArray:
-        """Of the next steps, `[n]`, as shares of the largest action."""
+        """Lengths of the next steps, `[n]`, as shares of the largest action."""
         length = rng.normal(self.mean, self.spread, n)
         while (bad := (length < self.least) | (length > self.most)).any():
             length[bad] = rng.normal(self.mean, self.spread, bad.sum())
         return length
 
 
-class WideWalk(RandomWalk):
-    """Walks in legs, each at a speed of its own up to the largest action: straight on, or an errand.
+class LegWalk(RandomWalk):
+    """A walk in legs, each at another speed up to the largest action: straight on, or to a goal.
 
     The published walk turns within a few steps, takes at most 0.73 of the largest and seldom passes a door. A planner
     is free to go straight through one at full speed: a model that has learned from this walk has seen it.
 
     Args:
-        errands: share of legs with an errand.
+        goal_legs: share of legs that go to a goal.
     """
 
     leg: ClassVar[int] = 30
-    """Mean steps of a leg, unless its errand is done before."""
+    """Mean steps of a leg, unless its goal is reached before."""
 
     def __init__(
         self,
         world: World,
-        errands: float = 0.6,
+        goal_legs: float = 0.6,
         concentration: float = 20.0,
         difficulty: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(world, errands, concentration, difficulty)
+        super().__init__(world, goal_legs, concentration, difficulty)
 
     def begin(self, state: State, rng: Generator) -> None:
         super().begin(state, rng)
         self.speed = self._speeds(len(state), rng)
 
     def act(self, state: State, rng: Generator) -> NDArray:
-        ends = rng.random(len(state)) < self._ending(state)
-        if self.errands:
-            ends |= self.errand & self.world.solved(state, self.goal)
+        ends = rng.random(len(state)) < self._end_probability(state)
+        if self.goal_legs:
+            ends |= self.on_goal_leg & self.world.solved(state, self.goal)
         new = np.flatnonzero(ends)
         if len(new):
             self._turn(state, new, rng)
@@ -159,74 +159,74 @@ class WideWalk(RandomWalk):
     def lengths(self, n: int, rng: Generator) -> NDArray:
         return self.speed * rng.uniform(0.8, 1.2, n)
 
-    def _ending(self, state: State) -> NDArray:
-        """How likely each leg ends now, whatever its errand."""
+    def _end_probability(self, state: State) -> NDArray:
+        """The probability that each leg ends now, whether or not it goes to a goal."""
         return np.full(len(state), 1 / self.leg)
 
     def _turn(self, state: State, new: NDArray, rng: Generator) -> None:
         """New legs in the worlds `new`."""
         self.speed[new] = self._speeds(len(new), rng)
         self.heading[new] = rng.uniform(-np.pi, np.pi, self.heading[new].shape)
-        if self.errands:
-            self.errand[new] = rng.random(len(new)) < self.errands
+        if self.goal_legs:
+            self.on_goal_leg[new] = rng.random(len(new)) < self.goal_legs
             self.goal = self.goal.put(new, self.world.goal(state.take(new), rng, **self.difficulty))
 
     def _speeds(self, n: int, rng: Generator) -> NDArray:
         return rng.uniform(0, np.sqrt(2), n)  # a box's corner is that far from its middle
 
 
-class BoldWalk(WideWalk):
-    """A wide walk that runs into walls: some errands are blind and go as the crow flies; who is stopped soon gives up.
+class WallSeekingWalk(LegWalk):
+    """A leg walk that runs into walls: some goal legs go straight at the goal, whatever is between; they soon give up.
 
-    In Two Rooms the wall between the rooms stops it more often than a wide walk, and it does not push there for long.
+    In Two Rooms the wall between the rooms stops it more often than a leg walk, and it does not push there for long.
 
     Args:
-        errands: share of legs with an errand.
-        blind: share of errands that are blind; in worlds that are no plane, none are.
+        goal_legs: share of legs that go to a goal.
+        blind: share of goal legs that go straight at the goal; in worlds that are no plane, none do.
     """
 
     patience: ClassVar[int] = 3
     """Mean steps of going on where nothing moves."""
     still: ClassVar[float] = 0.01
-    """What moves less than this in a step does not move, units."""
+    """Movement in a step below which nothing moves, units."""
 
     def __init__(
         self,
         world: World,
-        errands: float = 0.7,
+        goal_legs: float = 0.7,
         concentration: float = 20.0,
         difficulty: Mapping[str, Any] | None = None,
         blind: float = 0.5,
     ) -> None:
-        super().__init__(world, errands, concentration, difficulty)
+        super().__init__(world, goal_legs, concentration, difficulty)
         if not 0 <= blind <= 1:
-            raise UserError(f"BoldWalk: blind is a share in 0..1, not {blind}")
+            raise UserError(f"WallSeekingWalk: blind is a share in 0..1, not {blind}")
         self.blind = blind
 
     def begin(self, state: State, rng: Generator) -> None:
         super().begin(state, rng)
-        self.crow = rng.random(len(state)) < self.blind
+        self.direct = rng.random(len(state)) < self.blind
         self.before = np.full_like(state.values, np.nan)
 
-    def _ending(self, state: State) -> NDArray:
+    def _end_probability(self, state: State) -> NDArray:
         stuck = np.abs(state.values - self.before).max(1) < self.still
         self.before = state.values.copy()
-        return np.where(stuck, 1 / self.patience, super()._ending(state))
+        return np.where(stuck, 1 / self.patience, super()._end_probability(state))
 
     def _turn(self, state: State, new: NDArray, rng: Generator) -> None:
         super()._turn(state, new, rng)
-        self.crow[new] = rng.random(len(new)) < self.blind
+        self.direct[new] = rng.random(len(new)) < self.blind
 
-    def _run_errands(self, state: State) -> None:
-        super()._run_errands(state)
-        there = np.flatnonzero(self.errand & self.crow)
+    def _follow_goals(self, state: State) -> None:
+        super()._follow_goals(state)
+        there = np.flatnonzero(self.on_goal_leg & self.direct)
         if len(there) and isinstance(self.world, Planar):
             straight = self.world.towards(state.take(there), self.goal.values[there, :2])
             self.heading[there] = _headings(straight, self.world.actions)
 
 
-class Scripted(Policy):
-    """Goes to goals by the world's protocol, one after the other, with noise; half of the worlds shun danger.
+class Scripted(BehaviourPolicy):
+    """The world's expert with noise: it goes to goals by the world's protocol, one after the other; half shun danger.
 
     Args:
         noise: standard deviation of what is added, as a share of the largest action; of discrete actions, the share
@@ -254,43 +254,43 @@ class Scripted(Policy):
         return space.clip(right + self.noise * half * rng.standard_normal(right.shape))
 
 
-class Clumsy(Scripted):
-    """A scripted policy that stumbles: at times it takes the largest steps in a direction drawn at random, whatever
-    stands there.
+class PerturbedExpert(Scripted):
+    """The scripted policy with perturbations: at times it takes the largest steps in a direction drawn at random,
+    whatever stands there.
 
     A world model that has seen the ways alone plans through the walls beside them.
 
     Args:
-        stumbles: how likely it is to begin at each step, 0..1.
+        perturbations: the probability that one begins at each step, 0..1.
     """
 
     length: ClassVar[int] = 5
-    """Mean steps of a stumble."""
+    """Mean steps of a perturbation."""
 
     def __init__(
         self,
         world: World,
         noise: float = 0.2,
         difficulty: Mapping[str, Any] | None = None,
-        stumbles: float = 0.2,
+        perturbations: float = 0.2,
     ) -> None:
         super().__init__(world, noise, difficulty)
-        if not 0 <= stumbles <= 1:
-            raise UserError(f"Clumsy: stumbles is a probability, not {stumbles}")
-        self.stumbles = stumbles
+        if not 0 <= perturbations <= 1:
+            raise UserError(f"PerturbedExpert: perturbations is a probability, not {perturbations}")
+        self.perturbations = perturbations
 
     def begin(self, state: State, rng: Generator) -> None:
         super().begin(state, rng)
-        self.stumbling = np.zeros(len(state), bool)
+        self.perturbed = np.zeros(len(state), bool)
         self.way = super().act(state, rng)
 
     def act(self, state: State, rng: Generator) -> NDArray:
         right, n = super().act(state, rng), len(state)
-        self.stumbling &= rng.random(n) >= 1 / self.length
-        new = np.flatnonzero(~self.stumbling & (rng.random(n) < self.stumbles))
-        self.stumbling[new] = True
+        self.perturbed &= rng.random(n) >= 1 / self.length
+        new = np.flatnonzero(~self.perturbed & (rng.random(n) < self.perturbations))
+        self.perturbed[new] = True
         self.way[new] = self._ways(len(new), rng)
-        right[self.stumbling] = self.way[self.stumbling]
+        right[self.perturbed] = self.way[self.perturbed]
         return right
 
     def _ways(self, n: int, rng: Generator) -> NDArray:

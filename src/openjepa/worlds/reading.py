@@ -9,7 +9,7 @@ from openjepa.worlds.episodes import Episodes
 from openjepa.worlds.hdf5 import read_files
 from openjepa.worlds.lerobot import INFO, open_lerobot
 from openjepa.worlds.minari import MAIN, open_minari, part_files
-from openjepa.worlds.records import Progress, Recording, settle
+from openjepa.worlds.records import EpisodeRecording, Progress, settle
 
 HDF5 = (".hdf5", ".h5")
 
@@ -32,12 +32,12 @@ def open_episodes(
         names: what the file calls things, where that is not plain or there are several: `frames`, `actions`, `state`
             (paths in an episode's group, or LeRobot's keys), and `lengths`, `offsets` of flat files.
         size: side in pixels; frames are cut to the largest centred square and resized. `None`: as they are.
-        in_memory: whether frames are held in memory; `None`: up to 2 GiB.
-        progress: told what is done of how much.
+        in_memory: whether frames are kept in memory; `None`: up to 2 GiB.
+        progress: called with what is done of how much.
 
     Raises:
         UserError: nothing is there, the layout is none of these (it says what is there), no episode can be read, or
-            what is called frames or actions cannot be told.
+            it is not clear what is called frames or actions.
     """
     if size is not None and size < 1:
         raise UserError(f"size={size}: the frames' height and width must be at least 1 pixel")
@@ -46,7 +46,7 @@ def open_episodes(
     return Episodes(found, size, in_memory, progress, names)
 
 
-def _find(path: Path, names: Mapping[str, str], progress: Progress | None) -> Recording:
+def _find(path: Path, names: Mapping[str, str], progress: Progress | None) -> EpisodeRecording:
     if path.exists() and not path.is_dir():
         regular(path)
     if path.is_file() and path.suffix.lower() in HDF5:
@@ -69,7 +69,9 @@ def _find(path: Path, names: Mapping[str, str], progress: Progress | None) -> Re
     )
 
 
-def _plain(path: Path, files: list[Path], names: Mapping[str, str], progress: Progress | None) -> Recording:
+def _plain(
+    path: Path, files: list[Path], names: Mapping[str, str], progress: Progress | None
+) -> EpisodeRecording:
     found, source, skipped = read_files(str(path), files, names, None, progress)
     return settle(str(path), found, source, skipped)
 

@@ -1,4 +1,4 @@
-"""What readers of episodes hand over: numbers in memory, and where the frames are."""
+"""Episodes as readers hand them over: numbers in memory, and where the frames are."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,15 +24,16 @@ Progress = Callable[[str, int, int], object]
 """`progress(what, done, total)`, e.g. `openjepa.common.progress.Waiting`."""
 
 
-class Source(Protocol):
-    """Where episodes lie. Picklable; holds no open file, so that it works in forked and spawned workers."""
+class EpisodeSource(Protocol):
+    """The source of episodes' frames. Picklable; it holds no open file, so that it works in forked and spawned
+    workers."""
 
     def frames(self, number: int, first: int, stop: int) -> Pixels:
         """Frames `first` to `stop - 1` of episode `number`, uint8 `[stop - first, C, H, W]`; raises one of `BROKEN`."""
         ...
 
     def info(self, number: int) -> Mapping[str, Any]:
-        """What else is known of episode `number`; raises one of `BROKEN`."""
+        """Other facts about episode `number`; raises one of `BROKEN`."""
         ...
 
 
@@ -54,7 +55,7 @@ class Raw:
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
+class EpisodeRecord:
     """One episode without its frames.
 
     Attributes:
@@ -71,8 +72,8 @@ class Record:
 
 
 @dataclass(frozen=True, eq=False)
-class Recording:
-    """What a reader has found.
+class EpisodeRecording:
+    """The episodes that a reader has found.
 
     Attributes:
         name: where, for messages and reports.
@@ -85,8 +86,8 @@ class Recording:
     """
 
     name: str
-    records: Sequence[Record]
-    source: Source
+    records: Sequence[EpisodeRecord]
+    source: EpisodeSource
     actions: Box | int | None = None
     variables: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -96,12 +97,12 @@ class Recording:
 def settle(
     name: str,
     found: Sequence[Raw],
-    source: Source,
+    source: EpisodeSource,
     skipped: Sequence[Skipped],
     actions: Box | int | None = None,
     first: int = 0,
     **rest: Any,
-) -> Recording:
+) -> EpisodeRecording:
     """A recording of episodes that fit one another; the others are skipped and named.
 
     Actions that are single integers are discrete, counted from `first`, and become one-hot; without a known count
@@ -117,7 +118,7 @@ def settle(
         actions = 1 + max((int(raw.actions.max()) - first for raw in found if raw.actions.size), default=0)
     if isinstance(actions, int) and not 1 <= actions <= CHOICES:
         raise UserError(f"{name} has actions of {actions:,} kinds: 1 to {CHOICES:,} are read")
-    records: list[Record] = []
+    records: list[EpisodeRecord] = []
     left_out = list(skipped)
     for number, raw in enumerate(found):
         try:
@@ -126,10 +127,10 @@ def settle(
             records.append(record)
         except (ValueError, TypeError) as error:
             left_out.append(Skipped(raw.name, first_line(error)))
-    strays = outlying([r.state for r in records], "state")
-    strays |= {} if isinstance(actions, int) else outlying([r.actions for r in records], "action")
-    left_out += [Skipped(records[i].name, reason) for i, reason in sorted(strays.items())]
-    records = [record for i, record in enumerate(records) if i not in strays]
+    unequal = outlying([r.state for r in records], "state")
+    unequal |= {} if isinstance(actions, int) else outlying([r.actions for r in records], "action")
+    left_out += [Skipped(records[i].name, reason) for i, reason in sorted(unequal.items())]
+    records = [record for i, record in enumerate(records) if i not in unequal]
     if not records:
         raise nothing(name, left_out)
     if isinstance(actions, Box) and actions.size != records[0].actions.shape[1]:
@@ -137,7 +138,7 @@ def settle(
             f"{name}: its metadata gives bounds of {actions.size} numbers, its actions have "
             f"{records[0].actions.shape[1]}: correct the metadata"
         )
-    return Recording(name, records, source, actions, skipped=left_out, **rest)
+    return EpisodeRecording(name, records, source, actions, skipped=left_out, **rest)
 
 
 def absent(seen: Iterable[int], expected: int) -> list[Skipped]:
@@ -150,7 +151,7 @@ def absent(seen: Iterable[int], expected: int) -> list[Skipped]:
     return said
 
 
-def _record(raw: Raw, number: int, actions: Box | int | None, first: int) -> Record:
+def _record(raw: Raw, number: int, actions: Box | int | None, first: int) -> EpisodeRecord:
     """Raises ValueError where its parts do not fit one another."""
     if isinstance(actions, int):
         rows = _one_hot(_plain(raw.actions, "action") - first, actions)
@@ -160,10 +161,10 @@ def _record(raw: Raw, number: int, actions: Box | int | None, first: int) -> Rec
     state = np.zeros((raw.frames, 0), np.float32) if raw.state is None else _rows(raw.state, "state")
     if len(state) != raw.frames:
         raise ValueError(f"it has {len(state)} states for {raw.frames} frames")
-    return Record(raw.name, number, rows, state)
+    return EpisodeRecord(raw.name, number, rows, state)
 
 
-def _like(record: Record, first: Record) -> None:
+def _like(record: EpisodeRecord, first: EpisodeRecord) -> None:
     """Raises ValueError where it is of another form than the first."""
     for what in ("actions", "state"):
         width, wanted = getattr(record, what).shape[1], getattr(first, what).shape[1]
@@ -182,7 +183,7 @@ def nothing(name: str, skipped: Sequence[Skipped]) -> UserError:
 
 
 def first_line(error: BaseException) -> str:
-    """What a library said, without its details."""
+    """The message of a library's error, without its details."""
     return (str(error) or repr(error)).splitlines()[0].strip("'\"")
 
 

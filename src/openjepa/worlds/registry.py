@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 W = TypeVar("W", bound=type["World"])
 
 THIRD_PARTY = "gym:"
-"""How the names of other people's environments begin."""
+"""Prefix of the names of other people's environments."""
 
 _WORLDS: dict[str, type["World"]] = {}
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from openjepa.common.lock import LOCK
+from openjepa.common.renamed import POLICIES
 from openjepa.errors import UserError
 from openjepa.signals.images.decode import BROKEN
 from openjepa.worlds.actions import Box
@@ -25,7 +26,7 @@ from openjepa.worlds.records import first_line
 from openjepa.worlds.truncated import import_h5py, open_hdf5
 
 CHUNK_BYTES = 2**18
-"""Of frames that are compressed together: more packs better, less is faster to read windows from."""
+"""Bytes of frames that are compressed together: more packs better, less is faster to read windows from."""
 
 
 class Store:
@@ -136,7 +137,9 @@ class Store:
     def _check(self, made: Mapping[str, Any]) -> None:
         """Raises UserError where the folder was begun with other settings."""
         there = self._saved()
-        old, new = there.get("openjepa") or {}, made["openjepa"]
+        old, new = dict(there.get("openjepa") or {}), made["openjepa"]
+        if "policy" in old:
+            old["policy"] = POLICIES.get(old["policy"], old["policy"])
         for key in [*new, *old]:
             if old.get(key) != new.get(key):
                 raise UserError(
@@ -212,7 +215,7 @@ def _flat(info: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _totals(main: Any, discrete: bool) -> dict[str, Any]:
-    """What the metadata says of all episodes; the actions' statistics leave out rows with NaN."""
+    """The metadata of all episodes; the actions' statistics leave out rows with NaN."""
     totals = {
         "total_episodes": len(main),
         "total_steps": sum(int(main[n].attrs["total_steps"]) for n in main),

@@ -13,7 +13,7 @@ from openjepa.errors import UserError
 from openjepa.signals.images import Skipped
 from openjepa.signals.images.decode import BROKEN
 from openjepa.worlds.pictures import Pixels, resized
-from openjepa.worlds.records import Progress, Recording, first_line, nothing
+from openjepa.worlds.records import EpisodeRecording, Progress, first_line, nothing
 
 IN_MEMORY_BYTES = 2**31
 """Sets whose frames need no more than this live in memory."""
@@ -33,7 +33,11 @@ class Tape:
     """
 
     def __init__(
-        self, recording: Recording, size: int | None, in_memory: bool | None, progress: Progress | None = None
+        self,
+        recording: EpisodeRecording,
+        size: int | None,
+        in_memory: bool | None,
+        progress: Progress | None = None,
     ) -> None:
         self.name, self.skipped, self._size = recording.name, list(recording.skipped), size
         self.records = list(recording.records)
@@ -67,7 +71,7 @@ class Tape:
         return windows
 
     def info(self, episode: int) -> Mapping[str, Any]:
-        """What else is known of an episode; raises as `frames`."""
+        """Other facts about an episode; raises as `frames`."""
         record = self.records[episode]
         try:
             return self._source.info(record.number)

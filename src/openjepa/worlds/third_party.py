@@ -20,7 +20,7 @@ from openjepa.errors import UserError
 from openjepa.worlds.base import SIDE, STEPS
 from openjepa.worlds.episodes import Episode
 from openjepa.worlds.factors import unknown
-from openjepa.worlds.pixel_env import Acting, Measure, PixelEnv, gymnasium
+from openjepa.worlds.pixel_env import ActingFunction, Measure, PixelEnv, gymnasium
 from openjepa.worlds.policies import Random, RandomWalk
 from openjepa.worlds.records import first_line
 from openjepa.worlds.registry import THIRD_PARTY
@@ -31,7 +31,7 @@ EXTRA = "pip install 'openjepa[environments]' has MuJoCo, PushT, OGBench and Min
 
 @dataclass(frozen=True)
 class Known:
-    """What is worth knowing of some environments: which module registers them, and how their goals are measured."""
+    """Facts about some environments: which module registers them, and how their goals are measured."""
 
     module: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -46,15 +46,15 @@ KNOWN = {
     "pointmaze-": Known("ogbench", {}, (0, 1), 0.5),
     "antmaze-": Known("ogbench", {}, (0, 1), 0.5),
 }
-"""By how their ids begin. PushT: places of agent and block on 512 x 512 (DINO-WM: within 20, and the block's angle
-within 20 degrees); Reacher: the finger's place, m (as dm_control's easy target); mazes: the agent's place, in units of
-a quarter cell."""
+"""Known environments by how their ids begin. PushT: places of agent and block on 512 x 512 (DINO-WM: within 20, and the
+block's angle within 20 degrees); Reacher: the finger's place, m (as dm_control's easy target); mazes: the agent's
+place, in units of a quarter cell."""
 
-POLICIES: dict[str, Callable[[Any], Acting]] = {
+POLICIES: dict[str, Callable[[Any], ActingFunction]] = {
     "random": Random,
-    "random-walk": partial(RandomWalk, errands=0.0),
+    "random-walk": partial(RandomWalk, goal_legs=0.0),
 }
-"""Who acts, by name. Add an expert of your own, and it can collect and set goals."""
+"""Policies by name. Add an expert of your own, and it can collect and set goals."""
 
 
 class ThirdParty:
@@ -130,7 +130,7 @@ class ThirdParty:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `open_world(world.name, **options)` needs to open it again; plain data."""
+        """Options with which `open_world(world.name, **options)` opens it again; plain data."""
         return {
             "size": self.size,
             "max_steps": self.max_steps,
@@ -145,14 +145,14 @@ class ThirdParty:
         self._running += [self._make() for _ in range(n - len(self._running))]
         return self._running[:n]
 
-    def policy(self, name: str) -> Acting:
+    def policy(self, name: str) -> ActingFunction:
         """Raises UserError when nobody is called so."""
         if name not in POLICIES:
             raise unknown(f"policy of {self.name}", name, POLICIES)
         return POLICIES[name](self)
 
     def state(self, frames: Sequence[NDArray], infos: Sequence[Mapping[str, Any]]) -> State:
-        """Of n environments, from what they answered."""
+        """The state of n environments, from what they answered."""
         values = np.stack([info["state"] for info in infos]).astype(np.float64)
         success = np.array([info["success"] for info in infos], bool)
         return State(values, {"frame": np.stack(frames), "success": success})
@@ -173,7 +173,7 @@ class ThirdParty:
         """`[n]` bool."""
         return self._measure.near(state.values, goal.values, state.factors["success"])
 
-    def record(self, act: Acting, numbers: Sequence[int], steps: int, seed: int) -> Iterator[Episode]:
+    def record(self, act: ActingFunction, numbers: Sequence[int], steps: int, seed: int) -> Iterator[Episode]:
         """Episodes by their numbers, each a function of seed and number; to the environment's end or `steps`.
 
         One that raises ends there, and `info["error"]` says why.

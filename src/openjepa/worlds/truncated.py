@@ -42,7 +42,7 @@ def open_hdf5(path: Path) -> Any:
 
 
 def locate(node: Any, path: str) -> Any:
-    """What lies at `path` in an HDF5 group, of this file alone.
+    """The object at `path` in an HDF5 group, of this file alone.
 
     Raises:
         UserError: it lies, or has its contents, in another file.
@@ -105,7 +105,7 @@ def require_filters(where: str, arrays: Mapping[str, Any]) -> None:
 
 
 def lost_bytes(path: Path) -> int:
-    """How many bytes are missing at the end of an HDF5 file; 0 for a whole one and for what is not HDF5."""
+    """Number of bytes that are missing at the end of an HDF5 file; 0 for a whole one and for what is not HDF5."""
     with path.open("rb") as file:
         head = file.read(64)
     place = _END.get(head[8]) if head.startswith(_SIGNATURE) and len(head) == 64 else None

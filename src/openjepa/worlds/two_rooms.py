@@ -28,7 +28,7 @@ from openjepa.worlds.state import State
 LOW, HIGH = 4.0, 60.0
 """Inner faces of the border."""
 MARGIN = 2.6
-"""Between starts or goals and any wall: two standard deviations of the published dot."""
+"""Gap between starts or goals and any wall: two standard deviations of the published dot."""
 
 _PLACES = np.stack(np.meshgrid([13.0, 51.0], [16.0, 24.0, 32.0, 40.0, 48.0], indexing="ij"), -1).reshape(
     -1, 2

@@ -16,7 +16,7 @@ from openjepa.worlds.tape import Tape
 Indices = Sequence[int] | NDArray | Tensor
 
 
-class Windows:
+class WindowIndex:
     """All windows of `steps` frames, `block` environment steps apart, within single episodes; map-style.
 
     A window with a missing action is left out; an episode shorter than a window is skipped.

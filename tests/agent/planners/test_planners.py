@@ -55,9 +55,9 @@ def test_opposite_goals_planned_in_one_batch_and_alone_give_the_same_plans(plann
 
 @every
 @pytest.mark.parametrize("by", ["planner", "space"])
-def test_a_held_action_is_the_best_one_for_its_whole_block(planner: PlannerChoice, by: str) -> None:
-    space = as_space(Box([-1.0, -1.0], [1.0, 1.0]), block=3, held=by == "space")
-    planner = planner.model_copy(update={"hold": by == "planner"})
+def test_a_repeated_action_is_the_best_one_for_its_whole_block(planner: PlannerChoice, by: str) -> None:
+    space = as_space(Box([-1.0, -1.0], [1.0, 1.0]), block=3, action_repeat=by == "space")
+    planner = planner.model_copy(update={"action_repeat": by == "planner"})
     wanted = opposite()
     each = torch.tensor([-0.2, 0.0, 0.2]).repeat_interleave(
         2
@@ -196,8 +196,8 @@ def test_discrete_actions_are_refused_by_a_continuous_planner(planner: PlannerCh
 def test_a_box_is_refused_by_the_discrete_planner() -> None:
     with pytest.raises(UserError, match=r"'categorical-cem' searches discrete actions.*use cem"):
         CategoricalCEM().plan(lambda a: a.sum((2, 3)), box(), streams(0, 1))
-    with pytest.raises(UserError, match=r"planner\.hold is for continuous actions"):
-        CategoricalCEM(hold=True).plan(lambda a: a.sum((2, 3)), 3, streams(0, 1))
+    with pytest.raises(UserError, match=r"planner\.action_repeat is for continuous actions"):
+        CategoricalCEM(action_repeat=True).plan(lambda a: a.sum((2, 3)), 3, streams(0, 1))
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:
@@ -227,26 +227,26 @@ def test_a_config_holds_any_planner_by_its_kind() -> None:
     assert TypeAdapter(Planner).validate_python({"kind": "mppi"}).kind == "mppi"
 
 
-def test_actions_stray_as_far_as_is_said_through_a_block_and_each_problem_by_itself() -> None:
+def test_noise_is_as_large_as_is_said_through_a_block_and_each_problem_by_itself() -> None:
     space = as_space(Box([-1.0, 0.0], [1.0, 40.0]), block=3)
     assert isinstance(space, Bounds)
     actions, far = space.neutral.expand(3, 500, -1), torch.tensor([0.0, 0.1, 9.0])
-    found = space.strayed(actions, far, streams(0, [7, 8, 9]))
+    found = space.with_noise(actions, far, streams(0, [7, 8, 9]))
     assert torch.equal(found[0], actions[0])
     steps = found.unflatten(2, (3, 2))
     assert torch.equal(steps, steps[:, :, :1].expand_as(steps))
     spread = ((found[1] - space.neutral) / space.scale).std(0)
     torch.testing.assert_close(spread, torch.full((6,), 0.1), atol=0.02, rtol=0)
     assert torch.equal(found, space.clamp(found)) and bool((found[2] == space.high).any())
-    alone = space.strayed(actions[1:2], far[1:2], streams(0, [8]))
+    alone = space.with_noise(actions[1:2], far[1:2], streams(0, [8]))
     assert torch.equal(alone[0], found[1])
 
 
-def test_discrete_actions_stray_with_that_probability() -> None:
+def test_discrete_actions_are_replaced_with_that_probability() -> None:
     space = as_space(4, block=2)
     assert isinstance(space, Discrete)
     actions = torch.eye(4)[1].repeat(2).expand(2, 2000, -1)
-    found = space.strayed(actions, torch.tensor([0.0, 0.5]), streams(0, [1, 2]))
+    found = space.with_noise(actions, torch.tensor([0.0, 0.5]), streams(0, [1, 2]))
     assert torch.equal(found[0], actions[0])
     steps = found[1].unflatten(1, (2, 4))
     assert torch.equal(steps[:, 0], steps[:, 1]) and bool((steps.sum(2) == 1).all())

@@ -10,12 +10,12 @@ from openjepa.evals.planning import Explored, explore
 from openjepa.evals.planning.exploring import CELLS, free_cells
 from openjepa.evals.planning.players import Chance, Expert
 from openjepa.evals.planning.playing import problems
-from openjepa.worlds import CartPole, Policy, RandomWalk, State, TwoRooms
+from openjepa.worlds import BehaviourPolicy, CartPole, RandomWalk, State, TwoRooms
 
 WORLD = TwoRooms(size=16)
 
 
-class Still(Policy):
+class Still(BehaviourPolicy):
     def act(self, state: State, rng: np.random.Generator) -> np.ndarray:
         return np.zeros((len(state), 2), np.float32)
 
@@ -31,7 +31,7 @@ def test_who_stays_has_seen_one_cell() -> None:
 
 def test_the_longer_the_more_and_always_the_same() -> None:
     given = problems(WORLD, 0, range(4), {}, {})
-    walk = partial(Chance, policy=partial(RandomWalk, errands=0))
+    walk = partial(Chance, policy=partial(RandomWalk, goal_legs=0))
     short, long = explore(walk(0), given, 10, seed=0), explore(walk(0), given, 200, seed=0)
     assert (long >= short).all() and long.mean() > 2 * short.mean()
     np.testing.assert_array_equal(explore(walk(0), given, 10, seed=0), short)

@@ -8,11 +8,11 @@ import torch
 from numpy.random import default_rng
 
 from openjepa.errors import UserError
-from openjepa.evals.planning.film import Camera, Film, Films
-from openjepa.evals.planning.play import Outcome
+from openjepa.evals.planning.film import Camera, EpisodeFilm, EpisodeFilms
+from openjepa.evals.planning.play import EpisodeOutcome
 from openjepa.evals.planning.players import Planned
 from openjepa.evals.planning.playing import play, problems
-from openjepa.evals.planning.protocol import Protocol
+from openjepa.evals.planning.protocol import PlanningProtocol
 from openjepa.evals.planning.recall import ring
 from openjepa.recipes import build, configure
 from openjepa.world_models.model import WorldJEPA
@@ -25,8 +25,8 @@ PLANNER = {"kind": "cem", "samples": 8, "iterations": 2, "elites": 4, "horizon":
 
 
 @pytest.fixture(scope="module")
-def protocol() -> Protocol:
-    return Protocol.parse({"models": [{"run": "x"}], "env": "two-rooms", "planner": PLANNER})
+def protocol() -> PlanningProtocol:
+    return PlanningProtocol.parse({"models": [{"run": "x"}], "env": "two-rooms", "planner": PLANNER})
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def model() -> WorldJEPA:
 
 
 @pytest.fixture(scope="module")
-def played(model: WorldJEPA, protocol: Protocol) -> tuple[list[Outcome], Camera]:
+def played(model: WorldJEPA, protocol: PlanningProtocol) -> tuple[list[EpisodeOutcome], Camera]:
     camera = Camera(Planned(model, protocol))
     outcomes, _ = play(camera, problems(WORLD, 0, range(4), {}, {}), BUDGET, 0, watch=camera.watch)
     return outcomes, camera
@@ -78,14 +78,14 @@ def test_the_first_group_is_filmed_and_the_memory_is_that_after_it(model, protoc
     films, before = camera.develop(outcomes), first.develop(outcomes)
     assert [film.number for film in films.films] == [0, 1, 2, 3]
     assert films.memory is not None and before.memory is not None
-    assert films.memory.held == sum(outcome.steps for outcome in outcomes) == before.memory.held
+    assert films.memory.moments == sum(outcome.steps for outcome in outcomes) == before.memory.moments
     assert np.array_equal(films.memory.costs, before.memory.costs)
 
 
 def test_the_moments_of_the_memory_are_where_they_were(model, played) -> None:
     memory = played[1].develop(played[0]).memory
     assert memory is not None and memory.episodes == 4 and memory.capacity == 10_000
-    assert 0 < memory.share <= 1 and memory.places.shape == (memory.held, 2)
+    assert 0 < memory.share <= 1 and memory.places.shape == (memory.moments, 2)
     assert np.array_equal(memory.prices, np.sort(memory.prices)) and memory.prices[0] == memory.costs.min()
     assert memory.frames.shape == (8, 3, 16, 16)
     outcomes, camera = played
@@ -103,7 +103,7 @@ def test_both_ends_of_episodes_are_shown() -> None:
 
     def chosen(successes: str) -> list[int]:
         return list(
-            camera.develop([Outcome(i, s == "1", 3, 1.0, 0.0) for i, s in enumerate(successes)]).films
+            camera.develop([EpisodeOutcome(i, s == "1", 3, 1.0, 0.0) for i, s in enumerate(successes)]).films
         )  # ty: ignore[invalid-argument-type]
 
     assert chosen("00110111") == [0, 1, 2, 3]
@@ -115,21 +115,25 @@ def test_both_ends_of_episodes_are_shown() -> None:
 def test_films_come_back_from_their_file(played, tmp_path: Path) -> None:
     films = played[1].develop(played[0])
     films.save(tmp_path / "new" / "plan.films")
-    back = Films.read(tmp_path / "new" / "plan.films")
+    back = EpisodeFilms.read(tmp_path / "new" / "plan.films")
     assert len(back.films) == len(films.films)
     for one, other in zip(films.films, back.films, strict=True):
         assert (
-            isinstance(other, Film) and one.number == other.number and one.costs.keys() == other.costs.keys()
+            isinstance(other, EpisodeFilm)
+            and one.number == other.number
+            and one.costs.keys() == other.costs.keys()
         )
         assert np.array_equal(one.frames, other.frames) and torch.equal(one.plans, other.plans)
-    assert back.memory is not None and films.memory is not None and back.memory.held == films.memory.held
+    assert (
+        back.memory is not None and films.memory is not None and back.memory.moments == films.memory.moments
+    )
     assert np.array_equal(back.memory.places, films.memory.places)
 
 
 def test_damaged_films_are_named(tmp_path: Path) -> None:
     (tmp_path / "x.films").write_bytes(b"not films")
     with pytest.raises(UserError, match=r"x\.films"):
-        Films.read(tmp_path / "x.films")
+        EpisodeFilms.read(tmp_path / "x.films")
 
 
 def test_a_ring_keeps_the_newest() -> None:

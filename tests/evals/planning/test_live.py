@@ -10,7 +10,7 @@ pytest.importorskip("gymnasium")
 from openjepa.errors import UserError
 from openjepa.evals.planning.players import Chance
 from openjepa.evals.planning.playing import play, problems
-from openjepa.evals.planning.protocol import Protocol, Trained, check_fit
+from openjepa.evals.planning.protocol import PlanningProtocol, Trained, check_fit
 from openjepa.evals.planning.surprise import surprise
 from openjepa.recipes import build, configure
 from openjepa.worlds import State, open_world
@@ -89,6 +89,6 @@ def test_what_cannot_be_is_refused() -> None:
         problems(world(), 0, [0], {"agent": 1}, {})
     with pytest.raises(UserError, match="steps"):
         problems(world(), 0, [0], {}, {"step": 3})
-    protocol = Protocol(models=(Trained(run="nowhere"),), env=ENV, baselines=("random", "oracle"))
+    protocol = PlanningProtocol(models=(Trained(run="nowhere"),), env=ENV, baselines=("random", "oracle"))
     with pytest.raises(UserError, match="no oracle"):
         protocol.world()

@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from openjepa.errors import UserError
-from openjepa.evals.planning.play import Outcome
+from openjepa.evals.planning.play import EpisodeOutcome
 from openjepa.evals.planning.players import Chance, Expert, Simulating, Still
 from openjepa.evals.planning.playing import play, problems
-from openjepa.evals.planning.protocol import Protocol, Trained
-from openjepa.evals.planning.result import PlanningResult, Row
+from openjepa.evals.planning.protocol import PlanningProtocol, Trained
+from openjepa.evals.planning.result import PlanningResult, PlayedRow
 from openjepa.evals.table import wilson
 from openjepa.worlds import Maze, State, TwoRooms
 
@@ -54,7 +54,7 @@ def test_chance_is_the_same_each_time() -> None:
 
 
 def test_a_planner_on_the_simulator_solves_what_it_sees() -> None:
-    planner = Protocol(models=(Trained(run="x"),), env="two-rooms").oracle
+    planner = PlanningProtocol(models=(Trained(run="x"),), env="two-rooms").oracle
     player = Simulating(planner, seed=0)
     outcomes, _ = play(player, given([0, 1]), 100, seed=0)
     assert all(outcome.success for outcome in outcomes)
@@ -95,18 +95,18 @@ def test_difficulty_and_factors_reach_the_world() -> None:
     ).all()  # ty: ignore
 
 
-def outcome(number: int, success: bool, distance: float) -> Outcome:
-    return Outcome(number, success, 10, distance, 1.0)
+def outcome(number: int, success: bool, distance: float) -> EpisodeOutcome:
+    return EpisodeOutcome(number, success, 10, distance, 1.0)
 
 
 def test_a_row_counts_by_run_and_by_distance() -> None:
-    row = Row("planning", tuple(outcome(i, i % 4 != 0, i) for i in range(8)), 2, 0.1, 0.2)
+    row = PlayedRow("planning", tuple(outcome(i, i % 4 != 0, i) for i in range(8)), 2, 0.1, 0.2)
     assert row.successes == 6 and row.rate == 0.75 and row.rates == [0.75, 0.75]
     assert row.interval == wilson(6, 8)
     bins = row.by_distance(2)
     assert [(near.successes, near.episodes) for near in bins] == [(3, 4), (3, 4)]
     assert bins[0].low == 0 and bins[0].high == bins[1].low == 3.5 and bins[1].high == 7
-    same = Row("planning", tuple(outcome(i, True, 5.0) for i in range(3)), 1, 0, 0)
+    same = PlayedRow("planning", tuple(outcome(i, True, 5.0) for i in range(3)), 1, 0, 0)
     assert [(near.successes, near.episodes) for near in same.by_distance()] == [(3, 3)]
 
 
@@ -119,16 +119,16 @@ def test_an_episode_that_begins_at_its_goal_is_counted_apart() -> None:
         (True, False, 0),
         (False, False, 5),
     ]
-    row = Row("planning", (*outcomes[:2], outcome(5, True, 9.0), outcome(6, True, 8.0)), 2, 0.1, 0.2)
+    row = PlayedRow("planning", (*outcomes[:2], outcome(5, True, 9.0), outcome(6, True, 8.0)), 2, 0.1, 0.2)
     assert (row.successes, len(row.played), row.at_goal) == (2, 3, 1)
     assert row.rate == 2 / 3 and row.interval == wilson(2, 3) and row.rates == [0, 1]
     assert sum(near.episodes for near in row.by_distance()) == 3 and row.mean("steps") == 25 / 3
     data = row.to_dict()
     assert (data["episodes"], data["at_goal"], data["success"]) == (3, 1, 2 / 3)
-    protocol = Protocol(models=(Trained(run="a"), Trained(run="b")), env="two-rooms", episodes=2)
+    protocol = PlanningProtocol(models=(Trained(run="a"), Trained(run="b")), env="two-rooms", episodes=2)
     text = str(PlanningResult(protocol, (row,)))
     assert "3 episodes on two-rooms" in text and "1 more began at its goal" in text
-    alone = Row("planning", outcomes[1:2], 1, 0.0, 0.0)
+    alone = PlayedRow("planning", outcomes[1:2], 1, 0.0, 0.0)
     assert (
         alone.rate == 0
         and alone.interval == (0, 1)
@@ -137,14 +137,14 @@ def test_an_episode_that_begins_at_its_goal_is_counted_apart() -> None:
 
 
 def test_results_of_before_are_read_by_today_s_rule() -> None:
-    row = Row("planning", tuple(outcome(i, True, i) for i in range(3)), 1, 0.1, 0.2)
+    row = PlayedRow("planning", tuple(outcome(i, True, i) for i in range(3)), 1, 0.1, 0.2)
     data = row.to_dict()
     for one in data["outcomes"]:
         del one["at_goal"]
-    assert Row.from_dict(data) == row
+    assert PlayedRow.from_dict(data) == row
     data["outcomes"][1] |= {"steps": 0}
-    assert [o.at_goal for o in Row.from_dict(data).outcomes] == [False, True, False]
-    assert Row.from_dict(data).successes == 2
+    assert [o.at_goal for o in PlayedRow.from_dict(data).outcomes] == [False, True, False]
+    assert PlayedRow.from_dict(data).successes == 2
 
 
 def test_doing_nothing_leaves_the_world_to_itself() -> None:
@@ -152,15 +152,15 @@ def test_doing_nothing_leaves_the_world_to_itself() -> None:
     outcomes, _ = play(Still(), problem, 5, seed=0)
     assert all(o.distance == o.final and not o.success for o in outcomes)
     with pytest.raises(UserError, match="leave nothing out of baselines"):
-        Protocol(
+        PlanningProtocol(
             models=(Trained(run="a"),), env="maze", options={"headings": 4}, baselines=("nothing",)
         ).world()
 
 
 def test_a_result_is_plain_data_and_text() -> None:
-    failed = Outcome(3, False, 7, 4.0, 2.0, error="RuntimeError: the motor is stuck")
-    row = Row("planning", (*(outcome(i, True, i) for i in range(3)), failed), 2, 0.1, 0.2)
-    protocol = Protocol(models=(Trained(run="a"), Trained(run="b")), env="two-rooms", episodes=2)
+    failed = EpisodeOutcome(3, False, 7, 4.0, 2.0, error="RuntimeError: the motor is stuck")
+    row = PlayedRow("planning", (*(outcome(i, True, i) for i in range(3)), failed), 2, 0.1, 0.2)
+    protocol = PlanningProtocol(models=(Trained(run="a"), Trained(run="b")), env="two-rooms", episodes=2)
     result = PlanningResult(protocol, (row,))
     again = PlanningResult.from_dict(result.to_dict())
     assert again == result and again.same_outcomes(result)

@@ -1,15 +1,15 @@
-"""Evaluations of world models that are told the robot's own state: it reaches surprise, imitation and control."""
+"""Evaluations of world models with proprioception: it reaches surprise, imitation and control."""
 
 import numpy as np
 import pytest
 import torch
 
-from openjepa.agent import ShortTermMemory, live, relive
+from openjepa.agent import ShortTermMemory, encode_episodes, relabel
 from openjepa.agent.channel import Every
 from openjepa.agent.perception import as_goals
 from openjepa.errors import UserError
 from openjepa.evals.planning.cloning import clone, encode_clips, encoded
-from openjepa.evals.planning.linked import Actor, Controlled, teach
+from openjepa.evals.planning.linked import Controlled, SemanticActor, teach
 from openjepa.evals.planning.players import Cloned
 from openjepa.evals.planning.playing import play, problems
 from openjepa.evals.planning.protocol import Cloning
@@ -19,17 +19,17 @@ from openjepa.world_models.proprioception import ProprioceptionScores
 from openjepa.worlds import TwoRooms
 
 from ... import dots
-from ...world_models.test_proprioception import embodied, windows
+from ...world_models.test_proprioception import proprioceptive, windows
 
 ROOMS = TwoRooms(size=16)
 OTHERS = ProprioceptionScores([0, 1], [0.0] * 2, [1.0] * 2, recorded=7)
 """Among other variables than those of these worlds: whoever is told of them is told of a mistake."""
-BOTH = pytest.mark.parametrize("name", ["vjepa2-ac", "dino-wm, told its own state"])
+BOTH = pytest.mark.parametrize("name", ["vjepa2-ac", "dino-wm with proprioception"])
 
 
 @BOTH
-def test_surprise_is_told_the_own_state_and_judged_by_what_is_seen(name: str) -> None:
-    model = embodied(name)
+def test_surprise_is_given_proprioception_and_judged_by_what_is_seen(name: str) -> None:
+    model = proprioceptive(name)
     given = windows(model)
     plain = errors(model, given.frames, given.actions, given.state)
     first, last = given.state.clone(), given.state.clone()
@@ -48,8 +48,8 @@ def test_surprise_is_told_the_own_state_and_judged_by_what_is_seen(name: str) ->
     torch.testing.assert_close(torch.cat(parts), plain[[0, 5]], rtol=1e-4, atol=1e-6)
 
 
-def test_clips_say_the_own_state_or_it_is_a_mistake() -> None:
-    model = embodied()
+def test_clips_hold_proprioception_or_it_is_a_mistake() -> None:
+    model = proprioceptive()
     table = surprise(model, ROOMS, clips=4, steps=3)
     assert {score.row for score in table.scores} == {"model", "last state", "random init"}
     model.hiding.proprioception = OTHERS
@@ -57,24 +57,24 @@ def test_clips_say_the_own_state_or_it_is_a_mistake() -> None:
         surprise(model, ROOMS, clips=4, steps=3)
 
 
-def test_imitation_learns_from_the_own_state_and_knows_goals_by_their_picture() -> None:
-    model = embodied("dino-wm, told its own state")
+def test_imitation_learns_from_proprioception_and_knows_goals_by_their_picture() -> None:
+    model = proprioceptive("dino-wm with proprioception")
     samples = model.config.open(dots.episodes(), adapt=True)
     number = int(np.random.default_rng(0).permutation(samples.split()[0].numpy())[0])
     episode = samples.episodes[number]
     (log, *_) = encoded(model, samples, 1, seed=0)
     scores = model.hiding.proprioception(torch.from_numpy(episode.state))
-    torch.testing.assert_close(log.latents[:, 3, -2:], scores)
+    torch.testing.assert_close(log.states[:, 3, -2:], scores)
     alone = encode_clips(model, torch.from_numpy(episode.frames)[:, None])[:, 0]
-    torch.testing.assert_close(as_goals(log.latents, model.proprio_dim), alone)
+    torch.testing.assert_close(as_goals(log.states, model.proprio_dim), alone)
 
 
-def test_who_imitates_or_is_remote_acts_by_the_own_state() -> None:
-    model = embodied("dino-wm, told its own state")
+def test_who_imitates_or_is_remote_acts_by_proprioception() -> None:
+    model = proprioceptive("dino-wm with proprioception")
     samples = model.config.open(dots.episodes(), adapt=True)
     small = {"frames": 60, "updates": 2, "hidden": 8}
     policy = clone(model, samples, Cloning(**small), seed=0)
-    actor = teach(model, samples, Actor(**small), seed=0)
+    actor = teach(model, samples, SemanticActor(**small), seed=0)
     given = problems(ROOMS, 0, [0, 1], {}, {})
     for player in (Cloned(model, policy), Controlled(model, actor, Every(steps=2), "predict", 0.0, seed=0)):
         outcomes, _ = play(player, given, 4, seed=0)
@@ -86,20 +86,20 @@ def test_who_imitates_or_is_remote_acts_by_the_own_state() -> None:
         assert np.abs(acted[0] - acted[1]).max() > 1e-4
 
 
-def test_a_probe_is_not_told_what_it_asks_for() -> None:
-    model = embodied("dino-wm, told its own state")
+def test_a_probe_is_not_given_what_it_asks_for() -> None:
+    model = proprioceptive("dino-wm with proprioception")
     samples = model.config.open(dots.episodes(), adapt=True)
     model.hiding.proprioception = OTHERS
     assert {fit.row for fit in probe_state(model, samples, most=200).fits} >= {"model"}
 
 
-def test_relived_episodes_hold_the_own_state_and_their_goals_do_not() -> None:
-    model = embodied("dino-wm, told its own state")
+def test_relabelled_episodes_hold_proprioception_and_their_goals_do_not() -> None:
+    model = proprioceptive("dino-wm with proprioception")
     episodes = [dots.episodes()[i] for i in range(3)]
-    lived = live(model, episodes)
-    told = torch.from_numpy(episodes[0].state[:: model.block])
-    torch.testing.assert_close(lived[0].states[:, 5, -2:], model.hiding.proprioception(told))
+    encoded = encode_episodes(model, episodes)
+    variables = torch.from_numpy(episodes[0].state[:: model.block])
+    torch.testing.assert_close(encoded[0].states[:, 5, -2:], model.hiding.proprioception(variables))
     memory = ShortTermMemory()
-    relive(memory, lived, torch.Generator().manual_seed(0), goals=2)
+    relabel(memory, encoded, torch.Generator().manual_seed(0), goals=2)
     assert memory.goals is not None and not memory.goals[..., -2:].any()
     assert (memory.costs == 0).sum() == 6  # where each of six ways arrives

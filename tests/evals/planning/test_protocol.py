@@ -10,7 +10,14 @@ import torch
 import openjepa
 from openjepa import cli
 from openjepa.errors import UserError
-from openjepa.evals.planning import PlanningResult, Protocol, evaluate, fingerprint, protocol_for, surprises
+from openjepa.evals.planning import (
+    PlanningProtocol,
+    PlanningResult,
+    evaluate,
+    fingerprint,
+    protocol_for,
+    surprises,
+)
 from openjepa.evals.planning.film import Camera, films_beside
 from openjepa.evals.planning.players import Cloned, Planned
 from openjepa.evals.planning.playing import problems
@@ -59,7 +66,7 @@ def test_it_is_saved_and_played_again_to_the_same_outcomes(
     said = json.loads(capsys.readouterr().out)
     result = PlanningResult.from_dict(json.loads(first.read_text()))
     assert said == json.loads(first.read_text())
-    protocol = Protocol.read(first)
+    protocol = PlanningProtocol.read(first)
     assert protocol == result.protocol
     protocol.save(tmp_path / "protocol.json")
     cli.main(
@@ -131,7 +138,7 @@ def test_mistakes_are_one_sentence(runs: list[str], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name at least one run"):
         protocol_for([])
     with pytest.raises(UserError, match="cannot be read"):
-        Protocol.read(tmp_path / "nothing.json")
+        PlanningProtocol.read(tmp_path / "nothing.json")
     protocol = protocol_for(runs, changes=SMALL)
     other = Trained(run=runs[0], weights=protocol.models[1].weights)
     with pytest.raises(UserError, match="other weights"):

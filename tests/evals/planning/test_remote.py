@@ -14,7 +14,7 @@ from openjepa.evals.planning.cloning import encode_episode, open_windows
 from openjepa.evals.planning.linked import Controlled, teach
 from openjepa.evals.planning.playing import play, problems
 from openjepa.evals.planning.protocol import load_world_model
-from openjepa.evals.planning.remote import Sending
+from openjepa.evals.planning.remote import Transmissions
 from openjepa.worlds import CartPole
 
 from ... import dots
@@ -37,8 +37,8 @@ SMALL = {
 def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("remote")
     collect = ["collect", "cart-pole", "--episodes", "12", "--steps", "10", "--size", "16", "--json"]
-    told = ["--policy", "scripted", "--begin", "upright", "--difficulty", "{target: [0, 0]}"]
-    cli.main([*collect, *told, "--out", str(folder / "episodes")])
+    more = ["--policy", "scripted", "--begin", "upright", "--difficulty", "{target: [0, 0]}"]
+    cli.main([*collect, *more, "--out", str(folder / "episodes")])
     options = dots.options("remote-jepa", train__steps=2)
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     data = ["--data", str(folder / "episodes")]
@@ -49,8 +49,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_protocol_takes_world_and_goal_from_the_episodes(run: str) -> None:
     protocol = remote_protocol_for([run])
     assert protocol.env == "cart-pole" and protocol.options["begin"] == "upright"
-    assert protocol.difficulty == {"target": [0, 0]} and protocol.hold == 50
-    given = problems(protocol.world(), 0, range(4), {}, protocol.difficulty, protocol.hold)
+    assert protocol.difficulty == {"target": [0, 0]} and protocol.steps_at_goal == 50
+    given = problems(protocol.world(), 0, range(4), {}, protocol.difficulty, protocol.steps_at_goal)
     assert np.array_equal(given.goal.values, np.zeros((4, 4)))
     assert remote_protocol_for([run], env="two-rooms").difficulty == {}
 
@@ -65,7 +65,7 @@ def test_it_is_played_again_to_the_same_outcomes(
     assert said == json.loads(kept.read_text())
     cli.main(["remote", "--protocol", str(kept), "--out", str(tmp_path / "again.json")])
     table = capsys.readouterr().out
-    assert "always" in table and "every 3 steps" in table and "holds the last" in table
+    assert "always" in table and "every 3 steps" in table and "keeps the last" in table
     again = json.loads((tmp_path / "again.json").read_text())
     timeless = {"seconds", "outcomes"}
     for one, other in zip(said["rows"] + said["baselines"], again["rows"] + again["baselines"], strict=True):
@@ -76,11 +76,11 @@ def test_it_is_played_again_to_the_same_outcomes(
     assert result.same_outcomes(remote(RemoteProtocol.read(kept)))
     read = RemoteResult.from_dict(said)
     assert read.same_outcomes(result) and read.to_dict() == said
-    rows = {(s.between, s.schedule.kind, getattr(s.schedule, "steps", 0)): s for s in result.sendings}
+    rows = {(s.between, s.schedule.kind, getattr(s.schedule, "steps", 0)): s for s in result.transmissions}
     always, third = rows["predict", "every", 1], rows["predict", "every", 3]
     assert always.sent == (7, 7, 7) and always.share == 1 and third.sent == (3, 3, 3)
     assert sum(always.lost) > 0
-    drifted = rows["predict", "drift", 0].share, rows["hold", "drift", 0].share
+    drifted = rows["predict", "drift", 0].share, rows["last", "drift", 0].share
     assert all(1 / 7 < share <= 1 for share in drifted)
     assert [row.method for row in result.baselines] == ["doing nothing", "random policy", "expert"]
 
@@ -103,11 +103,11 @@ def test_an_episode_is_the_same_alone_and_in_a_batch(run: str) -> None:
 
 def test_the_share_counts_steps_of_the_model() -> None:
     from openjepa.agent.channel import Every
-    from openjepa.evals.planning import Outcome, Row
+    from openjepa.evals.planning import EpisodeOutcome, PlayedRow
 
-    outcomes = (Outcome(0, True, 7, 1.0, 0.0), Outcome(1, False, 8, 1.0, 1.0))
-    sending = Sending("hold", Every(steps=2), Row("x", outcomes, 1, 0, 0), (2, 2), (0, 1), block=2)
-    assert sending.share == 0.5
+    outcomes = (EpisodeOutcome(0, True, 7, 1.0, 0.0), EpisodeOutcome(1, False, 8, 1.0, 1.0))
+    way = Transmissions("last", Every(steps=2), PlayedRow("x", outcomes, 1, 0, 0), (2, 2), (0, 1), block=2)
+    assert way.share == 0.5
 
 
 def test_an_episode_is_encoded_as_the_agent_sees_it(run: str) -> None:
@@ -124,8 +124,8 @@ def test_a_goal_may_have_to_be_kept() -> None:
     from openjepa.evals.planning.players import Expert
 
     touched, kept = (
-        play(Expert(), problems(world, 0, [0, 1], {}, {"target": [0, 0]}, hold), 300, seed=0)[0]
-        for hold in (1, 20)
+        play(Expert(), problems(world, 0, [0, 1], {}, {"target": [0, 0]}, steps_at_goal), 300, seed=0)[0]
+        for steps_at_goal in (1, 20)
     )
     for one, other in zip(touched, kept, strict=True):
         assert one.success and other.success and other.steps >= one.steps + 19

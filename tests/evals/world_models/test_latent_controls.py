@@ -8,7 +8,7 @@ import torch
 
 from openjepa.errors import UserError
 from openjepa.evals.world_models.latent_controls import error, judged, latent_controls, neighbours
-from openjepa.evals.world_models.latent_table import GUESSES, Guesses
+from openjepa.evals.world_models.latent_table import COUNTS, BestOfK
 from openjepa.evals.world_models.transitions import DETERMINISTIC, Fitted, fit, transitions
 from openjepa.latents import LatentAction, Mixture
 from openjepa.latents.capacity import KL, Codebook, Sparse
@@ -50,7 +50,7 @@ def test_a_fit_learns_single_steps_and_leaves_the_encoder(model: LatentWorldJEPA
     seen = transitions(model, windows(model), False, 200, 0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     errors = [
-        error(fit(model, DETERMINISTIC, seen, updates=n, seed=0, told="nothing"), seen, blind=True)
+        error(fit(model, DETERMINISTIC, seen, updates=n, seed=0, given_z="nothing"), seen, blind=True)
         for n in (1, 60)
     ]
     assert errors[1] < 0.5 * errors[0]
@@ -76,10 +76,10 @@ def test_the_curve_goes_from_little_capacity_to_much(latent: Any, first: str, la
 
 def test_verdicts_follow_the_numbers(model: LatentWorldJEPA) -> None:
     held = transitions(model, windows(model), True, 40, 0)
-    worse, better = (2.0,) * len(GUESSES), (0.5,) * len(GUESSES)
+    worse, better = (2.0,) * len(COUNTS), (0.5,) * len(COUNTS)
 
     def verdicts(latent: tuple[float, ...], without: float, free: float) -> dict[str, bool | None]:
-        found = judged(Fitted(model), held, Guesses(latent, (1.0,) * len(GUESSES), 1.0), without, free, 0)
+        found = judged(Fitted(model), held, BestOfK(latent, (1.0,) * len(COUNTS), 1.0), without, free, 0)
         return {control.name: control.holds for control in found}
 
     told = error(Fitted(model), held)
@@ -97,9 +97,9 @@ def test_the_table_holds_every_control(model: LatentWorldJEPA) -> None:
     assert len(table.controls) == 7 and table.transitions == 40 and ticks == [*range(7)]
     text, data = str(table), table.to_dict()
     assert all(control.name in text and control.verdict in text for control in table.controls)
-    assert data["counts"] == list(GUESSES) and data["holds"] is table.holds
-    assert len(table.guesses.latent) == len(table.guesses.codebook) == len(GUESSES)
-    assert table.guesses.latent[0] >= table.guesses.latent[-1]
+    assert data["counts"] == list(COUNTS) and data["holds"] is table.holds
+    assert len(table.best.latent) == len(table.best.codebook) == len(COUNTS)
+    assert table.best.latent[0] >= table.best.latent[-1]
 
 
 def test_a_model_without_z_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where actions lead the robot's own state, against an independent implementation, and a predictor that is told it."""
+"""Where actions move proprioception, against an independent implementation, and a predictor that takes it."""
 
 import math
 

@@ -17,8 +17,8 @@ from openjepa.report import write_report
 from openjepa.report.record import read_record
 from openjepa.report.shown import Shown
 from openjepa.report.world_models import decoding
-from openjepa.report.world_models.decoding import Reading
-from openjepa.report.world_models.page import Theatre, open_theatre
+from openjepa.report.world_models.decoding import LinearReading
+from openjepa.report.world_models.page import WorldPage, open_world_page
 from openjepa.report.world_models.planning import bar, read_acting
 from openjepa.training import load
 
@@ -40,9 +40,9 @@ def run(world_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(world_run, tmp_path / "run"))
 
 
-def theatre(run: Path, data: str | None = None) -> Theatre:
+def world_page(run: Path, data: str | None = None) -> WorldPage:
     found = read_acting(run)
-    return open_theatre(Shown(read_record(run), load(run), data=data), found.result if found else None)
+    return open_world_page(Shown(read_record(run), load(run), data=data), found.result if found else None)
 
 
 def test_the_page_is_whole(world_page: Path) -> None:
@@ -68,31 +68,31 @@ def test_without_a_plan_the_page_says_how_to_get_one(run: Path) -> None:
 
 def test_without_films_there_are_windows(run: Path) -> None:
     (run / "plan.films").unlink()
-    shown = theatre(run)
-    assert "No episodes were filmed" in shown.missing and shown.memory is None and not shown.screenings
-    assert shown.foresight is not None and len(shown.foresight.windows[0]) == 5
-    assert shown.foresight.windows[0][0].ratio == 0 and shown.foresight.windows[0][-1].arrow is None
+    shown = world_page(run)
+    assert "No episodes were filmed" in shown.missing and shown.memory is None and not shown.episode_cards
+    assert shown.rollouts is not None and len(shown.rollouts.windows[0]) == 5
+    assert shown.rollouts.windows[0][0].ratio == 0 and shown.rollouts.windows[0][-1].arrow is None
 
 
 def test_episodes_that_are_gone_leave_the_films(run: Path) -> None:
     config = json.loads((run / "model" / "config.json").read_text())
     (run / "model" / "config.json").write_text(json.dumps({**config, "data": "gone/away"}))
-    shown = theatre(run)
-    assert "There are no pictures: gone/away does not exist" in shown.blind and shown.foresight is None
-    assert len(shown.screenings) == 3 and shown.memory is not None
-    for one in shown.screenings:
+    shown = world_page(run)
+    assert "There are no pictures: gone/away does not exist" in shown.blind and shown.rollouts is None
+    assert len(shown.episode_cards) == 3 and shown.memory is not None
+    for one in shown.episode_cards:
         assert one.panels == ["real", "goal"] and one.route is not None and not one.route.plans
     with pytest.raises(UserError, match="also/gone"):
-        theatre(run, data="also/gone")
+        world_page(run, data="also/gone")
 
 
 def test_films_of_other_weights_are_not_imagined(run: Path) -> None:
     plan = json.loads((run / "plan.json").read_text())
     plan["protocol"]["models"][0]["weights"] = "0" * 64
     (run / "plan.json").write_text(json.dumps(plan))
-    shown = theatre(run)
-    assert "played with other weights" in shown.missing and shown.foresight is not None
-    assert all(one.panels == ["real", "goal"] for one in shown.screenings)
+    shown = world_page(run)
+    assert "played with other weights" in shown.missing and shown.rollouts is not None
+    assert all(one.panels == ["real", "goal"] for one in shown.episode_cards)
 
 
 def test_a_damaged_plan_is_one_sentence(run: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_numbers_are_those_of_the_plan(world_run: Path) -> None:
 def test_the_model_is_left_as_it_is(world_run: Path) -> None:
     model = load(world_run)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    decoding.Imagining.of(model, open_windows(model))
+    decoding.StateViewer.of(model, open_windows(model))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -144,13 +144,13 @@ def test_places_are_read_off_states() -> None:
     random = torch.Generator().manual_seed(0)
     states, mixing = torch.randn(200, 3, 4, generator=random), torch.randn(12, 2, generator=random)
     truth = (states.flatten(1) @ mixing).numpy()
-    read = Reading(states[:150], truth[:150])(states[150:])
+    read = LinearReading(states[:150], truth[:150])(states[150:])
     assert np.abs(read - truth[150:]).max() < 0.2
 
 
 def test_imagination_follows_the_actions_and_looks_again(world_run: Path) -> None:
     model = load(world_run)
-    looking = decoding.Imagining(model, None, None, [], None)  # ty: ignore[invalid-argument-type]
+    looking = decoding.StateViewer(model, None, None, [], None)  # ty: ignore[invalid-argument-type]
     window = dots.windows(1, 6)
     states, actions = looking.encode(window.frames[0], window.state[0]), window.actions[0]
     whole, each = looking.follow(states, actions, 5), looking.follow(states, actions, 1)

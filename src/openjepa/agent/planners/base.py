@@ -1,4 +1,4 @@
-"""What every planner shares: the problem, its price, its answer.
+"""The base of every planner: the problem, its price, its answer.
 
 A planner minimises `objective(actions [B, S, H, A']) -> [B, S]` over sequences of H actions, for B problems at once. It
 knows nothing of world models. Nothing is ever mixed across problems, and problem b draws from a generator of its own,
@@ -29,9 +29,9 @@ class PlannerChoice(Choice):
     """Steps of a plan, in actions of the world model."""
     execute: int = Field(1, ge=1, le=10_000)
     """Steps executed before the next plan (LeWM: all 5; PLDM and V-JEPA 2-AC: 1)."""
-    hold: bool = False
+    action_repeat: bool = False
     """Whether one environment action is repeated through a step of the plan: fewer numbers to search, for the price of
-    plans that turn at a step's end alone. A world model that is told a block's mean holds by itself."""
+    plans that turn at a step's end alone. For a world model that takes a block's mean this is so anyway."""
     constraint: Literal["reject", "penalise"] = "reject"
     """`reject`: any candidate that breaks the constraint is worse than any that does not."""
     penalty: float = Field(1.0, ge=0)
@@ -69,8 +69,8 @@ class PlannerChoice(Choice):
         problem = Problem(self, space, objective, constraint, generators)
         starts = problem.starts(start)
         with torch.no_grad():
-            if isinstance(space, Bounds) and (self.hold or space.held) and space.block > 1:
-                plan = self._search(problem.held(), space.pooled(starts))
+            if isinstance(space, Bounds) and (self.action_repeat or space.action_repeat) and space.block > 1:
+                plan = self._search(problem.repeated(), space.pooled(starts))
                 actions, elites = space.repeated(plan.actions), space.repeated(plan.elites)
                 return replace(plan, actions=actions, elites=elites)
             return self._search(problem, starts)
@@ -82,8 +82,10 @@ class PlannerChoice(Choice):
                 f"planner {self.kind!r} searches continuous actions and this space has {space.count} discrete ones: "
                 f"use --planner categorical-cem"
             )
-        if isinstance(space, Discrete) and self.hold:
-            raise UserError("planner.hold is for continuous actions, these are discrete: leave it out")
+        if isinstance(space, Discrete) and self.action_repeat:
+            raise UserError(
+                "planner.action_repeat is for continuous actions, these are discrete: leave it out"
+            )
         if isinstance(space, Bounds) and self.discrete:
             raise UserError(
                 f"planner {self.kind!r} searches discrete actions and this space is a box of {space.width} numbers: "

@@ -11,7 +11,7 @@ from openjepa.agent.planners.problem import Plan, Problem, Search, top
 
 
 class Refit(PlannerChoice):
-    """What CEM and iCEM share: a diagonal Gaussian, refitted to the elites of each iteration.
+    """The search of CEM and iCEM: a diagonal Gaussian, refitted to the elites of each iteration.
 
     The first candidate of every iteration is the current mean. Samples are clamped to the bounds.
     """

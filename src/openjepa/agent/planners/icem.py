@@ -1,4 +1,4 @@
-"""Improved CEM: coloured noise, elites that live on, fewer samples as it narrows."""
+"""Improved CEM: coloured noise, elites that are kept, fewer samples as it narrows."""
 
 from typing import Literal
 

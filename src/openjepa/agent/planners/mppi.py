@@ -23,7 +23,7 @@ class MPPI(PlannerChoice):
     """Candidates an iteration, the mean and given candidates among them."""
     iterations: int = Field(6, ge=1, le=100_000)
     elites: int | None = Field(64, ge=1, le=1_000_000)
-    """How many of the cheapest are weighted; `none`: all."""
+    """Number of the cheapest candidates that are weighted; `none`: all."""
     sigma: float = Field(0.5, gt=0)
     """Standard deviation at the start, in half ranges of the bounds (in the actions' unit where there are none)."""
     floor: float = Field(0.05, ge=0)
@@ -32,8 +32,8 @@ class MPPI(PlannerChoice):
     """Whether the standard deviation follows the weighted candidates; else it stays `sigma`."""
     temperature: float = Field(1.0, gt=0)
     unit: Literal["spread", "cost"] = "spread"
-    """Of the temperature: the standard deviation of the weighted candidates' costs, or the cost itself (the papers).
-    With `spread` a temperature means the same in any latent space."""
+    """Unit of the temperature: the standard deviation of the weighted candidates' costs, or the cost itself (the
+    papers). With `spread` a temperature means the same in any latent space."""
 
     @model_validator(mode="after")
     def _enough(self) -> Self:

@@ -28,7 +28,7 @@ def streams(seed: int, problems: int | Iterable[int]) -> list[torch.Generator]:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """How the search went, per iteration I: costs `[I, B]` of the best candidate and the mean over the elites."""
+    """The course of the search, per iteration I: costs `[I, B]` of the best candidate and the mean over the elites."""
 
     best: Tensor
     elites: Tensor
@@ -36,7 +36,7 @@ class Trace:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What a planner answers.
+    """A planner's answer.
 
     Attributes:
         actions: `[B, H, A']`, inside the bounds (one-hot where actions are discrete).
@@ -60,7 +60,7 @@ class Plan:
 
 
 class Rules(Protocol):
-    """What a problem must know of its planner (see `PlannerChoice`)."""
+    """The rules of a planner that a problem must know (see `PlannerChoice`)."""
 
     @property
     def horizon(self) -> int: ...
@@ -85,8 +85,8 @@ class Problem:
         self.objective, self.constraint = objective, constraint
         self.size, self.device = len(generators), space.neutral.device
 
-    def held(self) -> "Problem":
-        """The same with one environment action for each block, repeated."""
+    def repeated(self) -> "Problem":
+        """The same problem with one environment action for each block, repeated."""
         box = self.box
 
         def through(judge: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

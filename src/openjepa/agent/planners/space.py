@@ -1,4 +1,4 @@
-"""What a planner searches: a box, or sequences over a finite set."""
+"""The space that a planner searches: a box, or sequences over a finite set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ class Bounds:
     Attributes:
         low, high: `[A']`, float32; infinite where there is no bound. `A' = block * A`, time first.
         block: environment steps in one action of the plan.
-        held: whether a block is to be one action, repeated.
+        action_repeat: whether a block is to be one action, repeated.
     """
 
     low: Tensor
     high: Tensor
     block: int = 1
-    held: bool = False
+    action_repeat: bool = False
 
     @property
     def width(self) -> int:
@@ -68,7 +68,7 @@ class Bounds:
         """One environment action through each block, `[..., A] -> [..., A']`."""
         return actions.repeat(*[1] * (actions.dim() - 1), self.block)
 
-    def strayed(self, actions: Tensor, far: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def with_noise(self, actions: Tensor, far: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Actions `[B, K, A']` with Gaussian noise of standard deviation `far` `[B]`, in `scale`; the same one through
         a block, so that it leads somewhere. Problem b draws from generator b."""
         size = actions.shape[1], self.width // self.block
@@ -99,7 +99,7 @@ class Discrete:
         scores = scores.unflatten(-1, (self.block, self.count))
         return torch.zeros_like(scores).scatter_(-1, scores.argmax(-1, keepdim=True), 1).flatten(-2)
 
-    def strayed(self, actions: Tensor, far: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def with_noise(self, actions: Tensor, far: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Actions `[B, K, A']`, each step's with probability `far` `[B]` replaced by any one through a block. Problem b
         draws from generator b."""
         size = actions.shape[1], 1 + self.count
@@ -115,13 +115,15 @@ class Discrete:
 Space = Bounds | Discrete
 
 
-def as_space(space: Any, block: int = 1, device: torch.device | None = None, held: bool = False) -> Space:
+def as_space(
+    space: Any, block: int = 1, device: torch.device | None = None, action_repeat: bool = False
+) -> Space:
     """The space of a plan whose steps are `block` environment actions each.
 
     Args:
         space: bounds of one environment action (anything with `low` and `high`, `[A]`), a count of discrete actions
             (or anything with `n`), or a `Space`, returned as it is.
-        held: whether a block is to be one action, repeated, where actions are continuous.
+        action_repeat: whether a block is to be one action, repeated, where actions are continuous.
 
     Raises:
         UserError: none of these, or an empty box.
@@ -145,4 +147,4 @@ def as_space(space: Any, block: int = 1, device: torch.device | None = None, hel
         raise UserError(
             f"action bounds must have low <= high in every dimension, not {low.tolist()} and {high.tolist()}"
         )
-    return Bounds(low, high, block, held)
+    return Bounds(low, high, block, action_repeat)

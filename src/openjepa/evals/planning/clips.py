@@ -19,11 +19,11 @@ Violation = Literal["teleport", "wall"]
 PLACES = 4
 """Drawn for a teleport, of which the farthest is taken."""
 ROUNDS = 100
-"""Of drawing ways that meet a wall and ways that do not."""
+"""Attempts to draw ways that meet a wall and ways that do not."""
 
 
 @dataclass(frozen=True, eq=False)
-class Clips:
+class DrawnClips:
     """Windows with known answers.
 
     Attributes:
@@ -41,7 +41,7 @@ class Clips:
 
 def make_clips(
     world: World, violation: Violation, count: int, steps: int, block: int, rng: Generator
-) -> Clips:
+) -> DrawnClips:
     """`count` impossible clips and possible ones with the same starts and orders.
 
     `teleport`: a random walk, and the same with a jump to another place in the middle of a model step, after which the
@@ -61,10 +61,10 @@ def make_clips(
     make = _teleports if violation == "teleport" else _walls
     ways, actions, possible = make(world, count, steps * block, block, rng)
     seen = ways[::block]
-    frames, told = (np.stack([look(state) for state in seen], 1) for look in (world.render, world.observe))
+    frames, states = (np.stack([look(state) for state in seen], 1) for look in (world.render, world.observe))
     orders = np.eye(world.actions, dtype=np.float32)[actions] if isinstance(world.actions, int) else actions
     orders = np.ascontiguousarray(orders, np.float32).reshape(len(orders), steps, -1)
-    return Clips(*map(torch.from_numpy, (frames, orders, told)), possible)
+    return DrawnClips(*map(torch.from_numpy, (frames, orders, states)), possible)
 
 
 Ways = tuple[list[State], NDArray, NDArray]

@@ -1,4 +1,4 @@
-"""Goal-conditioned behaviour cloning on a world model's frozen latents: what imitation of the data is worth.
+"""Goal-conditioned behaviour cloning on a world model's frozen states: a baseline of imitation.
 
 Pairs are relabelled in hindsight: the goal of a state is any later frame of its episode, the answer is the action that
 was taken (Ghosh et al., arXiv:1912.06088; the GCBC of OGBench and stable-worldmodel).
@@ -47,19 +47,21 @@ def open_windows(model: WorldJEPA, data: str = "") -> EpisodeWindows:
 
 @torch.no_grad()
 def encode_clips(model: WorldJEPA, frames: Tensor, known: Tensor | None = None) -> Tensor:
-    """Latents `[N, T, *L]` of clips `[N, T, C, H, W]`, in bounded memory.
+    """States `[N, T, *L]` of clips `[N, T, C, H, W]`, in bounded memory.
 
     Args:
-        known: `[N, T, P]`, physical variables, for models that are told the robot's own state (see `perception`).
+        known: `[N, T, P]`, physical variables, for models that take proprioception (see `perception`).
     """
     device, together = next(model.parameters()).device, max(1, ENCODED // frames.shape[1])
     parts = frames.split(together)
-    told = [None] * len(parts) if known is None else known.split(together)
-    return torch.cat([encode(model, part.to(device), some) for part, some in zip(parts, told, strict=True)])
+    variables = [None] * len(parts) if known is None else known.split(together)
+    return torch.cat(
+        [encode(model, part.to(device), some) for part, some in zip(parts, variables, strict=True)]
+    )
 
 
 def encode_episode(model: WorldJEPA, frames: Tensor, known: Tensor | None = None) -> Tensor:
-    """Latents `[T, *L]` of all frames `[T, C, H, W]` of an episode, each with those before it that a state is of.
+    """States `[T, *L]` of all frames `[T, C, H, W]` of an episode, each with those before it that a state is of.
 
     Args:
         known: `[T, P]`, as in `encode_clips`.
@@ -74,10 +76,10 @@ def encode_episode(model: WorldJEPA, frames: Tensor, known: Tensor | None = None
             for start in range(0, rows[0].shape[1], ENCODED)
         ]
         found.append(torch.cat(parts))
-    latents = found[0].new_empty(len(frames), *found[0].shape[1:])
-    for frame, states in enumerate(found):
-        latents[frame :: model.block] = states
-    return latents
+    states = found[0].new_empty(len(frames), *found[0].shape[1:])
+    for frame, part in enumerate(found):
+        states[frame :: model.block] = part
+    return states
 
 
 def encoded(
@@ -96,8 +98,8 @@ def encoded(
             break
         episode = samples.episodes[int(number)]
         taken, begin = blocks(episode, model.block)
-        latents = encode_episode(model, *map(torch.from_numpy, (episode.frames, episode.state)))
-        logs.append(Log(latents, torch.from_numpy(taken).to(latents), torch.from_numpy(begin)))
+        states = encode_episode(model, *map(torch.from_numpy, (episode.frames, episode.state)))
+        logs.append(Log(states, torch.from_numpy(taken).to(states), torch.from_numpy(begin)))
         count += len(episode) + 1
         if progress is not None:
             progress("encoding episodes to imitate", min(count, frames), frames)
@@ -115,25 +117,25 @@ def clone(
         UserError: no episode has a whole block of actions.
     """
     logs = encoded(model, samples, settings.frames, seed, progress)
-    first = np.cumsum([0] + [len(log.latents) for log in logs[:-1]]).tolist()
-    states, done = (torch.cat([getattr(log, name) for log in logs]) for name in ("latents", "actions"))
+    first = np.cumsum([0] + [len(log.states) for log in logs[:-1]]).tolist()
+    states, done = (torch.cat([getattr(log, name) for log in logs]) for name in ("states", "actions"))
     row = torch.cat([log.begin + start for log, start in zip(logs, first, strict=True)])
     end = torch.cat(
         [
-            torch.full((len(log.begin),), start + len(log.latents) - 1)
+            torch.full((len(log.begin),), start + len(log.states) - 1)
             for log, start in zip(logs, first, strict=True)
         ]
     )
     policy = new_policy(model, tuple(states.shape[1:]), settings, seed, goal=True).to(states.device)
     policy.head.standardise(states)
-    own = proprio_dim_of(model)
+    proprio_dim = proprio_dim_of(model)
     generator = torch.Generator().manual_seed(seed)
 
     def loss() -> Tensor:
         pick = torch.randint(len(row), (settings.batch,), generator=generator)
         ahead = torch.rand(settings.batch, generator=generator) * (end[pick] - row[pick])
         goal = row[pick] + 1 + ahead.long()  # uniform over what followed
-        given = policy(states[row[pick]], as_goals(states[goal.clamp(max=end[pick])], own))
+        given = policy(states[row[pick]], as_goals(states[goal.clamp(max=end[pick])], proprio_dim))
         return policy.distance(done[pick], given).mean()
 
     descend(policy, loss, updates=settings.updates, lr=settings.lr)
@@ -143,7 +145,7 @@ def clone(
 def new_policy(
     model: WorldJEPA, shape: tuple[int, ...], settings: Cloning, seed: int, *, goal: bool
 ) -> Policy:
-    """An untrained one for latents of this shape; its weights are a function of the seed."""
+    """An untrained policy for states of this shape; its weights are a function of the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Policy(shape, space_of(model), goal=goal, hidden=settings.hidden, layers=settings.layers)

@@ -1,4 +1,4 @@
-"""How often a world model is asked."""
+"""A count of the predictions asked of a world model."""
 
 from torch import Tensor, nn
 

@@ -9,11 +9,11 @@ from openjepa.evals.features import Progress
 from openjepa.evals.planning.clips import Violation
 from openjepa.evals.planning.cloning import clone, open_windows
 from openjepa.evals.planning.film import Camera
-from openjepa.evals.planning.play import Outcome, Player
+from openjepa.evals.planning.play import EpisodeOutcome, Player
 from openjepa.evals.planning.players import Chance, Cloned, Expert, Planned, Simulating, Still
 from openjepa.evals.planning.playing import play, problems
-from openjepa.evals.planning.protocol import Evaluation, Protocol
-from openjepa.evals.planning.result import PlanningResult, Row
+from openjepa.evals.planning.protocol import PlanningProtocol, WorldEvaluation
+from openjepa.evals.planning.result import PlanningResult, PlayedRow
 from openjepa.evals.planning.state import StateTable, probe_state
 from openjepa.evals.planning.surprise import SurpriseTable, surprise
 from openjepa.world_models.model import WorldJEPA
@@ -34,7 +34,7 @@ NAMES = {
 
 
 def evaluate(
-    protocol: Protocol, progress: Progress | None = None, *, camera: Camera | None = None
+    protocol: PlanningProtocol, progress: Progress | None = None, *, camera: Camera | None = None
 ) -> PlanningResult:
     """Play all episodes; a function of the protocol alone, but for the seconds.
 
@@ -43,7 +43,8 @@ def evaluate(
         camera: is given the first model's player, to keep some of its episodes to be looked at (see `film.Films`).
 
     Raises:
-        UserError: see `Protocol.world`, `Protocol.load` and `clone`; a planner for the other kind of actions.
+        UserError: see `PlanningProtocol.world`, `PlanningProtocol.load` and `clone`; a planner for the other kind of
+            actions.
 
     Warns:
         OpenJEPAWarning: a horizon far beyond what a model was trained for.
@@ -52,7 +53,7 @@ def evaluate(
     models = protocol.load(world)
     planned = [Planned(model, protocol) for model in models]
     samples = _samples(models, protocol)  # mistakes show before anything is played
-    table = _Table(protocol, world, progress)
+    table = _EvaluationTable(protocol, world, progress)
     players: list[Player] = [*planned] if camera is None else [camera.of(planned[0]), *planned[1:]]
     rows = [table.row("planning", players)]
     for name in protocol.baselines:
@@ -67,13 +68,15 @@ def evaluate(
 
 
 def play_row(
-    protocol: Evaluation, name: str, players: Iterable[Player], progress: Progress | None = None
-) -> Row:
+    protocol: WorldEvaluation, name: str, players: Iterable[Player], progress: Progress | None = None
+) -> PlayedRow:
     """Anyone's row on a protocol's problems: one player for each model's episodes."""
-    return _Table(protocol, protocol.world(), progress).row(name, players)
+    return _EvaluationTable(protocol, protocol.world(), progress).row(name, players)
 
 
-def surprises(protocol: Protocol, clips: int = 100, progress: Progress | None = None) -> list[SurpriseTable]:
+def surprises(
+    protocol: PlanningProtocol, clips: int = 100, progress: Progress | None = None
+) -> list[SurpriseTable]:
     """Violation of expectation, for each model (see `surprise`): teleports, and walls where the world has some."""
     world, found = protocol.world(), []
     violations: tuple[Violation, ...] = ("teleport", "wall") if isinstance(world, Planar) else ("teleport",)
@@ -87,8 +90,8 @@ def surprises(protocol: Protocol, clips: int = 100, progress: Progress | None = 
     return found
 
 
-def states(protocol: Protocol, frames: int = 1, progress: Progress | None = None) -> list[StateTable]:
-    """Physical state from each model's latents of so many frames (see `probe_state`)."""
+def states(protocol: PlanningProtocol, frames: int = 1, progress: Progress | None = None) -> list[StateTable]:
+    """Physical variables read off each model's states of so many frames (see `probe_state`)."""
     models = protocol.load(protocol.world())
     return [
         probe_state(
@@ -98,8 +101,8 @@ def states(protocol: Protocol, frames: int = 1, progress: Progress | None = None
     ]
 
 
-def _samples(models: Sequence[WorldJEPA], protocol: Protocol) -> list[EpisodeWindows]:
-    """What each model's behaviour cloning learns from; runs on the same data share it."""
+def _samples(models: Sequence[WorldJEPA], protocol: PlanningProtocol) -> list[EpisodeWindows]:
+    """The episodes that each model's behaviour cloning learns from; runs on the same data share them."""
     if "cloning" not in protocol.baselines:
         return []
     opened: dict[str, EpisodeWindows] = {}
@@ -109,7 +112,7 @@ def _samples(models: Sequence[WorldJEPA], protocol: Protocol) -> list[EpisodeWin
     return [opened[model.config.data] for model in models]
 
 
-def informed(name: str, protocol: Evaluation) -> Player:
+def informed(name: str, protocol: WorldEvaluation) -> Player:
     """The baselines that no model enters."""
     if name == "nothing":
         return Still()
@@ -117,19 +120,21 @@ def informed(name: str, protocol: Evaluation) -> Player:
         return Chance(protocol.seed)
     if name == "expert":
         return Expert()
-    assert isinstance(protocol, Protocol)
+    assert isinstance(protocol, PlanningProtocol)
     return Simulating(protocol.oracle, protocol.seed)
 
 
-class _Table:
-    """What all rows share."""
+class _EvaluationTable:
+    """The table that all rows share."""
 
-    def __init__(self, protocol: Evaluation, world: "World | ThirdParty", progress: Progress | None) -> None:
+    def __init__(
+        self, protocol: WorldEvaluation, world: "World | ThirdParty", progress: Progress | None
+    ) -> None:
         self.protocol, self.world, self.progress = protocol, world, progress
 
-    def row(self, name: str, players: Iterable[Player]) -> Row:
+    def row(self, name: str, players: Iterable[Player]) -> PlayedRow:
         """One player for each model's episodes."""
-        outcomes: list[Outcome] = []
+        outcomes: list[EpisodeOutcome] = []
         seconds: list[float] = []
         runs = 0
         for runs, player in enumerate(players, 1):
@@ -138,11 +143,11 @@ class _Table:
                 outcomes += found
                 seconds += taken
         p50, p99 = np.percentile(seconds or [0.0], [50, 99]).tolist()
-        return Row(name, tuple(outcomes), runs, p50, p99)
+        return PlayedRow(name, tuple(outcomes), runs, p50, p99)
 
     def _group(
         self, name: str, player: Player, numbers: range, before: int
-    ) -> tuple[list[Outcome], list[float]]:
+    ) -> tuple[list[EpisodeOutcome], list[float]]:
         protocol, total = self.protocol, self.protocol.episodes * len(self.protocol.models)
 
         def tick(done: int) -> None:
@@ -150,7 +155,7 @@ class _Table:
                 self.progress(f"episodes of {name}", before + done, total)
 
         given = problems(
-            self.world, protocol.seed, numbers, protocol.factors, protocol.difficulty, protocol.hold
+            self.world, protocol.seed, numbers, protocol.factors, protocol.difficulty, protocol.steps_at_goal
         )
         watch = player.watch if isinstance(player, Camera) else None
         budget = protocol.budget or self.world.max_steps

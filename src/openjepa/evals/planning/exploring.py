@@ -36,7 +36,7 @@ class Explored:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Of the mean over episodes, 95 %, Student's."""
+        """The 95 % interval of the mean over episodes, Student's."""
         return student(self.shares)
 
     def beats(self, other: "Explored") -> tuple[float, tuple[float, float]]:

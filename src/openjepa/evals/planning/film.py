@@ -1,4 +1,4 @@
-"""What an agent saw, planned and paid in a few episodes of an evaluation, kept beside its result to be looked at."""
+"""Films of a few episodes of an evaluation: what an agent saw, planned and paid, kept beside the result."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from openjepa.common import files
+from openjepa.common.renamed import FILMS
 from openjepa.errors import UserError, warn
-from openjepa.evals.planning.play import Outcome, Problems
+from openjepa.evals.planning.play import EpisodeOutcome, Problems
 from openjepa.evals.planning.players import Planned
 from openjepa.evals.planning.recall import Remembered, packed, recall, unpacked
 from openjepa.worlds import State
@@ -27,7 +28,7 @@ FILMED = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Film:
+class EpisodeFilm:
     """One episode of T environment steps.
 
     Attributes:
@@ -57,14 +58,14 @@ class Film:
 
 
 @dataclass(frozen=True)
-class Films:
+class EpisodeFilms:
     """Some episodes, and the memory."""
 
-    films: Sequence[Film]
+    films: Sequence[EpisodeFilm]
     memory: Remembered | None = None
 
     def save(self, path: str | Path) -> None:
-        """As safetensors. Raises UserError when it cannot be written."""
+        """Write safetensors. Raises UserError when they cannot be written."""
         tensors: dict[str, Any] = {}
         for film in self.films:
             parts = {name: getattr(film, name) for name in _PARTS} | {"frames": packed(film.frames)}
@@ -81,7 +82,7 @@ class Films:
             raise UserError(f"{path} cannot be written ({files.reason(error)}): name another file") from error
 
     @classmethod
-    def read(cls, path: str | Path) -> "Films":
+    def read(cls, path: str | Path) -> "EpisodeFilms":
         """Raises UserError when there are none or the file is damaged."""
         episodes: dict[str, dict[str, Any]] = {}
         for name, tensor in files.read_tensors(Path(path)).items():
@@ -99,11 +100,11 @@ _PARTS = ("goal", "values", "known", "wanted", "actions", "planned", "plans", "j
 
 
 def films_beside(result: str | Path) -> Path:
-    """Where the films of a saved result lie."""
+    """The path of the films of a saved result."""
     return Path(result).with_suffix(".films")
 
 
-def keep(camera: "Camera", outcomes: Sequence[Outcome], result: str | Path) -> None:
+def keep(camera: "Camera", outcomes: Sequence[EpisodeOutcome], result: str | Path) -> None:
     """Save what a camera saw beside a saved result, instead of older films.
 
     Args:
@@ -122,7 +123,7 @@ def keep(camera: "Camera", outcomes: Sequence[Outcome], result: str | Path) -> N
 
 @dataclass
 class _Step:
-    """What was done and thought at one environment step; `rows` are the episodes that `plans`, `costs` are of."""
+    """One environment step, what was done and planned at it; `rows` are the episodes that `plans`, `costs` are of."""
 
     rows: NDArray
     actions: NDArray
@@ -182,8 +183,9 @@ class Camera:
         if self._groups == 1:
             self.states.append(state)
 
-    def develop(self, outcomes: Sequence[Outcome], count: int = FILMED) -> Films:
-        """Of the first group half that arrived and half that did not, as far as there are such; lowest numbers first.
+    def develop(self, outcomes: Sequence[EpisodeOutcome], count: int = FILMED) -> EpisodeFilms:
+        """Films of the first group, half that arrived and half that did not, as far as there are such; lowest numbers
+        first.
 
         Args:
             outcomes: of the player's row.
@@ -196,16 +198,16 @@ class Camera:
         few = min(len(missed), max(count // 2, count - len(arrived)))
         chosen = sorted(arrived[: count - few] + missed[:few])
         films = [self._film(row, group[row]) for row in chosen]
-        return Films(films, self._recalled() if self._memory is None else self._memory)
+        return EpisodeFilms(films, self._recalled() if self._memory is None else self._memory)
 
-    def _film(self, row: int, outcome: Outcome) -> Film:
+    def _film(self, row: int, outcome: EpisodeOutcome) -> EpisodeFilm:
         steps = self.steps[: outcome.steps]
         spot = [int(np.searchsorted(step.rows, row)) for step in steps]
         plans = [(t, step.plans[spot[t]]) for t, step in enumerate(steps) if step.plans is not None]
         judged = [(t, step.costs) for t, step in enumerate(steps) if step.costs is not None]
         world, goal = self._problems.world, self._problems.goal.take([row])
         states = State.concatenate([state.take([row]) for state in self.states[: len(steps) + 1]])
-        return Film(
+        return EpisodeFilm(
             number=outcome.number,
             frames=world.render(states),
             goal=world.render(goal)[0],
@@ -227,14 +229,15 @@ class Camera:
         return recall(self._watched.agent.memory, self._problems.world, self.states, written)
 
 
-def _film(number: int, parts: dict[str, Any]) -> Film:
+def _film(number: int, parts: dict[str, Any]) -> EpisodeFilm:
     costs = {k.removeprefix("costs/"): v for k, v in parts.items() if k.startswith("costs/")}
     plain: dict[str, Any] = {name: parts[name] for name in _PARTS}
-    return Film(number, costs=costs, frames=unpacked(parts["frames"]), **plain)
+    return EpisodeFilm(number, costs=costs, frames=unpacked(parts["frames"]), **plain)
 
 
 def _remembered(parts: dict[str, Any]) -> Remembered:
-    plain = {name: parts[name].item() for name in ("held", "capacity", "episodes", "share")}
+    parts = {FILMS.get(name, name): part for name, part in parts.items()}
+    plain = {name: parts[name].item() for name in ("moments", "capacity", "episodes", "share")}
     found: dict[str, Any] = {**parts, **plain, "frames": unpacked(parts["frames"])}
     return Remembered(**found)
 

@@ -1,4 +1,4 @@
-"""Who sets sub-goals in an evaluation: level 2, or the truth."""
+"""Guides that set sub-goals in an evaluation: level 2, or the truth."""
 
 from typing import Literal, Protocol
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from openjepa.agent.hierarchy import Above, Aim, Foresight
+from openjepa.agent.hierarchy import Above, Aim, SubgoalPlanner
 from openjepa.agent.perception import Perception
 from openjepa.agent.planners import CEM, Planner
 from openjepa.agent.protocols import Situation, WorldModel
@@ -21,16 +21,18 @@ from openjepa.worlds import State, World
 
 
 class Higher(Config):
-    """How sub-goals are set, where level 2 acts."""
+    """Settings of sub-goals, where level 2 acts."""
 
     subgoals: Literal["level2", "oracle"] = "level2"
-    """`oracle`: the frame that the world's own expert would see after as many steps as one of level 2 has."""
+    """Source of sub-goals: level 2, or `oracle`, the frame that the world's expert would see after a step of level
+    2."""
     planner: Planner = CEM(horizon=6, samples=200, iterations=5, elites=20)
-    """Of macro-actions; level 2 plans whenever level 1 does."""
+    """Planner of macro-actions; level 2 plans whenever level 1 does."""
     near: float = Field(1.0, ge=0)
-    """Who is closer to the goal than this plans for the goal itself: in what a typical macro-action leads, squared."""
+    """Distance from the goal below which level 1 plans for the goal itself, in lengths of a typical macro-action,
+    squared."""
     reach: float = Field(4.0, gt=0)
-    """A sub-goal farther away than this, likewise, is not trusted."""
+    """Distance above which a sub-goal is not trusted, in the same unit."""
     typical: float = Field(0.01, ge=0)
     """Cost of an unlikely macro-action, per nat."""
     ahead: int | None = Field(None, ge=1, le=10_000)
@@ -38,7 +40,7 @@ class Higher(Config):
 
 
 class Guided(Protocol):
-    """A guide of `agent.hierarchy`, told of an evaluation's episodes.
+    """A guide of `agent.hierarchy` for an evaluation's episodes.
 
     Attributes:
         predictions: asked of level 2 so far, for each problem that still runs.
@@ -51,14 +53,14 @@ class Guided(Protocol):
         ...
 
     def see(self, state: State, rows: NDArray) -> None:
-        """The truth, of those worlds that still run."""
+        """Take in the true states of those worlds that still run."""
         ...
 
     def __call__(self, situation: Situation) -> Aim: ...
 
 
 def guide(higher: Higher, model: WorldModel, horizon: int, distance: str, batch: int | None) -> Guided:
-    """What sets sub-goals for this world model.
+    """The guide that sets sub-goals for this world model.
 
     Raises:
         UserError: it has one level and level 2 is asked.
@@ -73,8 +75,8 @@ def guide(higher: Higher, model: WorldModel, horizon: int, distance: str, batch:
     return FromLevel2(level, higher, distance, batch)
 
 
-class FromLevel2(Foresight):
-    """As `Foresight`, counted."""
+class FromLevel2(SubgoalPlanner):
+    """A `SubgoalPlanner` that counts its predictions."""
 
     def __init__(self, level: Above, higher: Higher, distance: str, batch: int | None) -> None:
         self._counted = CountedLevel(level)
@@ -128,7 +130,7 @@ class FromTruth:
 
 
 class CountedLevel(Counted):
-    """Level 2, counted likewise."""
+    """Level 2 with a count of its predictions."""
 
     def __init__(self, level: Above) -> None:
         super().__init__(level)
@@ -139,5 +141,5 @@ class CountedLevel(Counted):
         return self.level.stride
 
     def apart(self, one: Tensor, other: Tensor) -> Tensor:
-        """As the level's."""
+        """The distance of states, as level 2 measures it."""
         return self.level.apart(one, other)

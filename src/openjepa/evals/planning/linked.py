@@ -1,4 +1,4 @@
-"""Who controls over a channel: the semantic actor behind a receiver, in n worlds side by side."""
+"""Control over a channel: the semantic actor behind a receiver, in n worlds side by side."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from openjepa.agent.channel import Between, Drift, Every, Link
 from openjepa.agent.perception import Perception
 from openjepa.agent.planners import streams
 from openjepa.agent.protocols import WorldModel
-from openjepa.agent.semantic import foreseen, received
+from openjepa.agent.semantic import predicted, received
 from openjepa.evals.features import Progress
 from openjepa.evals.planning.cloning import encoded, new_policy
 from openjepa.evals.planning.play import Problems
@@ -22,15 +22,19 @@ from openjepa.world_models.windows import EpisodeWindows
 from openjepa.worlds import State
 
 
-class Actor(Cloning):
-    """The semantic actor: the action taken, from the latent of its step."""
+class SemanticActor(Cloning):
+    """The semantic actor: the action taken, from the state of its step."""
 
     ahead: int = Field(0, ge=0, le=10_000)
-    """Steps of the model that it learns to command from a foreseen latent; 0: as many as the model was trained for."""
+    """Steps of the model over which it learns from predicted states; 0: as many as the model was trained for."""
 
 
 def teach(
-    model: WorldJEPA, samples: EpisodeWindows, settings: Actor, seed: int, progress: Progress | None = None
+    model: WorldJEPA,
+    samples: EpisodeWindows,
+    settings: SemanticActor,
+    seed: int,
+    progress: Progress | None = None,
 ) -> Policy:
     """The semantic actor of a model, from its training episodes.
 
@@ -40,7 +44,7 @@ def teach(
     logs = encoded(model, samples, settings.frames, seed, progress)
     generator = torch.Generator().manual_seed(seed)
     seen, taken = received(logs)
-    imagined, following = foreseen(model, logs, settings.ahead or model.horizon, generator)
+    imagined, following = predicted(model, logs, settings.ahead or model.horizon, generator)
     policy = new_policy(model, tuple(seen.shape[1:]), settings, seed, goal=False).to(seen.device)
     policy.learn(
         torch.cat([seen, imagined]),
@@ -114,8 +118,8 @@ class Controlled:
             assert frames is not None
             known = self._problems.known(state, self._model)
             self._perception.observe(torch.from_numpy(frames.copy()), self._command, known)
-            latents, _ = self._perception.state(self._rows)
-            believed = self._links[-1].step(latents[:, -1], self._command, torch.from_numpy(active))
+            states, _ = self._perception.state(self._rows)
+            believed = self._links[-1].step(states[:, -1], self._command, torch.from_numpy(active))
             self._command = self._policy.act(believed)
             block = self._space.unfold(self._command[:, None])
             self._queue = list(block.cpu().numpy().swapaxes(0, 1))

@@ -87,7 +87,7 @@ class LiveUnderway(Underway):
 
 
 def _settled(arrival: Arrival, frame: NDArray, state: NDArray) -> Arrival:
-    """With something to look at where there was an error."""
+    """An arrival with something to look at where there was an error."""
     if arrival.error is None:
         return arrival
     info = {"state": state, "goal_state": state, "goal_frame": frame, "success": False}

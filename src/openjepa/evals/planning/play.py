@@ -1,4 +1,5 @@
-"""Episodes of one who acts in n worlds at once, all in step; each ends at its goal, at an error or by its budget."""
+"""Episodes of a player that acts in n worlds at once, all in step; each ends at its goal, at an error or by its
+budget."""
 
 import time
 from dataclasses import asdict, dataclass, field
@@ -25,20 +26,20 @@ class Problems:
     Attributes:
         numbers: `[n]`, of the episodes.
         start, goal: n worlds each, of the same layouts.
-        hold: environment steps in a row for which the goal must be kept.
+        steps_at_goal: environment steps in a row that must be spent at the goal.
     """
 
     world: World
     numbers: list[int]
     start: State
     goal: State
-    hold: int = field(default=1, kw_only=True)
+    steps_at_goal: int = field(default=1, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def known(self, state: State, model: object) -> NDArray[np.float32] | None:
-        """The physical variables `[n, P]`, for a model that is told the robot's own state; `None` for any other."""
+        """The physical variables `[n, P]`, for a model that takes proprioception; `None` for any other."""
         return self.world.observe(state) if proprio_dim_of(model) else None
 
     def begin(self, player: "Player", seed: int) -> "Underway":
@@ -47,8 +48,8 @@ class Problems:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one episode; equal where everything is but the seconds.
+class EpisodeOutcome:
+    """The outcome of one episode; equal where everything is but the seconds.
 
     Attributes:
         number: of the episode.
@@ -80,7 +81,7 @@ class Outcome:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Outcome":
+    def from_dict(cls, data: dict[str, Any]) -> "EpisodeOutcome":
         """The inverse of `to_dict`; in older files an episode that began at its goal counts as a success."""
         at_goal = data.get("at_goal", data["success"] and data["steps"] == 0)
         changed: dict[str, Any] = {**data, "success": data["success"] and not at_goal, "at_goal": at_goal}
@@ -131,7 +132,7 @@ class Underway:
         self.player, self.given, self.rng = player, given, rng
         self.state, n = given.start, len(given)
         self.kept = given.world.solved(given.start, given.goal).astype(np.int64)
-        self.success = self.kept >= given.hold
+        self.success = self.kept >= given.steps_at_goal
         self.active = ~self.success
         self.steps, self.danger, self.predictions = (np.zeros(n, np.int64) for _ in range(3))
         self.errors = [""] * n
@@ -159,7 +160,7 @@ class Underway:
                 except Exception as error:
                     self.errors[row], self.active[row] = f"{type(error).__name__}: {error}", False
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[EpisodeOutcome]:
         world, given = self.given.world, self.given
         before, after = world.distance(given.start, given.goal), world.distance(self.state, given.goal)
         found = []
@@ -171,7 +172,9 @@ class Underway:
             at_goal = done and counts[0] == 0
             ends = float(before[i]), float(after[i])
             found.append(
-                Outcome(number, done and not at_goal, counts[0], *ends, *counts[1:], error, at_goal, p50, p99)
+                EpisodeOutcome(
+                    number, done and not at_goal, counts[0], *ends, *counts[1:], error, at_goal, p50, p99
+                )
             )
         return found
 
@@ -188,5 +191,5 @@ class Underway:
             self.frames[rows] = arrival.frames
         self.danger[rows] += arrival.danger
         self.kept[rows] = np.where(arrival.solved, self.kept[rows] + 1, 0)
-        self.success[rows] = self.kept[rows] >= self.given.hold
+        self.success[rows] = self.kept[rows] >= self.given.steps_at_goal
         self.active[rows] = ~self.success[rows]

@@ -1,4 +1,4 @@
-"""Who is evaluated: plans with a world model, and beside them chance, imitation and the truth."""
+"""Players that are evaluated: plans with a world model, and beside them chance, imitation and the truth."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,14 +18,14 @@ from openjepa.agent.protocols import WorldModel
 from openjepa.evals.planning.counted import Counted
 from openjepa.evals.planning.guides import guide
 from openjepa.evals.planning.play import Problems
-from openjepa.evals.planning.protocol import Protocol
+from openjepa.evals.planning.protocol import PlanningProtocol
 from openjepa.worlds import Box, Oracle, Random, State, World
 from openjepa.worlds.oracle import Simulated
 
 RANDOM = 3
 """Stream of random numbers of the random policy."""
 
-Acting = Callable[[World], Callable[[State, Generator], NDArray]]
+PolicyOf = Callable[[World], Callable[[State, Generator], NDArray]]
 """A policy of `openjepa.worlds`, for a world."""
 
 
@@ -46,7 +46,7 @@ class Planned:
     sees = True
 
     def __init__(
-        self, model: WorldModel, protocol: Protocol, task: Task | None = None, **modules: Any
+        self, model: WorldModel, protocol: PlanningProtocol, task: Task | None = None, **modules: Any
     ) -> None:
         self._model, cost, higher = Counted(model), protocol.cost, []
         self._guide = None
@@ -59,13 +59,16 @@ class Planned:
         self.agent = Agent(
             self._model,
             protocol.planner,
-            Task({"goal": cost.goal, "effort": cost.effort, "doubt": cost.doubt}, level=protocol.level)
+            Task(
+                {"goal": cost.goal, "effort": cost.effort, "prediction_error": cost.prediction_error},
+                level=protocol.level,
+            )
             if task is None
             else task,
             seed=protocol.seed,
             distance=cost.distance,
             reduce=cost.reduce,
-            doubt_width=cost.doubt_width,
+            prediction_error_width=cost.prediction_error_width,
             batch=protocol.candidates,
             higher=higher,
             **modules,
@@ -89,7 +92,7 @@ class Planned:
 
 
 class Cloned:
-    """A policy on a world model's latents (see `cloning.clone`): a block of actions at a time, no look-ahead."""
+    """A policy on a world model's states (see `cloning.clone`): a block of actions at a time, no look-ahead."""
 
     sees = True
     predictions = 0
@@ -110,8 +113,8 @@ class Cloned:
             assert frames is not None
             known = self._problems.known(state, self._model)
             self._perception.observe(torch.from_numpy(frames.copy()), known=known)
-            latents, _ = self._perception.state(self._rows)
-            block = self._space.unfold(self._policy.act(latents[:, -1], self._goal)[:, None])
+            states, _ = self._perception.state(self._rows)
+            block = self._space.unfold(self._policy.act(states[:, -1], self._goal)[:, None])
             self._queue = list(block.cpu().numpy().swapaxes(0, 1))
         return self._queue.pop(0)
 
@@ -136,7 +139,7 @@ class Chance:
     sees = False
     predictions = 0
 
-    def __init__(self, seed: int, policy: Acting = Random) -> None:
+    def __init__(self, seed: int, policy: PolicyOf = Random) -> None:
         self._seed, self._made = seed, policy
 
     def begin(self, problems: Problems) -> None:

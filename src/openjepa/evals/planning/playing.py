@@ -1,4 +1,4 @@
-"""Starts with their goals in any world, and one who acts in them to the end."""
+"""Starts with their goals in any world, and their episodes to the end."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from openjepa.evals.planning.play import TASKS, Outcome, Player, Problems
+from openjepa.evals.planning.play import TASKS, EpisodeOutcome, Player, Problems
 from openjepa.worlds import State, World
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def problems(
     numbers: Sequence[int],
     factors: dict[str, Any],
     difficulty: dict[str, Any],
-    hold: int = 1,
+    steps_at_goal: int = 1,
 ) -> Problems:
     """Starts and goals, each a function of seed and number.
 
@@ -29,13 +29,13 @@ def problems(
     if not isinstance(world, World):
         from openjepa.evals.planning.live import live_problems  # needs gymnasium
 
-        return replace(live_problems(world, seed, numbers, factors, difficulty), hold=hold)
+        return replace(live_problems(world, seed, numbers, factors, difficulty), steps_at_goal=steps_at_goal)
     found = [
         world.task(1, np.random.default_rng([seed, TASKS, number]), factors, **difficulty)
         for number in numbers
     ]
     starts, goals = (State.concatenate(side) for side in zip(*found, strict=True))
-    return Problems(world, list(numbers), starts, goals, hold=hold)
+    return Problems(world, list(numbers), starts, goals, steps_at_goal=steps_at_goal)
 
 
 def play(
@@ -45,14 +45,14 @@ def play(
     seed: int,
     tick: Callable[[int], None] = lambda done: None,
     watch: Callable[[State], None] | None = None,
-) -> tuple[list[Outcome], list[float]]:
+) -> tuple[list[EpisodeOutcome], list[float]]:
     """One episode of each problem.
 
     Args:
         budget: environment steps.
         seed: of what the world leaves to chance.
-        tick: told how many episodes are over.
-        watch: shown the n worlds after every step.
+        tick: called with the number of episodes that are over.
+        watch: called with the states of the n worlds after every step.
 
     Returns:
         Their outcomes, and the seconds of every call of `act`.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from openjepa.worlds.third_party import ThirdParty
 
 Baseline = Literal["nothing", "random", "cloning", "expert", "oracle"]
-"""What stands beside the plans: doing nothing, a random policy, goal-conditioned behaviour cloning, the world's own
+"""Baselines beside the plans: doing nothing, a random policy, goal-conditioned behaviour cloning, the world's own
 expert, and the oracle, a planner on the true simulator."""
 _CONTINUOUS = {"nothing": "doing nothing", "oracle": "the oracle"}
 MOST = 1_000_000
@@ -43,18 +43,18 @@ class Trained(Config):
 
 
 class GoalCost(Config):
-    """What a plan is to minimise, in latent space."""
+    """The cost that a plan minimises, in latent space."""
 
     goal: float = Field(1.0, gt=0)
     """Weight of the distance to the goal."""
     effort: float = Field(0.0, ge=0)
     """Weight of the actions' mean square, in half ranges of their bounds."""
-    doubt: float = Field(0.0, ge=0)
-    """Weight of imagined steps like those that were foreseen in this episode and did not come (see `agent.doubt`), in
+    prediction_error: float = Field(0.0, ge=0)
+    """Weight of imagined steps like those whose prediction failed in this episode (see `agent.prediction_error`), in
     units of `distance`. A typical distance between two states of the world is a good one."""
-    doubt_width: float = Field(0.5, gt=0)
-    """How far from such a step doubt reaches, in its lengths: less finds a door beside which it ran into the wall, more
-    gives up a wall after fewer tries."""
+    prediction_error_width: float = Field(0.5, gt=0)
+    """Range of a remembered prediction error, in lengths of the step: less finds a door beside which it ran into the
+    wall, more gives up a wall after fewer tries."""
     distance: Literal["l2", "l1", "cosine"] = "l2"
     reduce: Reduce = "sum"
     """Whether every imagined state counts (PLDM, EB-JEPA), or the last alone (LeWM)."""
@@ -73,10 +73,10 @@ class Cloning(Config):
     """Hidden layers."""
 
 
-class Evaluation(Config):
-    """What the numbers of any evaluation in a world depend on.
+class WorldEvaluation(Config):
+    """All that the numbers of an evaluation in a world depend on.
 
-    Every model plays `episodes` of its own: model i those numbered from `(first + i) * episodes` on. Start and goal are
+    Every model plays other `episodes`: model i those numbered from `(first + i) * episodes` on. Start and goal are
     functions of seed and number alone.
     """
 
@@ -87,19 +87,19 @@ class Evaluation(Config):
     env: str
     """Name of the world; `gym:ID` for a Gymnasium environment."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Of the world, as `openjepa.worlds.open_world` takes them."""
+    """Options of the world, as `openjepa.worlds.open_world` takes them."""
     factors: dict[str, Any] = Field(default_factory=dict)
     """Factors of variation that are fixed, by name."""
     difficulty: dict[str, Any] = Field(default_factory=dict)
-    """Of the goals, by the world's names; what is not named is as the world's own protocol has it."""
-    hold: int = Field(1, ge=1, le=MOST)
-    """Environment steps in a row for which a goal must be kept."""
+    """Difficulty of the goals, by the world's names; what is not named is as the world's protocol has it."""
+    steps_at_goal: int = Field(1, ge=1, le=MOST)
+    """Environment steps in a row that must be spent at the goal."""
     episodes: int = Field(100, ge=1, le=MOST)
-    """Of each model."""
+    """Episodes of each model."""
     budget: int | None = Field(None, ge=1, le=MOST)
     """Environment steps of an episode; none: the world's `max_steps`."""
     seed: int = Field(0, ge=0, le=2**63 - 1)
-    """Of starts, goals and all other random numbers."""
+    """Seed of starts, goals and all other random numbers."""
     batch: int = Field(50, ge=1, le=MOST)
     """Episodes that run side by side."""
     data: str = ""
@@ -114,7 +114,7 @@ class Evaluation(Config):
         ]
 
     def numbers(self, model: int) -> list[range]:
-        """Of model i's episodes, as many together as run side by side."""
+        """Numbers of model i's episodes, as many together as run side by side."""
         begin = (self.first + model) * self.episodes
         end = begin + self.episodes
         return [range(start, min(start + self.batch, end)) for start in range(begin, end, self.batch)]
@@ -188,25 +188,25 @@ class Evaluation(Config):
         return protocol
 
 
-class Protocol(Evaluation):
+class PlanningProtocol(WorldEvaluation):
     """Planning, in one world."""
 
     planner: Planner = CEM()
     cost: GoalCost = GoalCost()
     level: Literal[1, 2] = 1
-    """Of the hierarchy, which acts: 1 plans for the goal, 2 sets sub-goals for it."""
+    """Level of the hierarchy that acts: 1 plans for the goal, 2 sets sub-goals for it."""
     higher: Higher = Higher()
     candidates: int | None = Field(None, ge=1, le=MOST)
     """The most candidates that the model is given at a time; none: all."""
     baselines: tuple[Baseline, ...] = ("nothing", "random", "cloning", "expert", "oracle")
     cloning: Cloning = Cloning()
     oracle: CEM = CEM(horizon=8, execute=4, samples=64, iterations=3, elites=8)
-    """Of the planner on the true simulator; its steps are the environment's, its cost the true distance."""
+    """Planner on the true simulator; its steps are the environment's, its cost the true distance."""
 
 
 def protocol_for(
     runs: Sequence[str], env: str | None = None, changes: Mapping[str, str] | None = None
-) -> Protocol:
+) -> PlanningProtocol:
     """The protocol for some runs: world, options and difficulty are those of the first run's episodes, unless others
     are named.
 
@@ -217,12 +217,12 @@ def protocol_for(
         changes: dotted options on top, as on the command line: `{"planner": "mppi", "planner.horizon": "20"}`.
 
     Raises:
-        UserError: no run, not a world model, no world to be told from its data, an unknown option.
+        UserError: no run, not a world model, a world that its data do not name, an unknown option.
     """
-    return for_runs(Protocol, runs, env, changes)
+    return for_runs(PlanningProtocol, runs, env, changes)
 
 
-E = TypeVar("E", bound=Evaluation)
+E = TypeVar("E", bound=WorldEvaluation)
 
 
 def for_runs(kind: type[E], runs: Sequence[str], env: str | None, changes: Mapping[str, str] | None) -> E:
@@ -239,11 +239,11 @@ def for_runs(kind: type[E], runs: Sequence[str], env: str | None, changes: Mappi
 
 
 def _of_runs(runs: Sequence[str], env: str | None = None) -> dict[str, Any]:
-    """What some runs say of an `Evaluation`: models, and the world of the first one's episodes, unless another is
-    named; drawn in the size that the first one sees.
+    """Values of a `WorldEvaluation` that follow from some runs: models, and the world of the first one's episodes,
+    unless another is named; drawn in the size that the first one sees.
 
     Raises:
-        UserError: no run, not a world model, no world to be told from its data.
+        UserError: no run, not a world model, a world that its data do not name.
     """
     if not runs:
         raise UserError("name at least one run of a world model, or a --protocol")
@@ -267,7 +267,7 @@ def _of_runs(runs: Sequence[str], env: str | None = None) -> dict[str, Any]:
 
 
 def _recorded(run: str) -> dict[str, Any]:
-    """What a run says of how its episodes were recorded. Raises UserError when it is none of that."""
+    """A run's record of how its episodes were collected. Raises UserError where it is damaged."""
     data = Run.open(run).about.get("data")
     about = data.get("about", {}) if isinstance(data, dict) else None
     kinds = {"world": str, "options": dict, "difficulty": dict}

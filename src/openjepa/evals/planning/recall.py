@@ -17,22 +17,22 @@ REMEMBERED = 1_000
 MOST = 2**31
 """Bytes of pictures that are unpacked at most."""
 MOMENTS = 8
-"""Of these as pictures, from the cheapest to the dearest."""
+"""Moments that are shown as pictures, from the cheapest to the dearest."""
 
 
 @dataclass(frozen=True, eq=False)
 class Remembered:
-    """What the short-term memory held after the first group of episodes.
+    """The content of the short-term memory after the first group of episodes.
 
     Attributes:
-        held, capacity, episodes: moments, the most there can be, the episodes that they are of.
-        places: `[N, 2]`, latents of up to `REMEMBERED` moments on their first two principal axes.
-        share: of the latents' variance that these two hold, 0..1.
+        moments, capacity, episodes: moments, the most there can be, the episodes that they are of.
+        places: `[N, 2]`, states of up to `REMEMBERED` moments on their first two principal axes.
+        share: of the states' variance that these two hold, 0..1.
         costs: `[N]`, intrinsic, beside `places`.
         frames, prices: uint8 `[m, C, H, W]` and `[m]`, picture and intrinsic cost of some moments, cheapest first.
     """
 
-    held: int
+    moments: int
     capacity: int
     episodes: int
     places: NDArray
@@ -45,7 +45,7 @@ class Remembered:
 def recall(
     memory: ShortTermMemory, world: World, states: Sequence[State], written: Sequence[tuple[int, int]]
 ) -> Remembered | None:
-    """What it holds; `None` of fewer than three moments, which make no map.
+    """The content of a memory; `None` of fewer than three moments, which make no map.
 
     Args:
         states: of n worlds, step by step.
@@ -53,34 +53,35 @@ def recall(
     """
     if len(memory) < 3:
         return None
-    held = [written[i] for i in ring(len(written), memory.capacity)]
+    entries = [written[i] for i in ring(len(written), memory.capacity)]
     some = np.unique(np.linspace(0, len(memory) - 1, min(len(memory), REMEMBERED)).astype(int))
-    latents, costs = memory.states[some].flatten(1).double().cpu(), memory.costs.cpu()
-    latents = latents - latents.mean(0)
-    power, axes = torch.linalg.eigh(latents @ latents.T)
+    seen, costs = memory.states[some].flatten(1).double().cpu(), memory.costs.cpu()
+    seen = seen - seen.mean(0)
+    power, axes = torch.linalg.eigh(seen @ seen.T)
     order = costs.argsort().numpy()
     picked = order[np.linspace(0, len(order) - 1, min(MOMENTS, len(order))).astype(int)]
-    moments = [states[step].take([row]) for step, row in (held[i] for i in picked)]
+    pictured = [states[step].take([row]) for step, row in (entries[i] for i in picked)]
     return Remembered(
-        held=len(memory),
+        moments=len(memory),
         capacity=memory.capacity,
-        episodes=len({row for _, row in held}),
+        episodes=len({row for _, row in entries}),
         places=(axes[:, -2:] * power[-2:].clamp(min=0).sqrt()).flip(1).numpy(),
         share=float(power[-2:].sum() / power.sum().clamp(min=1e-12)),
         costs=costs[some].numpy(),
-        frames=world.render(State.concatenate(moments)),
+        frames=world.render(State.concatenate(pictured)),
         prices=costs[picked].numpy(),
     )
 
 
 def ring(written: int, capacity: int) -> list[int]:
-    """Which of so many writes each place of a ring holds."""
+    """The number of the write that each place of a ring holds."""
     kept = min(written, capacity)
     return [written - 1 - (written - 1 - place) % capacity for place in range(kept)]
 
 
 def packed(frames: Pixels) -> NDArray[np.uint8]:
-    """Compressed without loss: pictures of one episode are much alike. The four numbers of the shape go before."""
+    """Pictures compressed without loss: those of one episode are much alike. The four numbers of the shape go
+    before."""
     shape = np.array(frames.shape, np.int32).tobytes()
     return np.frombuffer(shape + zlib.compress(frames.tobytes()), np.uint8).copy()
 

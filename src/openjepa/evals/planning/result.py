@@ -1,4 +1,4 @@
-"""What an evaluation of planning found: successes with the interval that they deserve, by method, run and distance."""
+"""The result of an evaluation of planning: successes with their intervals, by method, run and distance."""
 
 import math
 from collections.abc import Sequence
@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from openjepa.common.renamed import current_protocol
 from openjepa.errors import UserError
-from openjepa.evals.planning.play import Outcome
-from openjepa.evals.planning.protocol import Protocol
+from openjepa.evals.planning.play import EpisodeOutcome
+from openjepa.evals.planning.protocol import PlanningProtocol
 from openjepa.evals.table import wilson
 
 BINS = 4
-"""Of distance, with as many episodes each."""
+"""Bins of distance, with as many episodes each."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Near:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlayedRow:
     """One method's episodes. Those that began at their goal are counted apart, and in no rate, interval or mean.
 
     Attributes:
@@ -44,7 +45,7 @@ class Row:
     """
 
     method: str
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[EpisodeOutcome, ...]
     runs: int
     p50: float
     p99: float
@@ -54,13 +55,13 @@ class Row:
         return sum(outcome.success for outcome in self.outcomes)
 
     @property
-    def played(self) -> tuple[Outcome, ...]:
+    def played(self) -> tuple[EpisodeOutcome, ...]:
         """Those in which there was something to do."""
         return tuple(outcome for outcome in self.outcomes if not outcome.at_goal)
 
     @property
     def at_goal(self) -> int:
-        """How many began at their goal."""
+        """Number of episodes that began at their goal."""
         return len(self.outcomes) - len(self.played)
 
     @property
@@ -82,7 +83,7 @@ class Row:
 
     @property
     def errors(self) -> list[str]:
-        """What worlds raised."""
+        """Errors that worlds raised."""
         return [outcome.error for outcome in self.outcomes if outcome.error]
 
     def by_distance(self, bins: int = BINS) -> list[Near]:
@@ -126,13 +127,13 @@ class Row:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Row":
+    def from_dict(cls, data: dict[str, Any]) -> "PlayedRow":
         """The inverse of `to_dict`."""
-        outcomes = tuple(map(Outcome.from_dict, data["outcomes"]))
+        outcomes = tuple(map(EpisodeOutcome.from_dict, data["outcomes"]))
         return cls(data["method"], outcomes, data["runs"], data["seconds"]["p50"], data["seconds"]["p99"])
 
     @classmethod
-    def joined(cls, rows: Sequence["Row"]) -> "Row":
+    def joined(cls, rows: Sequence["PlayedRow"]) -> "PlayedRow":
         """One method's row, from rows of some runs each, in their order; seconds are the means of theirs."""
         runs = [row.runs for row in rows]
         p50, p99 = (
@@ -145,10 +146,10 @@ class Row:
 class PlanningResult:
     """All rows of one protocol: planning first, then the baselines on the same problems."""
 
-    protocol: Protocol
-    rows: tuple[Row, ...]
+    protocol: PlanningProtocol
+    rows: tuple[PlayedRow, ...]
 
-    def row(self, method: str = "planning") -> Row:
+    def row(self, method: str = "planning") -> PlayedRow:
         """Raises KeyError for a method that was not played."""
         for row in self.rows:
             if row.method == method:
@@ -160,7 +161,7 @@ class PlanningResult:
         return [(r.method, r.outcomes) for r in self.rows] == [(r.method, r.outcomes) for r in other.rows]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `Protocol.read` takes such a file too."""
+        """Plain data for JSON; `PlanningProtocol.read` takes such a file too."""
         return {
             "protocol": self.protocol.model_dump(mode="json"),
             "rows": [row.to_dict() for row in self.rows],
@@ -170,17 +171,17 @@ class PlanningResult:
     def from_dict(cls, data: dict[str, Any]) -> "PlanningResult":
         """The inverse of `to_dict`. Raises UserError when it is none."""
         try:
-            rows = tuple(Row.from_dict(row) for row in data["rows"])
+            rows = tuple(PlayedRow.from_dict(row) for row in data["rows"])
         except (KeyError, TypeError, AttributeError):
             raise UserError(
                 "this is no result of a planning evaluation: it has no rows of outcomes"
             ) from None
-        return cls(Protocol.parse(data["protocol"]), rows)
+        return cls(PlanningProtocol.parse(current_protocol(data["protocol"])), rows)
 
     @classmethod
-    def joined(cls, protocol: Protocol, parts: Sequence["PlanningResult"]) -> "PlanningResult":
-        """That of a protocol, from those of its parts (see `Evaluation.parts`)."""
-        return cls(protocol, tuple(map(Row.joined, zip(*(part.rows for part in parts), strict=True))))
+    def joined(cls, protocol: PlanningProtocol, parts: Sequence["PlanningResult"]) -> "PlanningResult":
+        """The result of a protocol, from those of its parts (see `WorldEvaluation.parts`)."""
+        return cls(protocol, tuple(map(PlayedRow.joined, zip(*(part.rows for part in parts), strict=True))))
 
     def __str__(self) -> str:
         """Aligned text for people."""
@@ -209,7 +210,7 @@ class PlanningResult:
         return "\n".join(lines)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: PlayedRow) -> list[str]:
     predictions = row.mean("predictions")
     return [
         row.method,
@@ -222,7 +223,7 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _by_distance(rows: Sequence[Row]) -> list[list[str]]:
+def _by_distance(rows: Sequence[PlayedRow]) -> list[list[str]]:
     bins = rows[0].by_distance()
     head = ["", *(f"{near.low:.3g} to {near.high:.3g}" for near in bins)]
     body = [
@@ -232,7 +233,7 @@ def _by_distance(rows: Sequence[Row]) -> list[list[str]]:
     return [head, *body]
 
 
-def begun_at_goal(row: Row) -> str:
+def begun_at_goal(row: PlayedRow) -> str:
     """A sentence on the episodes in which there was nothing to do, after a space; empty where there are none."""
     if not row.at_goal:
         return ""
@@ -244,7 +245,7 @@ def begun_at_goal(row: Row) -> str:
     return f" {said} as neither success nor failure."
 
 
-def _share(outcomes: Sequence[Outcome]) -> float:
+def _share(outcomes: Sequence[EpisodeOutcome]) -> float:
     return sum(outcome.success for outcome in outcomes) / max(len(outcomes), 1)
 
 

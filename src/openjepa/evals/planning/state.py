@@ -1,7 +1,7 @@
-"""Is physical state in the latents? Ridge regression of each variable, beside random initialisation and raw pixels.
+"""Physical variables read off the states: ridge regression of each,  beside random initialisation and raw pixels.
 
 Fitted on episodes that the model was trained on, tested on those that were held out from it: never on other windows of
-the same episode. Where a model is told the robot's own state, it is left out: what is told need not be read off. The
+the same episode. Where a model takes proprioception, it is left out: what is given need not be read off. The
 strength of the ridge is chosen for each variable on a tenth of the fitting episodes.
 """
 
@@ -29,7 +29,7 @@ from openjepa.world_models.windows import EpisodeWindows
 
 @dataclass(frozen=True)
 class Fit:
-    """How well one variable is read off one kind of feature.
+    """The fit of one variable to one kind of feature.
 
     Attributes:
         row: `model`, `random init`, `raw pixels`.
@@ -84,8 +84,8 @@ class StateTable:
         return "\n".join(lines)
 
 
-Features = Callable[[Tensor], Tensor]
-"""Of successive frames `[N, T, C, H, W]`: `[N, d]`."""
+StateFeatures = Callable[[Tensor], Tensor]
+"""Features `[N, d]` of successive frames `[N, T, C, H, W]`."""
 
 
 def probe_state(
@@ -112,11 +112,11 @@ def probe_state(
         raise UserError(f"frames={frames}: at least 1 is looked at")
     if not samples.episodes.variables:
         raise UserError(f"{samples.name} records no physical variables: there is nothing to probe for")
-    train, held = (
+    train, test = (
         _Part(samples, numbers.tolist(), model.block, frames, most, seed) for numbers in samples.split()
     )
     random = cast(WorldJEPA, untrained(model.config, seed))
-    rows: dict[str, Features] = {
+    rows: dict[str, StateFeatures] = {
         "model": lambda x: _states(model, x),
         "random init": lambda x: _states(random, x),
         "raw pixels": _pixels,
@@ -125,10 +125,10 @@ def probe_state(
     for done, (row, features) in enumerate(rows.items()):
         if progress is not None:
             progress("reading physical state", done, len(rows))
-        x, tested = train.features(features), held.features(features)
+        x, tested = train.features(features), test.features(features)
         standardise_(x, tested)
-        fits += _fits(row, train.names, _regress(x, train.targets, train.episode, tested), held)
-    return StateTable(tuple(fits), frames, train.episodes, held.episodes)
+        fits += _fits(row, train.names, _regress(x, train.targets, train.episode, tested), test)
+    return StateTable(tuple(fits), frames, train.episodes, test.episodes)
 
 
 class _Part:
@@ -163,7 +163,7 @@ class _Part:
             )
         self.names, self.targets = _targets(samples.episodes.variables, np.concatenate(states))
 
-    def features(self, features: Features) -> Tensor:
+    def features(self, features: StateFeatures) -> Tensor:
         """`[N, d]`."""
         found = []
         for number, start in zip(self._numbers, self._starts, strict=True):
@@ -206,9 +206,9 @@ def _regress(x: Tensor, targets: NDArray, episode: NDArray, tested: Tensor) -> T
     return Ridge(x, y).predict(tested, strengths)
 
 
-def _fits(row: str, names: Sequence[str], foreseen: Tensor, held: "_Part") -> list[Fit]:
+def _fits(row: str, names: Sequence[str], predicted: Tensor, test: "_Part") -> list[Fit]:
     """R² and its 95 % interval, from resampled episodes, of each variable; NaN where it never changes."""
-    parts = Variables().parts(foreseen, torch.from_numpy(held.targets))
+    parts = Variables().parts(predicted, torch.from_numpy(test.targets))
     values = r_squared(parts.sum(0)).tolist()
-    ends = resampled(parts.numpy(), held.episode, lambda sums: r_squared(torch.from_numpy(sums)).numpy())
+    ends = resampled(parts.numpy(), test.episode, lambda sums: r_squared(torch.from_numpy(sums)).numpy())
     return [Fit(row, name, *found) for name, *found in zip(names, values, *map(np.ravel, ends), strict=True)]

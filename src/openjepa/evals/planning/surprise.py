@@ -1,9 +1,9 @@
 """Violation of expectation: is a world model surprised by what cannot be?
 
 Surprise is the prediction error (LeWM, arXiv:2603.19312, section 5): at every step of a clip the squared distance, mean
-over the latent, between the state that the model foresees from the true ones so far and the state that came; of a clip,
-the greatest. A clip is judged without knowing where in it something happens. A model that is told the robot's own state
-is told it here too, and judged by what is seen alone: the number itself would give a jump away.
+over the state, between the state that the model predicts from the true ones so far and the state that came; of a clip,
+the greatest. A clip is judged without knowing where in it something happens. A model that takes proprioception
+is given it here too, and judged by what is seen alone: the number itself would give a jump away.
 """
 
 from collections.abc import Sequence
@@ -33,10 +33,10 @@ CLIPS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Surprise:
-    """How well one measure tells impossible clips from possible ones.
+    """The score of one measure in telling impossible clips from possible ones.
 
     Attributes:
-        row: `model`; `last state`, which foresees no change; `random init`, the model untrained.
+        row: `model`; `last state`, which predicts no change; `random init`, the model untrained.
         violation: `teleport` or `wall`.
         auroc: chance that an impossible clip surprises more than a possible one; 0.5 is blind.
         possible, impossible: how many clips.
@@ -99,7 +99,7 @@ def surprise(
 
     Raises:
         UserError: a world that the model was not trained on, or none of our own; one that has other physical variables
-            than those among which the model was told the robot's own state; see `make_clips`.
+            than those that hold the model's proprioception; see `make_clips`.
     """
     if not isinstance(world, World):
         raise UserError(
@@ -126,7 +126,7 @@ def errors(model: WorldJEPA, frames: Tensor, actions: Tensor, known: Tensor | No
     """One-step prediction errors `[N, T-1]` of clips `[N, T, C, H, W]` with actions `[N, T-1, block * A]`.
 
     Args:
-        known: `[N, T, P]`, physical variables, for models that are told the robot's own state.
+        known: `[N, T, P]`, physical variables, for models that take proprioception.
     """
     sides = (frames, actions) if known is None else (frames, actions, known)
     parts = zip(*(side.split(CLIPS_AT_ONCE) for side in sides), strict=True)
@@ -135,7 +135,7 @@ def errors(model: WorldJEPA, frames: Tensor, actions: Tensor, known: Tensor | No
 
 @torch.no_grad()
 def changes(model: WorldJEPA, frames: Tensor) -> Tensor:
-    """How far each state lies from the one before, `[N, T-1]`."""
+    """Distance of each state from the one before, `[N, T-1]`."""
     states = encode_clips(model, frames)
     return _apart(model, states[:, 1:], states[:, :-1]).cpu()
 
@@ -183,6 +183,6 @@ def _errors(model: WorldJEPA, frames: Tensor, actions: Tensor, known: Tensor | N
 
 
 def _apart(model: WorldJEPA, one: Tensor, other: Tensor) -> Tensor:
-    """Squared distance `[N, T]` of latents `[N, T, *L]`, mean over them; without the robot's own state."""
+    """Squared distance `[N, T]` of states `[N, T, *L]`, mean over them; without proprioception."""
     seen = slice(-proprio_dim_of(model) or None)
     return (one - other)[..., seen].square().flatten(2).mean(2)

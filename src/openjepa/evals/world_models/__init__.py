@@ -1,1 +1,1 @@
-"""What only world models are asked: the controls of a latent variable, decoding of states into frames."""
+"""Evaluations for world models alone: the controls of a latent variable, decoding of states into frames."""

@@ -1,9 +1,9 @@
-"""Pictures of latents, for looking only: a decoder fitted on detached latents of a finished model.
+"""Pictures of states, for looking only: a decoder fitted on detached states of a finished model.
 
-It tells what is in a latent, and how an imagined one would look. No loss of any model ever sees it: what a picture
+It tells what is in a state, and how an imagined one would look. No loss of any model ever sees it: what a picture
 needs and the task does not is just what a joint embedding leaves out (LeCun 2022, section 4.3).
 
-The other way would be the real frame whose latent is nearest: it looks sharp however far the latent lies from every
+The other way would be the real frame whose state is nearest: it looks sharp however far the state lies from every
 real one, and so hides what a picture is to show.
 """
 
@@ -17,7 +17,7 @@ from openjepa.world_models.model import StateLayout, WorldJEPA
 LARGEST = 64
 """Side of the pictures, at most: larger frames are drawn smaller."""
 CHANNELS = (64, 32, 16, 8)
-"""At each doubling of the side; the last serves for all later ones."""
+"""Channels at each doubling of the side; the last serves for all later ones."""
 BATCH, UPDATES, LR = 32, 400, 3e-3
 
 

@@ -1,8 +1,9 @@
-"""Whether a latent variable may be believed: the controls that the papers ask for, in one table.
+"""The controls that the papers ask of a latent variable, in one table: whether it may be believed.
 
 A z that improves predictions may have smuggled in the answer (Garrido et al., arXiv:2601.05230: capacity curve, future
-leak, cycle consistency), and K guesses are better than one whatever they know (MoP-JEPA, arXiv:2607.05238: a codebook
-without context, contexts that are another sample's). All on single steps of episodes that were not trained on.
+leak, cycle consistency), and the best of K predictions is better than one whatever they know (MoP-JEPA,
+arXiv:2607.05238: a codebook without context, contexts that are another sample's). All on single steps of episodes that
+were not trained on.
 """
 
 from collections.abc import Sequence
@@ -13,8 +14,15 @@ import torch
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.planning.cloning import open_windows
-from openjepa.evals.world_models.latent_table import GUESSES, Control, Guesses, LatentTable
-from openjepa.evals.world_models.transitions import DETERMINISTIC, Fitted, Told, Transitions, fit, transitions
+from openjepa.evals.world_models.latent_table import COUNTS, BestOfK, Control, LatentTable
+from openjepa.evals.world_models.transitions import (
+    DETERMINISTIC,
+    Fitted,
+    GivenZ,
+    Transitions,
+    fit,
+    transitions,
+)
 from openjepa.latents import Latent, LatentAction, LatentChoice, Mixture, Predict, controls
 from openjepa.latents.base import LatentDistance, distance
 from openjepa.latents.capacity import KL, Codebook, Sparse
@@ -26,7 +34,7 @@ rises clearly when z, or the context, is another sample's."""
 NOTHING, EVERYTHING = 0.05, 0.95
 """Shares of what z could tell below and above which its capacity is called so."""
 FREE_WIDTH = 512
-"""Of a z without limits, at most."""
+"""Largest width of a z without limits."""
 
 
 def latent_controls(
@@ -55,47 +63,54 @@ def latent_controls(
         raise UserError(
             f"{name} has no latent variable: controls are for latent-action, mixture, or --condition latent"
         )
-    samples, own = open_windows(model, data), Fitted(model.eval())
+    samples, this_model = open_windows(model, data), Fitted(model.eval())
     seen = transitions(model, samples, False, 4 * count, seed)
-    held = transitions(model, samples, True, count, seed)
+    tested = transitions(model, samples, True, count, seed)
     kind: LatentDistance = "cosine" if model.config.energy.kind == "cosine" else "l2"
     settings = neighbours(model.config.condition.latent)
     wide = LatentAction(width=min(seen.s[0].numel(), FREE_WIDTH), capacity=KL(weight=0))
     total = len(settings) + 2
 
-    def fitted(number: int, latent: LatentChoice, told: Told = "drawn") -> Fitted:
+    def fitted(number: int, latent: LatentChoice, given_z: GivenZ = "drawn") -> Fitted:
         if progress is not None:
             progress("fitting predictors", number, total)
-        return fit(model, latent, seen, updates=updates, seed=seed, told=told)
+        return fit(model, latent, seen, updates=updates, seed=seed, given_z=given_z)
 
-    without = error(fitted(0, DETERMINISTIC, "nothing"), held, kind, blind=True)
-    free = error(fitted(1, wide, "mode"), held, kind)
+    without = error(fitted(0, DETERMINISTIC, "nothing"), tested, kind, blind=True)
+    free = error(fitted(1, wide, "mode"), tested, kind)
     others = [(text, fitted(i, latent)) for i, (text, latent) in enumerate(settings, 2)]
     if progress is not None:
         progress("fitting predictors", total, total)
-    guesses = guessing(own, held, seen, without, seed, kind)
-    curve = _curve([*others, ("this model", own)], held, without, free, kind)
-    found = judged(own, held, guesses, without, free, seed, kind)
-    return LatentTable(name, len(held), found, guesses, curve)
+    best = best_of_k(this_model, tested, seen, without, seed, kind)
+    curve = _curve([*others, ("this model", this_model)], tested, without, free, kind)
+    found = judged(this_model, tested, best, without, free, seed, kind)
+    return LatentTable(name, len(tested), found, best, curve)
 
 
-def guessing(
-    own: Fitted, held: Transitions, seen: Transitions, without: float, seed: int, kind: LatentDistance = "l2"
-) -> Guesses:
+def best_of_k(
+    fitted: Fitted,
+    tested: Transitions,
+    seen: Transitions,
+    without: float,
+    seed: int,
+    kind: LatentDistance = "l2",
+) -> BestOfK:
     """Best of K by z, against K-means of the next states in `seen`, and `without`."""
-    generator, axes = torch.Generator().manual_seed(seed), held.s.dim() - 1
-    latent = controls.best_of(own.latent, own.predict(held), held.s, held.s_next, GUESSES, generator, kind)
-    codes = controls.codebook_control(seen.s_next, held.s_next, GUESSES, generator, axes, kind)
-    return Guesses(tuple(latent), tuple(codes), without)
+    generator, axes = torch.Generator().manual_seed(seed), tested.s.dim() - 1
+    latent = controls.best_of(
+        fitted.latent, fitted.predict(tested), tested.s, tested.s_next, COUNTS, generator, kind
+    )
+    codes = controls.codebook_control(seen.s_next, tested.s_next, COUNTS, generator, axes, kind)
+    return BestOfK(tuple(latent), tuple(codes), without)
 
 
-def error(fitted: Fitted, held: Transitions, kind: LatentDistance = "l2", blind: bool = False) -> float:
-    """Told the z that each step shows, or none."""
+def error(fitted: Fitted, tested: Transitions, kind: LatentDistance = "l2", blind: bool = False) -> float:
+    """The error of predictions from the z that each step shows, or from none."""
     if not blind:
-        return controls.error_given_z(fitted.latent, fitted.predict(held), held.s, held.s_next, kind)
+        return controls.error_given_z(fitted.latent, fitted.predict(tested), tested.s, tested.s_next, kind)
     with torch.no_grad():
-        guess = fitted.predict(held)(held.s, held.s.new_zeros(len(held), 1, fitted.latent.width))
-        return float(distance(guess.squeeze(1), held.s_next, held.s.dim() - 1, kind).mean())
+        prediction = fitted.predict(tested)(tested.s, tested.s.new_zeros(len(tested), 1, fitted.latent.width))
+        return float(distance(prediction.squeeze(1), tested.s_next, tested.s.dim() - 1, kind).mean())
 
 
 def neighbours(latent: LatentChoice) -> list[tuple[str, LatentChoice]]:
@@ -118,28 +133,28 @@ def neighbours(latent: LatentChoice) -> list[tuple[str, LatentChoice]]:
 
 
 def judged(
-    own: Fitted,
-    held: Transitions,
-    guesses: Guesses,
+    fitted: Fitted,
+    tested: Transitions,
+    best: BestOfK,
     without: float,
     free: float,
     seed: int,
     kind: LatentDistance = "l2",
 ) -> tuple[Control, ...]:
     """The numbers with their verdicts."""
-    latent, predict = own.latent, own.predict(held)
+    latent, predict = fitted.latent, fitted.predict(tested)
     generator = torch.Generator().manual_seed(seed)
-    sides = (latent, predict, held.s, held.s_next)
-    told = error(own, held, kind)
-    share = (without - told) / (without - free) if without > free else 0.0
+    sides = (latent, predict, tested.s, tested.s_next)
+    error_with_z = error(fitted, tested, kind)
+    share = (without - error_with_z) / (without - free) if without > free else 0.0
     leak = controls.future_leak(*sides, generator, kind)
-    used = _swapped(own, held, generator, kind) / told
+    used = _swapped(fitted, tested, generator, kind) / error_with_z
     cycle = controls.cycle_consistency(*sides, generator, kind)
-    shuffled = controls.shuffled_contexts(*sides, max(GUESSES), generator, kind)
-    single = guesses.latent[-1] / guesses.deterministic
-    codebook = max(a / b for a, b in zip(guesses.latent, guesses.codebook, strict=True))
+    shuffled = controls.shuffled_contexts(*sides, max(COUNTS), generator, kind)
+    single = best.latent[-1] / best.deterministic
+    codebook = max(a / b for a, b in zip(best.latent, best.codebook, strict=True))
     return (
-        Control("capacity", share, f"{NOTHING:g} to {EVERYTHING:g}", NOTHING <= share <= EVERYTHING, _told(share)),
+        Control("capacity", share, f"{NOTHING:g} to {EVERYTHING:g}", NOTHING <= share <= EVERYTHING, _in_words(share)),
         _bounded(
             "another's z", used, USED, "z matters to the prediction", "the predictor ignores z", least=True
         ),
@@ -150,15 +165,15 @@ def judged(
             "cycle", cycle, CYCLE, "z means the same in another clip", "z means something else in every clip"
         ),
         _bounded(
-            f"best of {GUESSES[-1]} over no z", single, 1, "guesses by z beat one prediction",
-            "the best guess by z is no better than one prediction without it",
+            f"best of {COUNTS[-1]} over no z", single, 1, "the best of K by z beats one prediction",
+            "the best of K by z is no better than one prediction without it",
         ),
         _bounded(
             "best of K over codebook", codebook, 1, "z and context beat as many fixed vectors, at every K",
             "as many fixed vectors that know no context are as good",
         ),
         _bounded(
-            "shuffled contexts", shuffled, CONTEXT, "guesses depend on the context", "the context is not used",
+            "shuffled contexts", shuffled, CONTEXT, "predictions depend on the context", "the context is not used",
             least=True,
         ),
     )  # fmt: skip
@@ -171,7 +186,7 @@ def _bounded(name: str, value: float, bound: float, good: str, bad: str, least: 
     )
 
 
-def _told(share: float) -> str:
+def _in_words(share: float) -> str:
     if share < NOTHING:
         return "z tells next to nothing: nothing is uncertain, or its capacity is too small"
     if share > EVERYTHING:
@@ -179,23 +194,27 @@ def _told(share: float) -> str:
     return f"z tells {share:.0%} of what the past and the actions do not"
 
 
-def _swapped(own: Fitted, held: Transitions, generator: torch.Generator, kind: LatentDistance) -> float:
-    """Error told another step's z."""
+def _swapped(fitted: Fitted, tested: Transitions, generator: torch.Generator, kind: LatentDistance) -> float:
+    """The error of predictions from another step's z."""
     with torch.no_grad():
-        z = own.latent.infer(held.s, held.s_next, own.predict(held)).z
+        z = fitted.latent.infer(tested.s, tested.s_next, fitted.predict(tested)).z
         other = z[torch.randperm(len(z), generator=generator).to(z.device)].unsqueeze(-2)
-        guess = own.predict(held)(held.s, other).squeeze(1)
-        return float(distance(guess, held.s_next, held.s.dim() - 1, kind).mean())
+        prediction = fitted.predict(tested)(tested.s, other).squeeze(1)
+        return float(distance(prediction, tested.s_next, tested.s.dim() - 1, kind).mean())
 
 
 def _curve(
-    models: Sequence[tuple[str, Fitted]], held: Transitions, without: float, free: float, kind: LatentDistance
+    models: Sequence[tuple[str, Fitted]],
+    tested: Transitions,
+    without: float,
+    free: float,
+    kind: LatentDistance,
 ) -> tuple[controls.Point, ...]:
     ends = controls.Point("without z", without, 0.0), controls.Point("z without limits", free, 1.0)
     if without <= free:
         return ends
     given: list[tuple[str, Latent, Predict]] = [
-        (name, fitted.latent, fitted.predict(held)) for name, fitted in models
+        (name, fitted.latent, fitted.predict(tested)) for name, fitted in models
     ]
-    between = controls.capacity_curve(given, held.s, held.s_next, without=without, free=free, kind=kind)
+    between = controls.capacity_curve(given, tested.s, tested.s_next, without=without, free=free, kind=kind)
     return ends[0], *between, ends[1]

@@ -1,4 +1,4 @@
-"""What is known of a latent variable, in a table: every control with its number, its bound and its verdict."""
+"""The table of a latent variable's controls, each with its number, its bound and its verdict."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from openjepa.latents.controls import Point
 
-GUESSES = (1, 2, 4, 8, 16)
+COUNTS = (1, 2, 4, 8, 16)
 """K, of best-of-K."""
 
 
@@ -28,8 +28,8 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Guesses:
-    """Errors of the best of K, for each K of `GUESSES`, by z and of K fixed vectors; of one prediction without z."""
+class BestOfK:
+    """Errors of the best of K, for each K of `COUNTS`, by z and of K fixed vectors; of one prediction without z."""
 
     latent: tuple[float, ...]
     codebook: tuple[float, ...]
@@ -42,13 +42,13 @@ class LatentTable:
 
     Attributes:
         transitions: held-out steps that they were measured on.
-        curve: errors told z, of predictors fitted at other capacities, and of this model.
+        curve: errors of predictions from z, of predictors fitted at other capacities, and of this model.
     """
 
     name: str
     transitions: int
     controls: tuple[Control, ...]
-    guesses: Guesses
+    best: BestOfK
     curve: tuple[Point, ...]
 
     @property
@@ -58,15 +58,15 @@ class LatentTable:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return asdict(self) | {"holds": self.holds, "counts": list(GUESSES)}
+        return asdict(self) | {"holds": self.holds, "counts": list(COUNTS)}
 
     def __str__(self) -> str:
         head = ["control", "value", "wanted", "", "verdict"]
         marks = {True: "holds", False: "FAILS", None: ""}
         rows = [[c.name, f"{c.value:.3g}", c.wanted, marks[c.holds], c.verdict] for c in self.controls]
-        best = [["best of", *map(str, GUESSES)]]
-        best += [["z", *_numbers(self.guesses.latent)], ["codebook", *_numbers(self.guesses.codebook)]]
-        best += [["without z", f"{self.guesses.deterministic:.3g}"]]
+        best = [["best of", *map(str, COUNTS)]]
+        best += [["z", *_numbers(self.best.latent)], ["codebook", *_numbers(self.best.codebook)]]
+        best += [["without z", f"{self.best.deterministic:.3g}"]]
         curve = [["capacity", "error", "share of what z can tell"]]
         curve += [[point.name, f"{point.error:.3g}", f"{point.share:.0%}"] for point in self.curve]
         title = f"Controls of z: {self.name}, {self.transitions:,} held-out steps"

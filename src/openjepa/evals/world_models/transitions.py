@@ -13,7 +13,7 @@ from openjepa.recipes import build
 from openjepa.world_models.latent import LatentWorldJEPA
 from openjepa.world_models.windows import EpisodeWindows
 
-Told = Literal["drawn", "mode", "nothing"]
+GivenZ = Literal["drawn", "mode", "nothing"]
 BATCH, RATE = 256, 1e-3
 ENCODED = 32
 """Windows that are encoded at a time."""
@@ -66,7 +66,7 @@ def transitions(
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A latent variable with the predictor that is told it, for the states of another model."""
+    """A latent variable with its predictor, for the states of another model."""
 
     model: LatentWorldJEPA
 
@@ -85,13 +85,13 @@ def fit(
     *,
     updates: int,
     seed: int,
-    told: Told = "drawn",
+    given_z: GivenZ = "drawn",
 ) -> Fitted:
-    """Train a predictor and its z anew on single steps, by the model's own energy, on its states as they are.
+    """Train a predictor and its z anew on single steps, by the model's energy, on its states as they are.
 
     Args:
         latent: z's kind and capacity.
-        told: z with its noise; without; or always 0, which makes a deterministic predictor.
+        given_z: z with its noise; without; or always 0, which makes a deterministic predictor.
     """
     condition = model.config.condition.model_copy(update={"latent": latent})
     fresh = build(model.config.from_scratch().model_copy(update={"condition": condition}), seed)
@@ -107,19 +107,19 @@ def fit(
         some = given[torch.randint(len(given), (min(BATCH, len(given)),), generator=generator)]
         states = torch.stack([some.s, some.s_next], 1)
         inferred = fresh.inferred(
-            states, some.actions.unsqueeze(1), Rng(seed, step) if told == "drawn" else None
+            states, some.actions.unsqueeze(1), Rng(seed, step) if given_z == "drawn" else None
         )
-        z = torch.zeros_like(inferred.z) if told == "nothing" else inferred.z
+        z = torch.zeros_like(inferred.z) if given_z == "nothing" else inferred.z
         prediction = fresh.one_step(some.actions)(some.s, z).squeeze(1)
         loss = fresh.energy.mean(
             fresh.state_layout.tokens(prediction), fresh.state_layout.tokens(some.s_next)
         )
         optimiser.zero_grad()
-        (loss if told == "nothing" else loss + inferred.loss).backward()
+        (loss if given_z == "nothing" else loss + inferred.loss).backward()
         optimiser.step()
         rates.step()
     return Fitted(fresh.eval())
 
 
 DETERMINISTIC = LatentAction(width=1, hidden=1)
-"""For predictors told nothing."""
+"""The latent variable of predictors that are given none."""

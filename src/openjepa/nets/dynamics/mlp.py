@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons on vectors: a predictor, and what tells actions from two states."""
+"""Multi-layer perceptrons on vectors: a predictor, and an inverse model of actions."""
 
 from itertools import pairwise
 from typing import Literal

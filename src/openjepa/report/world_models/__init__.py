@@ -1,1 +1,1 @@
-"""What a report shows of a world model: rollouts, decoded predictions, episodes, planning."""
+"""The report of a world model: rollouts, decoded predictions, episodes, planning."""

@@ -1,4 +1,4 @@
-"""What is needed to look at imagined states: a decoder of pictures, a reading of places, held-out windows."""
+"""Tools to look at imagined states: a decoder of pictures, a linear reading of places, held-out windows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ from openjepa.world_models.windows import EpisodeWindows
 Progress = Callable[[str, int, int], None]
 
 FRAMES = 2048
-"""That decoder and reading are fitted on, of episodes that were trained on."""
+"""Frames that decoder and reading are fitted on, of episodes that were trained on."""
 ROWS = 1024
-"""Of these for the reading."""
+"""Frames of these for the reading."""
 PENALTY = 1e-3
-"""Of the reading's ridge, beside features of a total variance of 1."""
+"""Penalty of the reading's ridge, beside features of a total variance of 1."""
 SEED = 0
 
 
-class Reading:
+class LinearReading:
     """Physical variables, read off states linearly.
 
     Args:
@@ -51,8 +51,8 @@ class Reading:
 
 
 @dataclass(frozen=True, eq=False)
-class Imagining:
-    """How to look into a world model.
+class StateViewer:
+    """Tools to look into a world model.
 
     Attributes:
         decoder: for looking only.
@@ -63,12 +63,12 @@ class Imagining:
 
     model: WorldJEPA
     decoder: Decoder
-    reading: Reading | None
+    reading: LinearReading | None
     r2: list[float]
     held_out: Window
 
     @classmethod
-    def of(cls, model: WorldJEPA, samples: EpisodeWindows, progress: Progress | None = None) -> "Imagining":
+    def of(cls, model: WorldJEPA, samples: EpisodeWindows, progress: Progress | None = None) -> "StateViewer":
         """Fit what looks; the same every time. The model is left as it is.
 
         Raises:
@@ -85,7 +85,7 @@ class Imagining:
         if not samples.episodes.variables:
             return cls(model, decoder, None, [], held_out)
         given, truth = _known(states, window)
-        reading = Reading(given[:ROWS], truth[:ROWS])
+        reading = LinearReading(given[:ROWS], truth[:ROWS])
         there, wanted = _known(encode_clips(model, held_out.frames, held_out.state), held_out)
         missed = np.square(reading(there) - wanted).sum(0)
         spread = np.square(wanted - wanted.mean(0)).sum(0)

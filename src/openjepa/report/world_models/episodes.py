@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openjepa.evals.planning import PlanningResult
-from openjepa.evals.planning.film import Film, Films
-from openjepa.evals.planning.play import Outcome
+from openjepa.evals.planning.film import EpisodeFilm, EpisodeFilms
+from openjepa.evals.planning.play import EpisodeOutcome
 from openjepa.evals.planning.recall import Remembered
 from openjepa.report import pixels
 from openjepa.report.charts import Chart, Line, scatter, short
 from openjepa.report.curves import Figure, figure
-from openjepa.report.world_models.decoding import Imagining
+from openjepa.report.world_models.decoding import StateViewer
 from openjepa.signals import pictures
 from openjepa.worlds import World
 from openjepa.worlds.planar import Planar
@@ -23,11 +23,11 @@ from openjepa.worlds.planar import Planar
 PLANS = 6
 """Drawn over a map."""
 FRAMES = 60
-"""Of a film, at most: longer episodes are shown in larger steps."""
+"""Most frames of a film: longer episodes are shown in larger steps."""
 SECONDS = 6.0
-"""That a film of so many frames takes; shorter ones take less."""
+"""Seconds that a film of so many frames takes; shorter ones take less."""
 SIDE = 128
-"""Of a picture in a film, pixels, at least."""
+"""Least side of a picture in a film, pixels."""
 GAP, GREY = 6, 138
 CHEAP, DEAR = np.array([11, 122, 117]), np.array([217, 130, 43])
 
@@ -46,7 +46,7 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Screening:
+class EpisodeCard:
     """One episode."""
 
     title: str
@@ -66,7 +66,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Recollection:
+class MemoryCard:
     """The memory's content."""
 
     said: str
@@ -76,29 +76,31 @@ class Recollection:
     dearest: str
 
 
-def screenings(
-    result: PlanningResult, films: Films, imagining: Imagining | None
-) -> tuple[list[Screening], Recollection | None]:
-    """Every film, and the memory; without `imagining` what was imagined is left out."""
+def episode_cards(
+    result: PlanningResult, films: EpisodeFilms, viewer: StateViewer | None
+) -> tuple[list[EpisodeCard], MemoryCard | None]:
+    """Every film, and the memory; without `viewer` what was imagined is left out."""
     world = result.protocol.own_world()
     outcomes = {outcome.number: outcome for outcome in result.row().outcomes}
-    shown = [_screening(world, film, outcomes[film.number], imagining) for film in films.films]
-    return shown, None if films.memory is None else _recollection(films.memory)
+    shown = [_episode_card(world, film, outcomes[film.number], viewer) for film in films.films]
+    return shown, None if films.memory is None else _memory_card(films.memory)
 
 
-def _screening(world: World | None, film: Film, outcome: Outcome, imagining: Imagining | None) -> Screening:
+def _episode_card(
+    world: World | None, film: EpisodeFilm, outcome: EpisodeOutcome, viewer: StateViewer | None
+) -> EpisodeCard:
     frames = film.frames
-    block = 1 if imagining is None else imagining.model.block
+    block = 1 if viewer is None else viewer.model.block
     columns, names = [[pictures.to_rgb(frame) for frame in frames[::block]]], ["real"]
     imagined = None
-    if imagining is not None:
-        imagined = _imagine(imagining, film, _actions(film, imagining, block))
-        columns.append([pictures.to_rgb(one) for one in imagining.decoder.draw(imagined).numpy()])
+    if viewer is not None:
+        imagined = _imagine(viewer, film, _actions(film, viewer, block))
+        columns.append([pictures.to_rgb(one) for one in viewer.decoder.draw(imagined).numpy()])
         names.append("imagined")
     columns.append([pictures.to_rgb(film.goal)] * len(columns[0]))
     film_of = _film(columns)
     reached = "reached its goal" if outcome.success else "did not reach its goal"
-    return Screening(
+    return EpisodeCard(
         title=f"Episode {film.number}",
         went=f"{reached} in {outcome.steps} steps; {short(outcome.distance)} away at the start, "
         f"{short(outcome.final)} at the end{f'; {outcome.error}' if outcome.error else ''}",
@@ -106,24 +108,24 @@ def _screening(world: World | None, film: Film, outcome: Outcome, imagining: Ima
         still=pixels.film_uri(film_of[-1:], 1.0),
         panels=[*names, "goal"],
         costs=_costs(film),
-        route=_route(world, film, imagining) if isinstance(world, Planar) else None,
-        drift=None if isinstance(world, Planar) else _drift(world, film, imagined, imagining),
+        route=_route(world, film, viewer) if isinstance(world, Planar) else None,
+        drift=None if isinstance(world, Planar) else _drift(world, film, imagined, viewer),
     )
 
 
-def _actions(film: Film, imagining: Imagining, block: int) -> Tensor:
+def _actions(film: EpisodeFilm, viewer: StateViewer, block: int) -> Tensor:
     """Whole actions of the model `[K, block * A]`."""
-    taken, space = film.actions, imagining.model.actions
+    taken, space = film.actions, viewer.model.actions
     rows = np.eye(space)[taken] if isinstance(space, int) else taken
     whole = len(rows) // block * block
     return torch.from_numpy(np.ascontiguousarray(rows[:whole], np.float32)).reshape(whole // block, -1)
 
 
-def _imagine(imagining: Imagining, film: Film, actions: Tensor) -> Tensor:
-    block, every = imagining.model.block, film.plans.shape[1]
+def _imagine(viewer: StateViewer, film: EpisodeFilm, actions: Tensor) -> Tensor:
+    block, every = viewer.model.block, film.plans.shape[1]
     frames, known = film.frames[::block], film.known[::block]
-    states = imagining.encode(frames[: len(actions) + 1], known[: len(actions) + 1])
-    imagined = imagining.follow(states, actions.to(states.device), every)
+    states = viewer.encode(frames[: len(actions) + 1], known[: len(actions) + 1])
+    imagined = viewer.follow(states, actions.to(states.device), every)
     missing = len(frames) - len(imagined)  # the frame after a block that the episode's end cut short
     return torch.cat([imagined, imagined[-1:].expand(missing, *imagined.shape[1:])])
 
@@ -142,23 +144,21 @@ def _film(columns: Sequence[Sequence[pictures.Pixels]]) -> list[pictures.Pixels]
     return found
 
 
-def _costs(film: Film) -> Figure:
+def _costs(film: EpisodeFilm) -> Figure:
     lines = [Line(name, film.judged.tolist(), values.tolist()) for name, values in film.costs.items()]
     caption = "Weighted terms of the cost of the present state, over environment steps."
     return figure(Chart("Cost", caption, lines), f"cost{film.number}")
 
 
-def _route(world: Planar, film: Film, imagining: Imagining | None) -> Route:
+def _route(world: Planar, film: EpisodeFilm, viewer: StateViewer | None) -> Route:
     plans: list[str] = []
-    if imagining is not None and imagining.reading is not None and len(film.planned):
+    if viewer is not None and viewer.reading is not None and len(film.planned):
         for k in np.unique(np.linspace(0, len(film.planned) - 1, PLANS + 1)[:-1].astype(int)):
             now = int(film.planned[k])
-            states, actions = _until(imagining, film, now)
+            states, actions = _until(viewer, film, now)
             with torch.no_grad():
-                ahead = imagining.model.rollout(states, film.plans[None, None, k].to(states), past=actions)[
-                    0, 0
-                ]
-            places = imagining.reading(ahead)[:, :2]
+                ahead = viewer.model.rollout(states, film.plans[None, None, k].to(states), past=actions)[0, 0]
+            places = viewer.reading(ahead)[:, :2]
             plans.append(_path(np.concatenate([film.values[now : now + 1, :2], places])))
     x, y = film.values[0, :2].tolist()
     goal = film.wanted[:2].tolist()
@@ -173,39 +173,39 @@ def _route(world: Planar, film: Film, imagining: Imagining | None) -> Route:
     )
 
 
-def _until(imagining: Imagining, film: Film, now: int) -> tuple[Tensor, Tensor | None]:
+def _until(viewer: StateViewer, film: EpisodeFilm, now: int) -> tuple[Tensor, Tensor | None]:
     """The states that the model looks back on at a step, and the actions between them."""
-    block, history = imagining.model.block, imagining.model.history
+    block, history = viewer.model.block, viewer.model.history
     first = max(now % block, now - (history - 1) * block)
     seen = slice(first, now + 1, block)
-    states = imagining.encode(film.frames[seen], film.known[seen])[None]
+    states = viewer.encode(film.frames[seen], film.known[seen])[None]
     if now == first:
         return states, None
-    taken = _actions(film, imagining, 1)[first:now]
+    taken = _actions(film, viewer, 1)[first:now]
     return states, taken.reshape(1, (now - first) // block, -1).to(states.device)
 
 
 def _drift(
-    world: World | None, film: Film, imagined: Tensor | None, imagining: Imagining | None
+    world: World | None, film: EpisodeFilm, imagined: Tensor | None, viewer: StateViewer | None
 ) -> Figure | None:
-    """Where there is no map: the variables over time, real and read off what was imagined."""
-    if imagined is None or imagining is None or imagining.reading is None:
+    """The variables over time, real and read off what was imagined, for worlds without a map."""
+    if imagined is None or viewer is None or viewer.reading is None:
         return None
-    real, read = film.known, imagining.reading(imagined)
+    real, read = film.known, viewer.reading(imagined)
     steps = np.arange(len(real))
-    clear = [i for i, r2 in enumerate(imagining.r2) if r2 > 0.5][:3]
+    clear = [i for i, r2 in enumerate(viewer.r2) if r2 > 0.5][:3]
     if not clear:
         return None
     lines = []
     for i in clear:
         name = f"observation {i}" if world is None else world.variables[i]
         lines.append(Line(name, steps.tolist(), real[:, i].tolist()))
-        lines.append(Line(f"{name}, imagined", steps[:: imagining.model.block].tolist(), read[:, i].tolist()))
+        lines.append(Line(f"{name}, imagined", steps[:: viewer.model.block].tolist(), read[:, i].tolist()))
     caption = "Physical variables over environment steps, and the same read off the imagined states."
     return figure(Chart("Real and imagined", caption, lines), f"drift{film.number}")
 
 
-def _recollection(memory: Remembered) -> Recollection:
+def _memory_card(memory: Remembered) -> MemoryCard:
     low, high = np.quantile(memory.costs, (0.02, 0.98))
     warmth = ((memory.costs - low) / max(high - low, 1e-12)).clip(0, 1)[:, None]
     colours = (CHEAP + warmth * (DEAR - CHEAP)).round().astype(int)
@@ -216,12 +216,12 @@ def _recollection(memory: Remembered) -> Recollection:
         Moment(pixels.data_uri(pictures.to_rgb(f)), p) for f, p in zip(memory.frames, prices, strict=True)
     ]
     said = (
-        f"After {memory.episodes} episodes it holds {memory.held:,} moments of at most {memory.capacity:,}: states in "
-        f"latent space, what was done there and what they cost. The map shows {len(memory.costs):,} of them on the two "
-        f"directions in which they differ most, which hold {memory.share:.0%} of the variance."
+        f"After {memory.episodes} episodes it holds {memory.moments:,} moments of at most {memory.capacity:,}: states "
+        f"in latent space, what was done there and what they cost. The map shows {len(memory.costs):,} of them on the "
+        f"two directions in which they differ most, which hold {memory.share:.0%} of the variance."
     )
     picture = pixels.figure_uri(scatter(points, [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours]))
-    return Recollection(said, picture, moments, short(float(low)), short(float(high)))
+    return MemoryCard(said, picture, moments, short(float(low)), short(float(high)))
 
 
 def _path(places: NDArray) -> str:

@@ -1,4 +1,4 @@
-"""What an evaluation of planning says, from its file alone: success, by distance, surprise, physical state."""
+"""The section on planning, from the evaluation's file alone: success, by distance, surprise, physical state."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,8 +8,7 @@ from typing import Any
 from openjepa.common.reach import read_json
 from openjepa.errors import UserError
 from openjepa.evals.planning import PlanningResult
-from openjepa.evals.planning.result import Row as Played
-from openjepa.evals.planning.result import begun_at_goal
+from openjepa.evals.planning.result import PlayedRow, begun_at_goal
 from openjepa.report import scores
 from openjepa.report.charts import Chart, Line, short
 from openjepa.report.curves import Figure, figure
@@ -19,8 +18,8 @@ FILE = "plan.json"
 
 
 @dataclass(frozen=True)
-class Acting:
-    """What the section on planning says.
+class PlanningReport:
+    """The content of the section on planning.
 
     Attributes:
         result: as it was played.
@@ -43,8 +42,8 @@ class Acting:
     state_of: str = ""
 
 
-def read_acting(run: Path) -> Acting | None:
-    """What `openjepa plan` has left in a run; `None` where nothing is.
+def read_acting(run: Path) -> PlanningReport | None:
+    """The evaluation that `openjepa plan` has left in a run; `None` where there is none.
 
     Raises:
         UserError: the file is damaged.
@@ -60,7 +59,7 @@ def read_acting(run: Path) -> Acting | None:
         raise UserError(f"{path} is not what `openjepa plan` writes ({error!s}); plan again") from None
 
 
-def _acting(result: PlanningResult, data: Mapping[str, Any]) -> Acting:
+def _acting(result: PlanningResult, data: Mapping[str, Any]) -> PlanningReport:
     protocol, first = result.protocol, result.rows[0]
     said = [
         f"{len(first.played)} episodes of {protocol.env}, seed {protocol.seed}",
@@ -70,7 +69,7 @@ def _acting(result: PlanningResult, data: Mapping[str, Any]) -> Acting:
     budget = protocol.budget or (protocol.options.get("max_steps") if world is None else world.max_steps)
     said += [f"at most {budget} environment steps each"] if budget else []
     state, state_of = _state(data.get("state", []))
-    return Acting(
+    return PlanningReport(
         result,
         [_success(row) for row in result.rows],
         _sentence(result.rows),
@@ -83,7 +82,7 @@ def _acting(result: PlanningResult, data: Mapping[str, Any]) -> Acting:
     )
 
 
-def _success(row: Played) -> scores.Row:
+def _success(row: PlayedRow) -> scores.Row:
     return bar(row.method, row.rate, row.interval, scale=100.0)
 
 
@@ -108,8 +107,8 @@ def bar(
     )
 
 
-def _sentence(rows: Sequence[Played]) -> str:
-    """How planning stands beside the others, by whether 95 % intervals overlap."""
+def _sentence(rows: Sequence[PlayedRow]) -> str:
+    """A sentence that compares planning with the others, by whether 95 % intervals overlap."""
     mine, others = rows[0], rows[1:]
     if not others:
         return ""
@@ -121,7 +120,7 @@ def _sentence(rows: Sequence[Played]) -> str:
     return f"Planning with this model {', '.join(parts)}."
 
 
-def _notes(rows: Sequence[Played], batch: int) -> list[str]:
+def _notes(rows: Sequence[PlayedRow], batch: int) -> list[str]:
     mine = rows[0]
     said = [begun_at_goal(mine).strip()] if mine.at_goal else []
     if mine.successes:
@@ -138,7 +137,7 @@ def _notes(rows: Sequence[Played], batch: int) -> list[str]:
     return said
 
 
-def _by_distance(rows: Sequence[Played]) -> Figure | None:
+def _by_distance(rows: Sequence[PlayedRow]) -> Figure | None:
     lines = []
     for row in rows if rows[0].played else ():
         near = row.by_distance()
