@@ -113,7 +113,7 @@ def wait(args: argparse.Namespace) -> dict[str, Any]:
         trainer = Ours(sizes, batch, joint=True).trainer(photos(4 * batch, sizes.image), batch)
         clock, model = Clock(), trainer.state.model
         batches = trainer.batches.stream(0)
-        model.views = clock.times("views", model.views)
+        model.pairs = clock.times("pairs", model.pairs)
         model.hiding.sample = clock.times("masks", model.hiding.sample)
         step_once = clock.times("step", trainer.step)
         for _ in range(args.rounds + 1):
@@ -122,7 +122,7 @@ def wait(args: argparse.Namespace) -> dict[str, Any]:
         parts = {
             "waiting for data": clock.median("data"),
             "masks": clock.median("masks"),
-            "augmentation and patches": clock.median("views") - clock.median("masks"),
+            "augmentation and patches": clock.median("pairs") - clock.median("masks"),
         }
         found[label] = {name: seconds / total for name, seconds in parts.items()}
         print(f"wait: {label}, step {total:.3f} CPU-seconds")

@@ -102,7 +102,18 @@ def test_an_unknown_part_is_refused() -> None:
 @pytest.mark.slow
 def test_learning_trains_probes_and_is_not_repeated(tmp_path: Path) -> None:
     data, out = folder_of_images(tmp_path / "data"), tmp_path / "results"
-    command = ("learning", "fashion-mnist", "--recipes", "i-jepa", "--seeds", 0, "--data", data)
+    command = (
+        "learning",
+        "fashion-mnist",
+        "--recipes",
+        "i-jepa",
+        "--preset",
+        "tiny-vit",
+        "--seeds",
+        0,
+        "--data",
+        data,
+    )
     command += ("--runs", tmp_path / "runs", "--results", out, "--subset", 30, "--classical", "quick")
     command += ("--set", *LEARNING)
     done = run(*command)
@@ -123,7 +134,7 @@ def test_learning_trains_probes_and_is_not_repeated(tmp_path: Path) -> None:
     text = (out / "learning-fashion-mnist-i-jepa.md").read_text()
     assert "| model + best classical |" in text and "linear, 10 per class" in text
     assert "| CPU minutes | training views/s | images/s |" in text
-    clock = tmp_path / "runs" / "fashion-mnist" / "i-jepa-tiny-seed0" / "clock.json"
+    clock = tmp_path / "runs" / "fashion-mnist" / "i-jepa-tiny-vit-seed0" / "clock.json"
     before = clock.stat().st_mtime_ns
     assert run(*command).returncode == 0
     assert clock.stat().st_mtime_ns == before

@@ -182,10 +182,10 @@ def test_images_in_other_units_are_told_apart(lazy: bool, monkeypatch: pytest.Mo
     monkeypatch.setattr(image_set, "IN_MEMORY_BYTES", 0 if lazy else 2**30)
     config = model.config
     with pytest.warns(OpenJEPAWarning, match="are they in other units"):
-        config.images(counts(0, 255))
+        config.samples(counts(0, 255))
     with warnings.catch_warnings():
         warnings.simplefilter("error", OpenJEPAWarning)
-        config.images(counts(0, 3000))
+        config.samples(counts(0, 3000))
 
 
 def test_an_outlier_that_sets_the_range_is_pointed_at() -> None:
