@@ -35,6 +35,8 @@ def test_a_config_of_then_is_todays(old: dict[str, object], today: dict[str, obj
 
 
 def test_a_config_of_another_signal_keeps_its_names() -> None:
+    with pytest.raises(UserError, match=r"unknown option 'signal\.told'"):
+        configure("i-jepa", "tiny", {"signal.told": "mean"})
     other = {
         "recipe": "mine",
         "signal": {"kind": "sound", "told": "much"},

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from openjepa.errors import UserError
-from openjepa.evals.features import Encoded, Held, Joined, read
+from openjepa.evals.features import EncodedFeatures, Joined, LoadedFeatures, read
 from openjepa.evals.pooling import MAX_DIMS, Projection, offered
 from openjepa.evals.probes import Logistic, accuracy
 from openjepa.evals.spaces import Standard
 
 
 def test_poolings_on_offer_have_their_sizes(digit_sets, encoder):
-    source = Encoded(encoder, digit_sets[0])
+    source = EncodedFeatures(encoder, digit_sets[0])
     assert source.poolings == {
         "mean": 12,
         "last4": 24,
@@ -36,12 +36,12 @@ def pool(layers, grid, names, valid=None, axes=("row", "column")):
 
 
 def test_wide_poolings_are_offered_through_a_projection(digit_sets, new_encoder):
-    wide = Encoded(new_encoder(width=1000, depth=1), digit_sets[0])
+    wide = EncodedFeatures(new_encoder(width=1000, depth=1), digit_sets[0])
     assert wide.poolings == {"mean": 1000, "grid2": 4000, "grid3": MAX_DIMS, "grid4": MAX_DIMS}
     assert wide.projections.keys() == {"grid3", "grid4"}
     first, again = (
         read(
-            Encoded(new_encoder(width=1000, depth=1), digit_sets[0], seed=seed),
+            EncodedFeatures(new_encoder(width=1000, depth=1), digit_sets[0], seed=seed),
             digit_sets[0],
             np.arange(3),
             ["grid4"],
@@ -209,7 +209,7 @@ class Listener:
 
 def test_samples_of_several_sizes_are_read_as_their_own_batches():
     samples = Recordings()
-    source = Encoded(Listener(), samples, batch_size=7)
+    source = EncodedFeatures(Listener(), samples, batch_size=7)
     features = read(source, samples, np.arange(30), ["mean"])["mean"]
     for i in range(30):
         assert torch.allclose(features[i], samples.values[i, : 1 + i % 3].mean(0), atol=1e-6)
@@ -218,19 +218,19 @@ def test_samples_of_several_sizes_are_read_as_their_own_batches():
 def test_features_of_several_cuts_are_their_mean():
     samples = Recordings()
     one, several = (
-        read(Encoded(Listener(), samples, cuts=cuts), samples, np.arange(30), ["mean", "max"])
+        read(EncodedFeatures(Listener(), samples, cuts=cuts), samples, np.arange(30), ["mean", "max"])
         for cuts in (False, True)
     )
     assert all(torch.allclose(several[name], one[name] + 0.5, atol=1e-6) for name in one)
     with pytest.raises(UserError, match="digits: its images are read in one cut: leave out --cuts"):
-        Encoded(Listener(), SimpleNamespace(name="digits", noun="images"), cuts=True)
+        EncodedFeatures(Listener(), SimpleNamespace(name="digits", noun="images"), cuts=True)
 
 
 def test_samples_are_independent_and_rows_arrive_in_order(digit_sets, encoder):
     train = digit_sets[0]
     rows = np.array([1, 5, 30, 31, 700])
-    together = read(Encoded(encoder, train, batch_size=2), train, rows, ["grid3", "last4"])
-    source = Encoded(encoder, train)
+    together = read(EncodedFeatures(encoder, train, batch_size=2), train, rows, ["grid3", "last4"])
+    source = EncodedFeatures(encoder, train)
     for i, row in enumerate(rows):
         alone = read(source, train, rows[i : i + 1], ["grid3", "last4"])
         assert all(torch.allclose(together[name][i], alone[name][0], atol=1e-6) for name in alone), row
@@ -238,7 +238,7 @@ def test_samples_are_independent_and_rows_arrive_in_order(digit_sets, encoder):
 
 def test_progress_counts_to_the_end(digit_sets, encoder):
     told = []
-    source = Encoded(encoder, digit_sets[0], batch_size=4, name="mine")
+    source = EncodedFeatures(encoder, digit_sets[0], batch_size=4, name="mine")
     read(source, digit_sets[0], np.arange(10), ["mean"], lambda *a: told.append(a))
     assert told == [("features of mine", 4, 10), ("features of mine", 8, 10), ("features of mine", 10, 10)]
 
@@ -256,13 +256,16 @@ def test_nan_features_name_the_model_and_the_sample(digit_sets, encoder):
     encoder.layers = broken
     first = next(i for i in range(1, 20) if float(train.read([i]).sum()) == batch_sum)
     with pytest.raises(UserError, match=f"run 3 gives NaN or infinite features for sample {first}"):
-        read(Encoded(encoder, train, name="run 3"), train, np.arange(1, 20), ["mean"])
+        read(EncodedFeatures(encoder, train, name="run 3"), train, np.arange(1, 20), ["mean"])
 
 
 def test_joined_features_are_those_of_the_rows_asked_for_also_where_one_set_fits_and_tests(digit_sets):
     train = digit_sets[0]
     values = torch.arange(10.0)[:, None]
-    some, all_ = Held(np.array([2, 5]), values[[2, 5]].half()), Held(np.arange(10), values)
+    some, all_ = (
+        LoadedFeatures(np.array([2, 5]), values[[2, 5]].half()),
+        LoadedFeatures(np.arange(10), values),
+    )
     joined = Joined("both", train, {"a + b": (some, all_)}, {"a + b": (all_, all_)})
     assert joined.poolings == {"a + b": 2} and joined.blocks == {"a + b": (1, 1)}
     assert read(joined, train, np.array([2, 5]), ["a + b"])["a + b"].tolist() == [[2, 2], [5, 5]]

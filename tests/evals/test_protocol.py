@@ -16,10 +16,10 @@ from openjepa.evals import rows as making
 from openjepa.evals.methods import LinearProbe, NeighbourProbe
 from openjepa.evals.plan import make_plan
 from openjepa.evals.protocol import JOINED
-from openjepa.signals.images.classical import Pixels
+from openjepa.signals.images.classical import ImagePixels
 from openjepa.signals.images.dictionary import PatchDictionary, Size
 
-probe = partial(full_probe, classical=[Pixels()])
+probe = partial(full_probe, classical=[ImagePixels()])
 
 
 def test_every_row_and_probe_is_there_and_beats_chance(digit_sets, encoder, new_encoder):
@@ -130,7 +130,7 @@ def test_large_sets_are_chosen_on_a_part_and_fitted_whole(digit_sets, encoder, m
     monkeypatch.setattr(
         LinearProbe, "spaces", lambda self, x, *rest: fitted.append(x.clone()) or spaces(self, x, *rest)
     )
-    full_probe(None, train, test, kinds=("linear",), classical=[Pixels()])
+    full_probe(None, train, test, kinds=("linear",), classical=[ImagePixels()])
     pixels = train.read(range(len(train))).flatten(1).float() / 255
     for rows, features in zip((plan.near, plan.fine, np.arange(len(train))), fitted, strict=True):
         assert torch.allclose(features, pixels[torch.from_numpy(rows)])
@@ -184,7 +184,7 @@ def test_a_class_with_too_few_examples_is_told_in_a_sentence(digit_sets, encoder
 def test_the_model_is_joined_with_the_classical_row_that_validates_best(digit_sets, encoder):
     """Blank features lose to pixels; a model of noise beside pixels does not drown them."""
 
-    class Blank(Pixels):
+    class Blank(ImagePixels):
         name = "blank"
 
         def fit(self, images, **options):
@@ -196,7 +196,7 @@ def test_the_model_is_joined_with_the_classical_row_that_validates_best(digit_se
         return [torch.sin(seeds[:, None, None] * torch.arange(1.0, 301.0))]
 
     encoder.layers = noise
-    table = full_probe(encoder, *digit_sets, classical=[Pixels(), Blank()])
+    table = full_probe(encoder, *digit_sets, classical=[ImagePixels(), Blank()])
     for kind in ("linear", "knn"):
         joined = table.score(protocol.JOINED, kind)
         assert "+ raw pixels, pixels" in joined.choices[0]
@@ -215,13 +215,13 @@ def test_rows_are_tried_with_the_same_settings(digit_sets, encoder, monkeypatch)
 
         monkeypatch.setattr(method, "trials", spy)
     hog = PatchDictionary([Size(20, 1)])
-    full_probe(encoder, *digit_sets, classical=[Pixels(), hog])
+    full_probe(encoder, *digit_sets, classical=[ImagePixels(), hog])
     assert {count for kind, count in tried[False] if kind is NeighbourProbe} == {4}
     assert {count for kind, count in tried[False] if kind is LinearProbe} <= {3, 4}  # the path ends early
 
 
 def test_the_classical_rows_stand_alone_and_say_what_they_cost(digit_sets):
-    table = full_probe(None, *digit_sets, classical=[Pixels(), PatchDictionary([Size(30, 1)])])
+    table = full_probe(None, *digit_sets, classical=[ImagePixels(), PatchDictionary([Size(30, 1)])])
     assert list(table.costs) == ["raw pixels", "k-means patches"]
     assert table.costs["k-means patches"].minutes > 0 and table.costs["raw pixels"].per_second > 0
     assert table.score("k-means patches", "linear").mean > 0.9

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from openjepa.errors import UserError
-from openjepa.evals import Comparison, Cost, ProbeTable, probe_runs
+from openjepa.evals import Comparison, ComputeCost, ProbeTable, probe_runs
 from openjepa.evals.runs import _sets, training_cost, untrained
 from openjepa.recipes import build, configure
 from openjepa.signals.base import Labels
@@ -68,7 +68,9 @@ def test_the_table_tells_what_training_has_cost(runs):
         16,
         16,
     ]  # a context and a target of 8 images
-    assert training_cost(runs[0].path) == Cost(pytest.approx(sum(spent) / 60), pytest.approx(32 / steps))
+    assert training_cost(runs[0].path) == ComputeCost(
+        pytest.approx(sum(spent) / 60), pytest.approx(32 / steps)
+    )
     table = quick([runs[0].path], kinds=("knn",))
     cost = table.costs["model"]
     assert (cost.minutes, cost.views_per_second) == (training_cost(runs[0].path).minutes, 32 / steps)
@@ -91,9 +93,9 @@ def test_what_was_not_recorded_is_not_told(runs, tmp_path):
                 file.write(
                     json.dumps({k: v for k, v in line.items() if not (gone and k == "cpu_seconds")}) + "\n"
                 )
-        assert training_cost(tmp_path / name) == Cost()
+        assert training_cost(tmp_path / name) == ComputeCost()
     shutil.copytree(runs[0].path / "model", tmp_path / "model")
-    assert training_cost(tmp_path / "model") == Cost()
+    assert training_cost(tmp_path / "model") == ComputeCost()
     shutil.copytree(runs[0].path, tmp_path / "cut")
     shutil.rmtree(tmp_path / "cut" / "model")
     shutil.rmtree(max((tmp_path / "cut" / "checkpoints").iterdir()))  # back to step 1 of 2

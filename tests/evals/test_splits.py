@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.evals.plan import make_plan
 from openjepa.evals.splits import (
-    Part,
+    SplitPart,
     drawn_groups,
     hold_out,
     labelled,
@@ -202,7 +202,7 @@ def test_a_part_of_a_set_reads_its_own_rows():
         def read(self, indices, rng=None):
             return np.asarray(indices) * 10
 
-    some = Part(Numbers([5, 6, 7, 8], np.array([0, 0, 1, 1])), np.array([3, 1]))
+    some = SplitPart(Numbers([5, 6, 7, 8], np.array([0, 0, 1, 1])), np.array([3, 1]))
     assert len(some) == 2 and some.read([0, 1]).tolist() == [30, 10] and some.noun == "recordings"
     assert some.labels.values.tolist() == [8, 6] and some.labels.groups.tolist() == [1, 0]
     with pytest.warns(OpenJEPAWarning, match="1 of 3 recordings have no label"):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from openjepa.errors import UserError
-from openjepa.evals.table import INITIALISATIONS, Cost, ProbeTable, Score, combine, student, wilson
+from openjepa.evals.table import INITIALISATIONS, ComputeCost, ProbeTable, Score, combine, student, wilson
 
 
 def test_wilson_equals_known_values():
@@ -103,17 +103,18 @@ def test_random_initialisations_of_several_tables_count_one_by_one():
 
 
 def test_costs_stand_beside_scores_round_trip_and_are_averaged(table):
-    costs = {"model": Cost(2.0, 300.0, 1000.0), "raw pixels": Cost(None, None, 5000.0)}
+    costs = {"model": ComputeCost(2.0, 300.0, 1000.0), "raw pixels": ComputeCost(None, None, 5000.0)}
     one, other = (
-        replace(table, costs={**costs, "model": Cost(m, v, 1000.0)}) for m, v in ((2.0, 300.0), (4.0, None))
+        replace(table, costs={**costs, "model": ComputeCost(m, v, 1000.0)})
+        for m, v in ((2.0, 300.0), (4.0, None))
     )
     titles, model, pixels = one.cells()
     assert titles[-3:] == ["CPU minutes", "training views/s", "images/s"]
     assert model[-3:] == ["2.0", "300", "1,000"] and pixels[-3:] == ["–", "–", "5,000"]
     assert ProbeTable.from_dict(json.loads(json.dumps(one.to_dict()))).costs == one.costs
     assert combine([one, other]).costs == {
-        "model": Cost(3.0, 300.0, 1000.0),
-        "raw pixels": Cost(None, None, 5000.0),
+        "model": ComputeCost(3.0, 300.0, 1000.0),
+        "raw pixels": ComputeCost(None, None, 5000.0),
     }
     old = one.to_dict()
     old["costs"] = {"model": {"minutes": None, "per_second": 1000.0}}

@@ -9,7 +9,7 @@ import torch
 
 from openjepa.errors import UserError
 from openjepa.evals import probe
-from openjepa.evals.features import Fixed
+from openjepa.evals.features import FixedFeatures
 from openjepa.evals.regression import Ridge, best_strengths
 from openjepa.evals.table import ProbeTable, together
 from openjepa.evals.tasks import Classes, Coming, Variables, interval, merit, r_squared, resampled, score
@@ -127,7 +127,7 @@ class Raw:
     name = "raw values"
 
     def fit(self, samples, **options):
-        return Fixed(
+        return FixedFeatures(
             self.name,
             {"all": lambda batch: batch, "mean": lambda b: b.mean(1, keepdim=True)},
             {"mean": 1, "all": 32},
@@ -196,7 +196,7 @@ def test_a_probe_of_balanced_accuracy_is_fitted_with_balanced_classes():
 
     class Few(Raw):
         def fit(self, samples, **options):
-            return Fixed("few", {"all": lambda batch: batch}, {"all": 4})
+            return FixedFeatures("few", {"all": lambda batch: batch}, {"all": 4})
 
     train, test = rare(600), rare(600)
     plain, balanced = (

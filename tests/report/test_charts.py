@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from openjepa.report.charts import SERIES, Chart, Line, draw, scatter, short
+from openjepa.report.charts import SERIES, Chart, CurveLine, draw, scatter, short
 from openjepa.report.curves import figures
 from openjepa.report.record import Record
 
 
 def chart(values, **options):
-    return Chart("A & B", "how to read it", [Line("<one>", range(len(values)), values)], **options)
+    return Chart("A & B", "how to read it", [CurveLine("<one>", range(len(values)), values)], **options)
 
 
 def test_a_chart_is_well_formed_and_takes_its_colours_from_the_page():

@@ -11,7 +11,7 @@ from torch.nn.functional import unfold
 from openjepa.evals import probe
 from openjepa.evals.features import read
 from openjepa.signals.images import open_images
-from openjepa.signals.images.classical import Hog, Pixels, classical, hog
+from openjepa.signals.images.classical import Hog, ImagePixels, classical, hog
 from openjepa.signals.images.dictionary import CONTRAST, RATE, PatchDictionary, Size, fitting, kmeans
 
 
@@ -21,11 +21,11 @@ def noise(count: int = 40, side: int = 12, channels: int = 3, seed: int = 0) -> 
 
 def test_pixels_are_scaled_and_large_images_shrunk():
     small = open_images(np.full((3, 4, 4), 255, np.uint8))
-    source = Pixels().fit(small)
+    source = ImagePixels().fit(small)
     assert read(source, small, np.arange(3), ["pixels"])["pixels"].tolist() == [[1.0] * 16] * 3
     checks = (np.indices((64, 64)).sum(0) % 2 * 254).astype(np.uint8)
     large = open_images(np.stack([checks, checks]))
-    features = read(Pixels().fit(large), large, np.arange(2), ["pixels"])["pixels"]
+    features = read(ImagePixels().fit(large), large, np.arange(2), ["pixels"])["pixels"]
     assert features.shape == (2, 32 * 32)
     assert torch.allclose(features, torch.tensor(127 / 255))
 
@@ -153,6 +153,6 @@ def test_on_cifar_the_dictionary_is_above_gradients_and_these_above_pixels():
     train, test = (open_images(str(folder / f"{s}-0000.tar.gz"), split=s) for s in ("train", "test"))
     train, test = train.subset(range(3000)), test.subset(range(2000))
     dictionary = PatchDictionary([Size(200, 2)])
-    table = probe(None, train, test, kinds=("linear",), classical=[Pixels(), Hog(), dictionary])
+    table = probe(None, train, test, kinds=("linear",), classical=[ImagePixels(), Hog(), dictionary])
     pixels, gradients, patches = (table.score(kind, "linear").mean for kind in table.costs)
     assert patches > gradients + 0.02 > pixels + 0.04

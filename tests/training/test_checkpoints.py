@@ -17,7 +17,7 @@ from openjepa.common import files
 from openjepa.errors import UserError
 from openjepa.recipes import build
 from openjepa.signals.base import hold_out
-from openjepa.training.checkpoints import Checkpoints, State
+from openjepa.training.checkpoints import Checkpoints, TrainingState
 from openjepa.training.data import Batches
 from openjepa.training.optim import adamw
 from openjepa.training.step import Stepper
@@ -25,11 +25,11 @@ from openjepa.training.step import Stepper
 from . import small
 
 
-def state(recipe: str = "i-jepa", steps: int = 0, **changes: object) -> State:
+def state(recipe: str = "i-jepa", steps: int = 0, **changes: object) -> TrainingState:
     """A model after some steps."""
     config, images = small.config(recipe, **changes), small.images()
     model = build(config)
-    found = State(model, adamw(model, config.train))
+    found = TrainingState(model, adamw(model, config.train))
     stepper = Stepper(model, found.optimiser, config.train, 0)
     stream = Batches(images, hold_out(images)[0], config.train).stream(0)
     for step in range(steps):
@@ -43,7 +43,7 @@ def store_of(tmp_path: Path) -> Checkpoints:
     return Checkpoints(tmp_path / "checkpoints", keep=2, keep_healthy=False)
 
 
-def everything(found: State) -> dict[str, torch.Tensor]:
+def everything(found: TrainingState) -> dict[str, torch.Tensor]:
     moments, counts = found.moments()
     return found.model.state_dict() | moments | {name: torch.tensor(count) for name, count in counts.items()}
 

@@ -10,7 +10,7 @@ from openjepa.errors import UserError
 LONGEST = 1500
 """Characters of a sentence."""
 
-Run = Callable[[argparse.Namespace], None]
+RunCommand = Callable[[argparse.Namespace], None]
 Commands = Any
 """What argparse adds commands to, a type of its own that it keeps private."""
 
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 def command(
     commands: Commands,
     name: str,
-    run: Run,
+    run: RunCommand,
     text: str,
     *,
     examples: str = "",

@@ -3,6 +3,15 @@
 from openjepa.evals.embed import embed_to_file
 from openjepa.evals.protocol import Comparison, probe
 from openjepa.evals.runs import probe_runs
-from openjepa.evals.table import Cost, ProbeTable, Score, combine
+from openjepa.evals.table import ComputeCost, ProbeTable, Score, combine
 
-__all__ = ["Comparison", "Cost", "ProbeTable", "Score", "combine", "embed_to_file", "probe", "probe_runs"]
+__all__ = [
+    "Comparison",
+    "ComputeCost",
+    "ProbeTable",
+    "Score",
+    "combine",
+    "embed_to_file",
+    "probe",
+    "probe_runs",
+]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, pad
 
 from openjepa.evals.splits import Rows
-from openjepa.evals.tasks import Classes, Task
+from openjepa.evals.tasks import Classes, LabelTask
 
 EPOCHS, LEAST_STEPS = 20, 1000
 
@@ -62,7 +62,7 @@ def fit_attentive(
     tokens: Callable[[Rows], Seen],
     answers: Tensor,
     dim: int,
-    task: Task,
+    task: LabelTask,
     *,
     seed: int,
     epochs: int | None = None,
@@ -117,7 +117,7 @@ class _Reading:
         self.outputs, self.weights, self.mean, self.std = outputs, weights, mean, std
 
     @classmethod
-    def of(cls, answers: Tensor, task: Task) -> "_Reading":
+    def of(cls, answers: Tensor, task: LabelTask) -> "_Reading":
         nothing = torch.empty(0)
         if isinstance(task, Classes):
             return cls(task.count, task.weights(answers), nothing, nothing)

@@ -23,7 +23,7 @@ Features = Iterator[tuple[Rows, dict[str, Tensor]]]
 SAMPLED = 256  # samples by whose features a projection standardises
 
 
-class Encoder(Protocol):
+class FrozenEncoder(Protocol):
     """What the evaluations need of a model (`openjepa.jepa.JEPA` has it): features in eval mode, without gradients.
 
     A model of samples that differ in size also has `present(batch)`: which tokens are there, `[B, N]`, or `None`. One
@@ -40,7 +40,7 @@ class Encoder(Protocol):
         ...
 
 
-class Source(Protocol):
+class FeatureSource(Protocol):
     """Features of samples under several poolings."""
 
     @property
@@ -77,12 +77,12 @@ class Classical(Protocol):
 
     @property
     def name(self) -> str: ...
-    def fit(self, samples: Samples, *, total: int, seed: int, progress: Progress | None) -> Source: ...
+    def fit(self, samples: Samples, *, total: int, seed: int, progress: Progress | None) -> FeatureSource: ...
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """A `Source` of features with nothing to fit: functions of a batch.
+class FixedFeatures:
+    """A `FeatureSource` of features with nothing to fit: functions of a batch.
 
     Attributes:
         functions: by pooling, of what `samples.read` gives, to `[b, dims]`.
@@ -107,7 +107,7 @@ class Fixed:
             yield part, {name: self.functions[name](batch).float().cpu() for name in names}
 
 
-class Encoded:
+class EncodedFeatures:
     """The features of a model's tokens under the poolings that its layers allow (`openjepa.evals.pooling.offered`).
 
     What would be wider than 4,096 dimensions is projected onto as many.
@@ -129,7 +129,7 @@ class Encoded:
 
     def __init__(
         self,
-        model: Encoder,
+        model: FrozenEncoder,
         samples: Samples,
         *,
         name: str = "model",
@@ -212,7 +212,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Held:
+class LoadedFeatures:
     """Features that are in memory already: those of some rows of a set."""
 
     rows: Rows
@@ -243,8 +243,8 @@ class Joined:
         self,
         name: str,
         train: Samples,
-        fitted: Mapping[str, tuple[Held, Held]],
-        tested: Mapping[str, tuple[Held, Held]],
+        fitted: Mapping[str, tuple[LoadedFeatures, LoadedFeatures]],
+        tested: Mapping[str, tuple[LoadedFeatures, LoadedFeatures]],
     ) -> None:
         self.name, self.train, self.fitted, self.tested = name, train, fitted, tested
         self.blocks = {name: (a.values.shape[1], b.values.shape[1]) for name, (a, b) in fitted.items()}
@@ -268,7 +268,7 @@ class Joined:
 class Reader:
     """Reads a source, tells progress, and counts the CPU seconds that the source takes."""
 
-    def __init__(self, source: Source, progress: Progress | None = None) -> None:
+    def __init__(self, source: FeatureSource, progress: Progress | None = None) -> None:
         self.source, self.progress = source, progress
         self.seconds, self.samples = 0.0, 0
 
@@ -296,7 +296,11 @@ class Reader:
 
 
 def read(
-    source: Source, samples: Samples, rows: Rows, names: Iterable[str], progress: Progress | None = None
+    source: FeatureSource,
+    samples: Samples,
+    rows: Rows,
+    names: Iterable[str],
+    progress: Progress | None = None,
 ) -> dict[str, Tensor]:
     """Features `[len(rows), dims]` of `rows` (rising) under each named pooling."""
     return Reader(source, progress).read(samples, rows, names)

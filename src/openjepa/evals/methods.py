@@ -20,7 +20,7 @@ from openjepa.evals.probes import (
 from openjepa.evals.regression import Ridge
 from openjepa.evals.spaces import COMPONENTS, NEIGHBOUR_DIMS, WHITENED, Components, Standard
 from openjepa.evals.splits import Rows
-from openjepa.evals.tasks import Classes, Task, merit
+from openjepa.evals.tasks import Classes, LabelTask, merit
 
 Spaces = Mapping[str, Tensor]
 """The same samples `[n, ...]` in each space that a probe works in."""
@@ -47,7 +47,7 @@ class Chosen:
 class Method(Protocol):
     """A probe with one setting; the same settings are tried for every kind of features."""
 
-    def default(self, task: Task) -> Setting:
+    def default(self, task: LabelTask) -> Setting:
         """The setting where nothing can be validated."""
         ...
 
@@ -65,23 +65,23 @@ class Method(Protocol):
         answers: Tensor,
         queries: Spaces,
         truth: Tensor,
-        task: Task,
+        task: LabelTask,
         near: Chosen | None = None,
     ) -> Trials:
         """A coarse grid of settings; with `near`, an earlier choice, all settings about that one."""
         ...
 
     def predict(
-        self, fit: Spaces, answers: Tensor, queries: Spaces, task: Task, chosen: Chosen
+        self, fit: Spaces, answers: Tensor, queries: Spaces, task: LabelTask, chosen: Chosen
     ) -> Tensor: ...
 
-    def describe(self, chosen: Chosen, task: Task) -> str: ...
+    def describe(self, chosen: Chosen, task: LabelTask) -> str: ...
 
 
 class LinearProbe:
     """Logistic regression, whose setting is its strength C, or for numbers ridge regression and its penalty."""
 
-    def default(self, task: Task) -> Setting:
+    def default(self, task: LabelTask) -> Setting:
         return 1.0 if isinstance(task, Classes) else 1e-2
 
     def spaces(self, features: Tensor, blocks: Sequence[int], seed: int) -> Callable[[Tensor], Spaces]:
@@ -98,7 +98,7 @@ class LinearProbe:
         answers: Tensor,
         queries: Spaces,
         truth: Tensor,
-        task: Task,
+        task: LabelTask,
         near: Chosen | None = None,
     ) -> Trials:
         x, v = (s["standardised"] for s in (fit, queries))
@@ -112,7 +112,9 @@ class LinearProbe:
         problem = Logistic(x, answers, task.count, task.weights(answers))
         return {**strength_path(problem, lambda s: merit(task, s.predict(v), truth), strengths, start=start)}
 
-    def predict(self, fit: Spaces, answers: Tensor, queries: Spaces, task: Task, chosen: Chosen) -> Tensor:
+    def predict(
+        self, fit: Spaces, answers: Tensor, queries: Spaces, task: LabelTask, chosen: Chosen
+    ) -> Tensor:
         x, q, strength = fit["standardised"], queries["standardised"], self._strength(chosen)
         if not isinstance(task, Classes):
             return Ridge(x, answers).predict(q, strength)
@@ -120,7 +122,7 @@ class LinearProbe:
         problem = Logistic(x, answers, task.count, task.weights(answers))
         return problem.solve(strength, start=start).predict(q)
 
-    def describe(self, chosen: Chosen, task: Task) -> str:
+    def describe(self, chosen: Chosen, task: LabelTask) -> str:
         called = "C" if isinstance(task, Classes) else "penalty"
         return f"{chosen.pooling}, {called}={self._strength(chosen):g}"
 
@@ -138,7 +140,7 @@ class NeighbourProbe:
 
     k: int
 
-    def default(self, task: Task) -> Setting:
+    def default(self, task: LabelTask) -> Setting:
         return "standardised", "weighted"  # of one sample a class, the nearest decides
 
     def spaces(self, features: Tensor, blocks: Sequence[int], seed: int) -> Callable[[Tensor], Spaces]:
@@ -165,7 +167,7 @@ class NeighbourProbe:
         answers: Tensor,
         queries: Spaces,
         truth: Tensor,
-        task: Task,
+        task: LabelTask,
         near: Chosen | None = None,
     ) -> Trials:
         found: dict[Setting, tuple[float, Linear | None]] = {}
@@ -178,19 +180,23 @@ class NeighbourProbe:
                 )
         return found
 
-    def predict(self, fit: Spaces, answers: Tensor, queries: Spaces, task: Task, chosen: Chosen) -> Tensor:
+    def predict(
+        self, fit: Spaces, answers: Tensor, queries: Spaces, task: LabelTask, chosen: Chosen
+    ) -> Tensor:
         space, kind = self._choice(chosen)
         similarity, rows = neighbours(fit[space], queries[space], self.k)
         return self._answer(similarity, rows, answers, task, kind)
 
-    def _answer(self, similarity: Tensor, rows: Tensor, answers: Tensor, task: Task, kind: str) -> Tensor:
+    def _answer(
+        self, similarity: Tensor, rows: Tensor, answers: Tensor, task: LabelTask, kind: str
+    ) -> Tensor:
         weighted = kind == "weighted"
         if not isinstance(task, Classes):
             return mean_of(similarity, answers[rows], weighted=weighted)
         weights = task.weights(answers)
         return vote(similarity, answers[rows], task.count, weighted=weighted, weights=weights)
 
-    def describe(self, chosen: Chosen, task: Task) -> str:
+    def describe(self, chosen: Chosen, task: LabelTask) -> str:
         space, kind = self._choice(chosen)
         how = "vote" if isinstance(task, Classes) else "mean"
         return f"{chosen.pooling}, {space}, {self.k} neighbours, {kind} {how}"
@@ -206,7 +212,7 @@ def best_setting(
     samples: Spaces,
     answers: Tensor,
     splits: Sequence[tuple[Rows, Rows]],
-    task: Task,
+    task: LabelTask,
     near: Chosen | None = None,
 ) -> Chosen:
     """The setting with the best mean merit over the splits' validation parts; ties go to the first.

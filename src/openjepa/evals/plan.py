@@ -22,7 +22,7 @@ from openjepa.evals.splits import (
     stratified,
     validation_size,
 )
-from openjepa.evals.tasks import Classes, Task, task_of
+from openjepa.evals.tasks import Classes, LabelTask, task_of
 from openjepa.signals.base import Samples
 
 COARSE_FIT = 10_000  # samples to fit on while every pooling is tried
@@ -52,16 +52,16 @@ class Draw:
 
     labels: Amount
     rows: Rows
-    """Positions in `Plan.near`, rising."""
+    """Positions in `ProbePlan.near`, rising."""
     splits: Splits
     """Positions in `rows`; empty where nothing can be validated."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProbePlan:
     """Who is used for what; rows are those of the training set."""
 
-    task: Task
+    task: LabelTask
     y_train: Tensor
     y_test: Tensor
     test_groups: Rows | None
@@ -91,8 +91,8 @@ def make_plan(
     draws: int,
     seed: int,
     per_class_counts: Sequence[int] = (),
-    task: Task | None = None,
-) -> Plan:
+    task: LabelTask | None = None,
+) -> ProbePlan:
     """Draws and splits from the labels and the seed alone.
 
     Raises:
@@ -145,7 +145,7 @@ def make_plan(
     fine_splits = [_positions(fine_rows, fine, held)] if len(fine_rows) else []
     whole = Draw(Amount(), np.arange(len(near)), splits)
     tested = None if test.labels is None else test.labels.groups
-    return Plan(
+    return ProbePlan(
         task, y_train, y_test, tested, near, whole, fine_rows, fine_splits, drawn, seed, [*notes, *more]
     )
 
@@ -253,7 +253,9 @@ def _positions(among: Rows, fit: Rows, held: Rows) -> tuple[Rows, Rows]:
     return np.searchsorted(among, fit), np.searchsorted(among, held)
 
 
-def _fitting(counts: Sequence[int], labels: Rows, classes: int, task: Task) -> tuple[list[int], list[str]]:
+def _fitting(
+    counts: Sequence[int], labels: Rows, classes: int, task: LabelTask
+) -> tuple[list[int], list[str]]:
     """The numbers of examples per class that every class has, and a sentence about the others."""
     if counts and not isinstance(task, Classes):
         raise UserError(

@@ -18,14 +18,22 @@ from torch import Tensor
 
 from openjepa.errors import UserError
 from openjepa.evals.attentive import fit_attentive, padded
-from openjepa.evals.features import Classical, Encoded, Encoder, Held, Joined, Progress, device_of
+from openjepa.evals.features import (
+    Classical,
+    EncodedFeatures,
+    FrozenEncoder,
+    Joined,
+    LoadedFeatures,
+    Progress,
+    device_of,
+)
 from openjepa.evals.methods import Chosen, LinearProbe, Method, NeighbourProbe
 from openjepa.evals.plan import Amount, make_plan
 from openjepa.evals.probes import NEIGHBOURS
 from openjepa.evals.rows import Evaluation, Key, Outcome, Row, scored
 from openjepa.evals.splits import Rows
-from openjepa.evals.table import INITIALISATIONS, JOINED, RANDOM, UNKNOWN, Cost, ProbeTable, Score
-from openjepa.evals.tasks import Task
+from openjepa.evals.table import INITIALISATIONS, JOINED, RANDOM, UNKNOWN, ComputeCost, ProbeTable, Score
+from openjepa.evals.tasks import LabelTask
 from openjepa.signals.base import Samples
 
 Kind = Literal["linear", "knn", "attentive"]
@@ -37,15 +45,15 @@ Cell = tuple[str, Amount]
 
 
 def probe(
-    model: Encoder | None,
+    model: FrozenEncoder | None,
     train: Samples,
     test: Samples,
     *,
     kinds: Sequence[Kind] = ("linear", "knn"),
     classical: str | Sequence[Classical] = "all",
-    task: Task | None = None,
+    task: LabelTask | None = None,
     cuts: bool = False,
-    random_init: Callable[[int], Encoder] | None = None,
+    random_init: Callable[[int], FrozenEncoder] | None = None,
     seeds: Sequence[int] = (0,),
     few_label: Sequence[float] = (),
     per_class: Sequence[int] = (),
@@ -54,7 +62,7 @@ def probe(
     seed: int = 0,
     k: int = NEIGHBOURS,
     batch_size: int = 256,
-    cost: Cost = UNKNOWN,
+    cost: ComputeCost = UNKNOWN,
     name: str = "the model",
     progress: Progress | None = None,
 ) -> ProbeTable:
@@ -126,7 +134,7 @@ class Comparison:
         *,
         kinds: Sequence[Kind] = ("linear", "knn"),
         classical: str | Sequence[Classical] = "all",
-        task: Task | None = None,
+        task: LabelTask | None = None,
         cuts: bool = False,
         few_label: Sequence[float] = (),
         per_class: Sequence[int] = (),
@@ -159,11 +167,11 @@ class Comparison:
 
     def table(
         self,
-        model: Encoder,
+        model: FrozenEncoder,
         *,
-        random_init: Callable[[int], Encoder] | None = None,
+        random_init: Callable[[int], FrozenEncoder] | None = None,
         seeds: Sequence[int] = (0,),
-        cost: Cost = UNKNOWN,
+        cost: ComputeCost = UNKNOWN,
         name: str = "the model",
     ) -> ProbeTable:
         """All rows for one model."""
@@ -174,7 +182,7 @@ class Comparison:
             best.see(row)
         if random_init is not None:  # built one at a time, when its turn comes
             untrained = (self._encoded(random_init(s), f"random init {s}") for s in seeds)
-            table.add(RANDOM, [self._row(source, keep=False, cost=Cost(0.0)) for source in untrained])
+            table.add(RANDOM, [self._row(source, keep=False, cost=ComputeCost(0.0)) for source in untrained])
         row = self._row(ours, keep=bool(best.outcomes), cost=cost)
         table.add("model", [row])
         if best.outcomes:
@@ -192,15 +200,15 @@ class Comparison:
         total = len(train) + len(self.about.test)
         source = kind.fit(train, total=total, seed=self.seed, progress=self.about.progress)
         spent = (time.process_time() - begun) / 60
-        return kind.name, self.about.row(source, torch.device("cpu"), keep=True, cost=Cost(spent))
+        return kind.name, self.about.row(source, torch.device("cpu"), keep=True, cost=ComputeCost(spent))
 
-    def _encoded(self, encoder: Encoder, called: str) -> Encoded:
+    def _encoded(self, encoder: FrozenEncoder, called: str) -> EncodedFeatures:
         about = self.about
-        return Encoded(
+        return EncodedFeatures(
             encoder, about.train, name=called, batch_size=self.batch_size, seed=self.seed, cuts=self.cuts
         )
 
-    def _row(self, source: Encoded, *, keep: bool, cost: Cost) -> Row:
+    def _row(self, source: EncodedFeatures, *, keep: bool, cost: ComputeCost) -> Row:
         about, device = self.about, device_of(source.model)
         row = Row(source, {}, cost)
         if about.methods:
@@ -236,8 +244,8 @@ class _Best:
 def _joined(about: Evaluation, model: Row, best: _Best, device: torch.device) -> Row:
     """The model's choice beside the best classical row's, for each draw of each probe."""
     only: dict[Key, str] = {}
-    fitted: dict[str, tuple[Held, Held]] = {}
-    tested: dict[str, tuple[Held, Held]] = {}
+    fitted: dict[str, tuple[LoadedFeatures, LoadedFeatures]] = {}
+    tested: dict[str, tuple[LoadedFeatures, LoadedFeatures]] = {}
     for key, (theirs, row) in best.outcomes.items():
         ours = model.outcomes[key].chosen.pooling
         called = f"{ours} + {row.source.name}, {theirs.chosen.pooling}"
@@ -246,7 +254,7 @@ def _joined(about: Evaluation, model: Row, best: _Best, device: torch.device) ->
         tested[called] = model.tested[ours], row.tested[theirs.chosen.pooling]
     parts = {id(row): row.cost.minutes for row in (model, *(row for _, row in best.outcomes.values()))}
     known = [minutes for minutes in parts.values() if minutes is not None]
-    cost = Cost(sum(known) if len(known) == len(parts) else None)
+    cost = ComputeCost(sum(known) if len(known) == len(parts) else None)
     return about.row(Joined(JOINED, about.train, fitted, tested), device, only=only, cost=cost)
 
 
@@ -260,7 +268,7 @@ class _Table:
         counts = sorted((x for x in amounts if x.per_class), reverse=True)
         self.cells: list[Cell] = [(kind, x) for x in (Amount(), *shares, *counts) for kind in kinds]
         self.scores: list[Score] = []
-        self.costs: dict[str, Cost] = {}
+        self.costs: dict[str, ComputeCost] = {}
         self.notes = list(plan.notes)
 
     def add(self, name: str, rows: Sequence[Row]) -> None:
@@ -276,7 +284,7 @@ class _Table:
         return ProbeTable(self.scores, self.notes, self.costs, self.about.train.noun)
 
 
-def _attentive(about: Evaluation, source: Encoded, device: torch.device) -> Tensor:
+def _attentive(about: Evaluation, source: EncodedFeatures, device: torch.device) -> Tensor:
     """Answers for the test set; of several cuts of a sample the mean."""
     plan, train, test = about.plan, about.train, about.test
     held: tuple[Tensor, Tensor | None] | None = None
@@ -298,7 +306,7 @@ def _attentive(about: Evaluation, source: Encoded, device: torch.device) -> Tens
     return torch.cat(found)
 
 
-def _batches(rows: Rows, source: Encoded) -> list[Rows]:
+def _batches(rows: Rows, source: EncodedFeatures) -> list[Rows]:
     return np.array_split(rows, math.ceil(len(rows) / source.batch_size))
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openjepa.evals.features import Held, Joined, Progress, Reader, Source
+from openjepa.evals.features import FeatureSource, Joined, LoadedFeatures, Progress, Reader
 from openjepa.evals.methods import Chosen, Method, Spaces, best_setting
-from openjepa.evals.plan import Amount, Draw, Plan
+from openjepa.evals.plan import Amount, Draw, ProbePlan
 from openjepa.evals.splits import Rows
-from openjepa.evals.table import UNKNOWN, Cost
+from openjepa.evals.table import UNKNOWN, ComputeCost
 from openjepa.evals.tasks import interval, score
 from openjepa.signals.base import Samples
 
@@ -39,11 +39,11 @@ class Outcome:
 class Row:
     """What one source gave, and its chosen features, for another row to join."""
 
-    source: Source
+    source: FeatureSource
     outcomes: dict[Key, Outcome]
-    cost: Cost
-    fitted: dict[str, Held] = field(default_factory=dict)
-    tested: dict[str, Held] = field(default_factory=dict)
+    cost: ComputeCost
+    fitted: dict[str, LoadedFeatures] = field(default_factory=dict)
+    tested: dict[str, LoadedFeatures] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,18 @@ class Evaluation:
 
     train: Samples
     test: Samples
-    plan: Plan
+    plan: ProbePlan
     methods: Mapping[str, Method]
     progress: Progress | None = None
 
     def row(
         self,
-        source: Source,
+        source: FeatureSource,
         device: torch.device,
         *,
         only: Mapping[Key, str] | None = None,
         keep: bool = False,
-        cost: Cost = UNKNOWN,
+        cost: ComputeCost = UNKNOWN,
     ) -> Row:
         """All outcomes of one source.
 
@@ -79,7 +79,7 @@ class Evaluation:
         return [(kind, draw.labels, i) for kind in self.methods for draw, i in numbered(self.plan)]
 
 
-def numbered(plan: Plan) -> list[tuple[Draw, int]]:
+def numbered(plan: ProbePlan) -> list[tuple[Draw, int]]:
     """All draws, that of all labels first, each with its number among those of as many labels."""
     counts: dict[Amount, int] = {}
     found = []
@@ -89,7 +89,7 @@ def numbered(plan: Plan) -> list[tuple[Draw, int]]:
     return found
 
 
-def scored(plan: Plan, guess: Tensor, chosen: Chosen, said: str = "") -> Outcome:
+def scored(plan: ProbePlan, guess: Tensor, chosen: Chosen, said: str = "") -> Outcome:
     """What answers for the test set are worth."""
     task, truth = plan.task, plan.y_test
     bounds = None if plan.is_proportion else interval(task, guess, truth, plan.test_groups)
@@ -100,13 +100,13 @@ class _Making:
     """The stages of one row: choose on some samples, again on more, score the draws, score with all labels."""
 
     def __init__(
-        self, about: Evaluation, source: Source, device: torch.device, only: Mapping[Key, str] | None
+        self, about: Evaluation, source: FeatureSource, device: torch.device, only: Mapping[Key, str] | None
     ) -> None:
         self.about, self.plan, self.source, self.device, self.only = about, about.plan, source, device, only
         self.reader = Reader(source, about.progress)
         self.blocks: Mapping[str, Sequence[int]] = source.blocks if isinstance(source, Joined) else {}
 
-    def make(self, keep: bool, cost: Cost) -> Row:
+    def make(self, keep: bool, cost: ComputeCost) -> Row:
         plan, train, test = self.plan, self.about.train, self.about.test
         names = self.source.poolings if self.only is None else dict.fromkeys(self.only.values())
         near = self.reader.read(train, plan.near, names)
@@ -121,7 +121,11 @@ class _Making:
         outcomes = self._few(few, near, tested)
         winners = dict.fromkeys(chosen.pooling for chosen in whole.values())
         everything = np.arange(len(train))
-        fitted = {n: Held(plan.near, _compact(near[n])) for n in used if n not in winners} if keep else {}
+        fitted = (
+            {n: LoadedFeatures(plan.near, _compact(near[n])) for n in used if n not in winners}
+            if keep
+            else {}
+        )
         features = self._grown(features, rows, everything, winners)
         del near
         for key, chosen in whole.items():
@@ -129,8 +133,12 @@ class _Making:
             spaces = self._spaces(key[0], chosen.pooling, x)
             outcomes[key] = self._outcome(key, chosen, spaces(x), plan.y_train, spaces(q))
         if keep:
-            fitted |= {name: Held(everything, _compact(values)) for name, values in features.items()}
-        held = {n: Held(np.arange(len(test)), _compact(v)) for n, v in tested.items()} if keep else {}
+            fitted |= {
+                name: LoadedFeatures(everything, _compact(values)) for name, values in features.items()
+            }
+        held = (
+            {n: LoadedFeatures(np.arange(len(test)), _compact(v)) for n, v in tested.items()} if keep else {}
+        )
         speed = metered.samples / metered.seconds if metered.seconds > 0 else None
         return Row(self.source, outcomes, replace(cost, per_second=speed), fitted, held)
 

@@ -14,8 +14,8 @@ from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.protocol import Comparison, Kind
 from openjepa.evals.splits import fewer, labelled, part, strata, whole_groups
-from openjepa.evals.table import UNKNOWN, Cost, ProbeTable, combine, together
-from openjepa.evals.tasks import Coming, Task, task_of
+from openjepa.evals.table import UNKNOWN, ComputeCost, ProbeTable, combine, together
+from openjepa.evals.tasks import Coming, LabelTask, task_of
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
 from openjepa.recipes.tokens import TokenRecipe, require_tokens
@@ -69,7 +69,7 @@ def probe_runs(
     train_set, test_set, notes = _sets(configs[0], data, test, seed)
     if most is not None:
         train_set = fewer(train_set, most, np.random.default_rng([seed, 8]))
-    tasks: list[Task] = [Coming(horizon) for horizon in forecast]
+    tasks: list[LabelTask] = [Coming(horizon) for horizon in forecast]
     if not tasks or train_set.labels is not None:
         tasks.insert(0, task_of(train_set, balanced=balanced))
     beside = [
@@ -111,7 +111,7 @@ def untrained(config: Recipe, seed: int) -> JEPA:
     return build(config.from_scratch(), seed).eval()
 
 
-def training_cost(run: str | Path) -> Cost:
+def training_cost(run: str | Path) -> ComputeCost:
     """What training has taken up to the model that `load` gives: its steps, and the looks at its health.
 
     Unknown of an exported model, and of a run some of whose steps an older version has taken.
@@ -130,7 +130,7 @@ def training_cost(run: str | Path) -> Cost:
     views = _total(steps, "views")
     if len(steps) < done or not (seconds and looking and views):
         return UNKNOWN
-    return Cost((seconds + looking) / 60, views / seconds)
+    return ComputeCost((seconds + looking) / 60, views / seconds)
 
 
 def _total(lines: Iterable[Mapping[str, Any]], key: str) -> float:

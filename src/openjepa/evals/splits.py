@@ -12,7 +12,7 @@ from openjepa.signals.base import Labels
 Rows = NDArray[np.int64]
 
 
-class Part:
+class SplitPart:
     """Some of a set's samples, in the order of `rows`; all else that the set has (shape, classes) is the set's."""
 
     def __init__(self, samples: Any, rows: Rows) -> None:
@@ -44,7 +44,7 @@ class Part:
 
 def part(samples: Any, rows: Rows) -> Any:
     """Some of a set's samples, as a set of the same kind where the set can give one."""
-    return samples.subset(rows) if hasattr(samples, "subset") else Part(samples, rows)
+    return samples.subset(rows) if hasattr(samples, "subset") else SplitPart(samples, rows)
 
 
 def labelled(samples: Any) -> Any:

@@ -112,7 +112,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Cost:
+class ComputeCost:
     """What a row's features take, on the processor; `None`: not known, or nothing of the kind."""
 
     minutes: float | None = None
@@ -129,9 +129,9 @@ class Cost:
         return ["–" if number is None else format(number, how) for number, how in numbers]
 
 
-UNKNOWN = Cost()
+UNKNOWN = ComputeCost()
 COSTS = ("CPU minutes", "training views/s", "{noun}/s")
-"""The titles of `Cost.told`."""
+"""The titles of `ComputeCost.told`."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class ProbeTable:
 
     scores: list[Score]
     notes: list[str] = field(default_factory=list)
-    costs: dict[str, Cost] = field(default_factory=dict, compare=False)
+    costs: dict[str, ComputeCost] = field(default_factory=dict, compare=False)
     """By row; measured, so two tables with the same scores are equal whatever these are."""
     noun: str = "images"
     """What several samples are called."""
@@ -186,7 +186,7 @@ class ProbeTable:
             )
             for s in data["scores"]
         ]
-        costs = {row: Cost(**cost) for row, cost in data.get("costs", {}).items()}
+        costs = {row: ComputeCost(**cost) for row, cost in data.get("costs", {}).items()}
         return cls(scores, list(data["notes"]), costs, data.get("noun", "images"))
 
     def __str__(self) -> str:
@@ -305,12 +305,13 @@ def title(score: Score, name: str = "", *, task: bool = False) -> str:
     return name if score.labels == 1.0 else f"{name}, {100 * score.labels:.3g} % of labels"
 
 
-def _mean_cost(costs: Sequence[Cost]) -> Cost:
+def _mean_cost(costs: Sequence[ComputeCost]) -> ComputeCost:
     def mean(values: Sequence[float | None]) -> float | None:
         known = [value for value in values if value is not None]
         return math.fsum(known) / len(known) if known else None
 
-    return Cost(**{part.name: mean([getattr(cost, part.name) for cost in costs]) for part in fields(Cost)})
+    names = [part.name for part in fields(ComputeCost)]
+    return ComputeCost(**{name: mean([getattr(cost, name) for cost in costs]) for name in names})
 
 
 def _cell(score: Score) -> str:

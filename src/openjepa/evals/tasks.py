@@ -20,7 +20,7 @@ RESAMPLES = 1000
 """Of the groups, for an interval."""
 
 
-class Task(Protocol):
+class LabelTask(Protocol):
     """What is asked, and how an answer counts.
 
     Attributes:
@@ -161,23 +161,25 @@ class Coming:
         return sums[..., 0] / sums[..., 1]
 
 
-def task_of(samples: Any, *, balanced: bool = False) -> Task:
+def task_of(samples: Any, *, balanced: bool = False) -> LabelTask:
     """What the labels of a set ask for: classes, or variables where they are floating numbers."""
     labels = samples.labels
     return Variables() if labels is not None and labels.values.dtype.kind == "f" else Classes(balanced)
 
 
-def score(task: Task, guess: Tensor, truth: Tensor) -> float:
+def score(task: LabelTask, guess: Tensor, truth: Tensor) -> float:
     """The task's score of answers."""
     return float(task.of(task.parts(guess, truth).sum(0)))
 
 
-def merit(task: Task, guess: Tensor, truth: Tensor) -> float:
+def merit(task: LabelTask, guess: Tensor, truth: Tensor) -> float:
     """The score, negated where lower is better: what choices are made by."""
     return score(task, guess, truth) * (1 if task.higher else -1)
 
 
-def interval(task: Task, guess: Tensor, truth: Tensor, groups: Rows | None = None) -> tuple[float, float]:
+def interval(
+    task: LabelTask, guess: Tensor, truth: Tensor, groups: Rows | None = None
+) -> tuple[float, float]:
     """The 95 % interval's ends: percentiles over test sets of other groups (without them: of other samples).
 
     Groups are drawn with replacement, 1,000 times, the same way every time. NaN where no draw has a score.

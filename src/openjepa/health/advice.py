@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-Config = Mapping[str, Any]
+PlainConfig = Mapping[str, Any]
 """A recipe's dump (`config.json`); empty where it is not known."""
 
 LEARNING_RATE = "lower the learning rate"
 
 
-def chosen(config: Config, name: str) -> Any:
+def chosen(config: PlainConfig, name: str) -> Any:
     """The value of a dotted option (`target.kind`), `None` where the config does not tell."""
     value: Any = config
     for part in name.split("."):
@@ -17,7 +17,7 @@ def chosen(config: Config, name: str) -> Any:
     return value
 
 
-def against_collapse(config: Config, vanished: bool) -> str:
+def against_collapse(config: PlainConfig, vanished: bool) -> str:
     """The likelier cause first: agreement on a constant makes the energy vanish, too large steps do not."""
     steps = _smaller_steps(config)
     if vanished:
@@ -25,27 +25,27 @@ def against_collapse(config: Config, vanished: bool) -> str:
     return f"{steps}; if that does not help, {_apart(config)}"
 
 
-def against_dying(config: Config) -> str:
+def against_dying(config: PlainConfig) -> str:
     """Where the effective rank falls."""
     ways = [_apart(config), *_slower_target(config), _smaller_steps(config)]
     return "; or ".join(dict.fromkeys(ways))
 
 
-def against_loss(config: Config) -> str:
+def against_loss(config: PlainConfig) -> str:
     """Where features tell less than they did at the start."""
     return (
         f"{_smaller_steps(config)}; or hide more of the input, so that predicting needs what is worth knowing"
     )
 
 
-def against_nothing(config: Config) -> str:
+def against_nothing(config: PlainConfig) -> str:
     """Where a whole run has taught nothing."""
     rate = chosen(config, "train.lr")
     number = f" (--train.lr above {rate:g})" if isinstance(rate, float) else ""
     return f"train longer, raise the learning rate{number}, or hide more; and look at the data in the report"
 
 
-def against_unused_actions(config: Config) -> str:
+def against_unused_actions(config: PlainConfig) -> str:
     """Advice for a world model that does as well with another window's actions."""
     ways = ["check that actions and frames belong together", "take longer steps (--signal.block)"]
     if not chosen(config, "terms.inverse"):
@@ -53,7 +53,7 @@ def against_unused_actions(config: Config) -> str:
     return f"{', '.join(ways)}, ask for a longer rollout, or train longer"
 
 
-def against_empty_targets(config: Config) -> str:
+def against_empty_targets(config: PlainConfig) -> str:
     """Where little of the target's power depends on the sample."""
     ways = ["scale the positions down (encoder.position_scale)"]
     if chosen(config, "target.centre") != "position":
@@ -61,7 +61,7 @@ def against_empty_targets(config: Config) -> str:
     return " or ".join(ways)
 
 
-def _apart(config: Config) -> str:
+def _apart(config: PlainConfig) -> str:
     """What keeps different samples' features apart."""
     guard, target = chosen(config, "guard.kind"), chosen(config, "target.kind")
     if guard in (None, "none"):
@@ -72,14 +72,14 @@ def _apart(config: Config) -> str:
     return f"give the guard more weight (--guard.{name} above {given:g})"
 
 
-def _slower_target(config: Config) -> list[str]:
+def _slower_target(config: PlainConfig) -> list[str]:
     if chosen(config, "target.kind") not in (None, "ema"):
         return []
     given = chosen(config, "target.half_life")
     return ["lengthen the target's half-life" + (f" (above {given:g})" if given is not None else "")]
 
 
-def _smaller_steps(config: Config) -> str:
+def _smaller_steps(config: PlainConfig) -> str:
     rate, warm = chosen(config, "train.lr"), chosen(config, "train.warmup")
     if rate is None or warm is None:
         return f"{LEARNING_RATE} or lengthen its warm-up"

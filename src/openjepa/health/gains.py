@@ -8,7 +8,7 @@ from openjepa.health.trivial import Reading, is_world
 
 
 @dataclass(frozen=True)
-class Task:
+class FeatureTask:
     """How a task is told and counted.
 
     Attributes:
@@ -31,9 +31,9 @@ class Task:
 
 
 TASKS = {
-    "look": Task("neighbours look alike", 1.0),
-    "view": Task("a part finds its whole", 0.05, ratio=True),
-    "coarse": Task("the coarse form is decoded", 0.1),
+    "look": FeatureTask("neighbours look alike", 1.0),
+    "view": FeatureTask("a part finds its whole", 0.05, ratio=True),
+    "coarse": FeatureTask("the coarse form is decoded", 0.1),
 }
 OF_A_WORLD = {"coarse": "where things are is decoded"}
 """Words for what a world model's state is asked."""

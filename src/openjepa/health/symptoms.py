@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
-from openjepa.health.advice import Config, against_collapse, against_dying
+from openjepa.health.advice import PlainConfig, against_collapse, against_dying
 from openjepa.health.trivial import IN_A_ROW, Reading, is_world
 from openjepa.health.words import Finding
 
@@ -42,10 +42,10 @@ DEAD = 0.1
 VANISHED = 0.4
 """An energy below this part of its largest value vanished together with the features: the trivial solution."""
 
-Symptom = Callable[[Sequence[Reading], Config], Finding | None]
+Symptom = Callable[[Sequence[Reading], PlainConfig], Finding | None]
 
 
-def _diverged(history: Sequence[Reading], config: Config) -> Finding | None:
+def _diverged(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     now = history[-1]
     broken = [k for k in ("energy/model", "share/embedding", "share/context") if not math.isfinite(now[k])]
     if not broken:
@@ -55,7 +55,7 @@ def _diverged(history: Sequence[Reading], config: Config) -> Finding | None:
     return "collapsed", reason, advice
 
 
-def _same_samples(history: Sequence[Reading], config: Config) -> Finding | None:
+def _same_samples(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     now = history[-1]
     if now["input/std"] <= SAME:
         reason = f"the held-out samples are all the same (their std is {now['input/std']:.1g} of the input's range)"
@@ -66,7 +66,7 @@ def _same_samples(history: Sequence[Reading], config: Config) -> Finding | None:
     return "collapsed", reason, against_collapse(config, _vanished(history))
 
 
-def _drowned(history: Sequence[Reading], config: Config) -> Finding | None:
+def _drowned(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     """What differs between samples may still be decoded, but in most uses a constant hides it."""
     now, keys = history[-1], ("share/varying", "share/embedding")
     if any(now[key] > SMALL or _left(history, key) > DROWNED or _above_start(history, key) for key in keys):
@@ -76,7 +76,7 @@ def _drowned(history: Sequence[Reading], config: Config) -> Finding | None:
     return "collapsed", f"{reason} (at best {before:.1%})", against_collapse(config, _vanished(history))
 
 
-def _constant_features(history: Sequence[Reading], config: Config) -> Finding | None:
+def _constant_features(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     """A constant may also grow beside features that tell samples apart as before: in LeJEPA, whose projector takes it
     away again, healthy embeddings fell to 0.14 of their best varying share. So both must have lost."""
     now = history[-1]
@@ -91,7 +91,7 @@ def _constant_features(history: Sequence[Reading], config: Config) -> Finding | 
     return "collapsed", reason, against_collapse(config, _vanished(history))
 
 
-def _samples_alike(history: Sequence[Reading], config: Config) -> Finding | None:
+def _samples_alike(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     """Features that vary with the mask or the augmentation, but not with the sample."""
     best = max(reading["share/context"] for reading in history)
     if len(history) < IN_A_ROW or best < ALIKE:  # a share that was never there cannot have been lost
@@ -103,7 +103,7 @@ def _samples_alike(history: Sequence[Reading], config: Config) -> Finding | None
     return "collapsed", reason, against_collapse(config, _vanished(history))
 
 
-def _one_direction(history: Sequence[Reading], config: Config) -> Finding | None:
+def _one_direction(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     first, now = history[0], history[-1]
     rank, before = now["rank/embedding"], first["rank/embedding"]
     if rank > ONE_DIRECTION or rank > HALVED * before:
@@ -112,7 +112,7 @@ def _one_direction(history: Sequence[Reading], config: Config) -> Finding | None
     return "collapsed", reason, against_collapse(config, _vanished(history))
 
 
-def _ranks_fell(history: Sequence[Reading], config: Config) -> Finding | None:
+def _ranks_fell(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     first, now = history[0], history[-1]
     left = {
         key: now[f"rank/{key}"] / max(first[f"rank/{key}"], 1.0) for key in ("embedding", "target", "context")
@@ -125,7 +125,7 @@ def _ranks_fell(history: Sequence[Reading], config: Config) -> Finding | None:
     return "dimensions dying", f"the effective rank fell from {ranks}", against_dying(config)
 
 
-def _dimensions_died(history: Sequence[Reading], config: Config) -> Finding | None:
+def _dimensions_died(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     first, now = history[0], history[-1]
     for name in ("context", "target"):
         key = f"std/{name}_dead"
@@ -135,18 +135,18 @@ def _dimensions_died(history: Sequence[Reading], config: Config) -> Finding | No
     return None
 
 
-def certain(history: Sequence[Reading], config: Config) -> Finding | None:
+def certain(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     """What leaves no doubt at the last reading."""
     return _first((_diverged, _same_samples, _drowned), history, config)
 
 
-def suspect(history: Sequence[Reading], config: Config) -> Finding | None:
+def suspect(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     """The gravest of what healthy runs have shown too, for a while."""
     signs = (_constant_features, _samples_alike, _one_direction, _ranks_fell, _dimensions_died)
     return _first(signs, history, config)
 
 
-def _first(signs: Sequence[Symptom], history: Sequence[Reading], config: Config) -> Finding | None:
+def _first(signs: Sequence[Symptom], history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     return next((found for sign in signs if (found := sign(history, config))), None)
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from openjepa.health.advice import Config, against_empty_targets, against_unused_actions
+from openjepa.health.advice import PlainConfig, against_empty_targets, against_unused_actions
 from openjepa.health.trivial import ACTIONS_MATTER, ACTIONS_PATIENCE, ACTIONS_STEPS, PATIENCE, Reading, unused
 from openjepa.health.words import Finding
 
 
-def ignores(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
+def ignores(history: Sequence[Reading], total_steps: int, config: PlainConfig) -> Finding | None:
     """The gravest of what is ignored."""
     for find in (_context_unused, _actions_unused, _latent_unused):
         if found := find(history, total_steps, config):
@@ -15,7 +15,7 @@ def ignores(history: Sequence[Reading], total_steps: int, config: Config) -> Fin
     return None
 
 
-def _context_unused(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
+def _context_unused(history: Sequence[Reading], total_steps: int, config: PlainConfig) -> Finding | None:
     now = history[-1]
     if not unused(history, PATIENCE * total_steps, "permuted"):
         return None
@@ -35,7 +35,7 @@ def _context_unused(history: Sequence[Reading], total_steps: int, config: Config
     return "not using the context", reason, advice
 
 
-def _actions_unused(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
+def _actions_unused(history: Sequence[Reading], total_steps: int, config: PlainConfig) -> Finding | None:
     """Actions that are not used by a world model, which alone measures `energy/permuted_actions`."""
     now, swapped = history[-1], "permuted_actions"
     if f"energy/{swapped}" not in now:
@@ -52,7 +52,7 @@ def _actions_unused(history: Sequence[Reading], total_steps: int, config: Config
     return "not using the actions", reason, against_unused_actions(config)
 
 
-def _latent_unused(history: Sequence[Reading], total_steps: int, config: Config) -> Finding | None:
+def _latent_unused(history: Sequence[Reading], total_steps: int, config: PlainConfig) -> Finding | None:
     """A latent variable that is not used by a world model that has one, which alone measures `energy/permuted_z`."""
     now = history[-1]
     if "energy/permuted_z" not in now or not unused(history, PATIENCE * total_steps, "permuted_z"):

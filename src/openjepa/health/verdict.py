@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openjepa.health import advice
-from openjepa.health.advice import Config
+from openjepa.health.advice import PlainConfig
 from openjepa.health.gains import gain, gain_at_best, worse_since
 from openjepa.health.symptoms import certain, suspect
 from openjepa.health.trivial import IN_A_ROW, Reading, beats_trivial, trivial
@@ -16,7 +16,7 @@ from openjepa.health.unused import ignores
 from openjepa.health.words import WORDS, Finding, Verdict
 
 
-def judge(history: Sequence[Reading], total_steps: int, config: Config | None = None) -> Verdict:
+def judge(history: Sequence[Reading], total_steps: int, config: PlainConfig | None = None) -> Verdict:
     """The verdict on `Monitor.measure`'s readings, oldest first, of a run of `total_steps`.
 
     It says what is known at the last of them. A sign of loss is kept for `IN_A_ROW` measurements (`Verdict.step` says
@@ -41,7 +41,7 @@ def judge(history: Sequence[Reading], total_steps: int, config: Config | None = 
 
 
 def judged(
-    recorded: Mapping[str, Any], history: Sequence[Reading], total_steps: int, config: Config
+    recorded: Mapping[str, Any], history: Sequence[Reading], total_steps: int, config: PlainConfig
 ) -> Verdict:
     """A verdict as a run wrote it down; judged anew where that was in words that are no longer used."""
     if recorded["word"] not in WORDS and history:
@@ -51,7 +51,7 @@ def judged(
     return Verdict(recorded["word"], recorded["reason"], recorded["advice"], recorded["step"])
 
 
-def _lost(history: Sequence[Reading], config: Config) -> Finding | None:
+def _lost(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     """A sign at the last reading that features are being lost, and where tasks were measured, what these lost."""
     if found := certain(history, config):
         return found
@@ -64,14 +64,14 @@ def _lost(history: Sequence[Reading], config: Config) -> Finding | None:
     return word, f"{reason}; {known.words}", what
 
 
-def _untrained(history: Sequence[Reading], config: Config) -> Finding:
+def _untrained(history: Sequence[Reading], config: PlainConfig) -> Finding:
     """At step 0, where only the data can be judged."""
     if found := certain(history, config):
         return "not trained yet", found[1], found[2]
     return "not trained yet", "no step has been taken, so there is nothing to judge", ""
 
 
-def _progress(history: Sequence[Reading], total_steps: int, config: Config) -> Finding:
+def _progress(history: Sequence[Reading], total_steps: int, config: PlainConfig) -> Finding:
     known, ended = gain(history), history[-1]["step"] >= total_steps
     ignored = ignores(history, total_steps, config)
     if known is None:

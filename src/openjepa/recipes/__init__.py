@@ -79,7 +79,6 @@ def configure(
         UserError: unknown recipe, preset or option (with the nearest valid name), or values that do not fit.
     """
     cls = find(recipe)
-    refuse_old(changes or {}, CONFIGS)
     names = cls.presets
     if preset is not None and preset not in names:
         close = difflib.get_close_matches(preset, names, n=1, cutoff=0.3)
@@ -94,6 +93,9 @@ def configure(
         if preset is not None:
             data = _merge(data, names[preset] | {"preset": preset})
         data = _merge(data, base or {})
+    signal = data.get("signal")
+    if isinstance(signal, Mapping) and signal.get("kind") == "frames":
+        refuse_old(changes or {}, CONFIGS)
     return cls.parse(cls.by_hand(override(cls, data, changes or {}), base or {}, changes or {}))
 
 

@@ -23,7 +23,7 @@ LOG_FROM = 30
 
 
 @dataclass(frozen=True)
-class Line:
+class CurveLine:
     """One curve: its name, steps and values, and optionally a band `(low, high)` around it."""
 
     name: str
@@ -47,7 +47,7 @@ class Chart:
 
     title: str
     caption: str
-    lines: list[Line]
+    lines: list[CurveLine]
     stacked: bool = False
     level: tuple[float, str] | None = None
     top: float | None = None
@@ -158,7 +158,7 @@ def _colours(chart: Chart) -> list[str]:
     return [SERIES[i % len(SERIES)] for i in range(len(chart.lines))]
 
 
-def _binned(line: Line) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+def _binned(line: CurveLine) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Steps, means, lows and highs of at most `BINS` bins; the line's own band where it has one."""
     steps, values = np.asarray(line.steps, float), np.asarray(line.values, float)
     low, high = (values, values) if line.band is None else (np.asarray(b, float) for b in line.band)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from openjepa.report.charts import Chart, Line, draw, short
+from openjepa.report.charts import Chart, CurveLine, draw, short
 from openjepa.report.record import Record, is_number
 
 BOOKKEEPING = {"step", "loss", "energy", "lr", "grad_norm", "views", "data_wait", "seconds", "cpu_seconds"}
@@ -194,18 +194,18 @@ _WORLD = "; below the last state copied, and below the predictor given another w
 _LIDAR = (("n", "lidar/n"), ("q", "lidar/q"), ("δ", "lidar/delta"))
 
 
-def _lines(record: Record, kind: str, keys: dict[str, str]) -> list[Line]:
-    found = [Line(name, *record.series(kind, key)) for key, name in keys.items()]
+def _lines(record: Record, kind: str, keys: dict[str, str]) -> list[CurveLine]:
+    found = [CurveLine(name, *record.series(kind, key)) for key, name in keys.items()]
     return [line for line in found if np.isfinite(line.values).any()]
 
 
-def _shares(record: Record, keys: dict[str, str]) -> list[Line]:
+def _shares(record: Record, keys: dict[str, str]) -> list[CurveLine]:
     """Lines over the steps at which all shares are known."""
     lines = _lines(record, "health", keys)
     return lines if len(lines) == len(keys) and len({len(line.steps) for line in lines}) == 1 else []
 
 
-def _band(record: Record, key: str, line: Line) -> tuple[Sequence[float], Sequence[float]] | None:
+def _band(record: Record, key: str, line: CurveLine) -> tuple[Sequence[float], Sequence[float]] | None:
     low, high = (record.series("health", f"{key}_{end}")[1] for end in ("min", "max"))
     return (low, high) if len(low) == len(high) == len(line.values) else None
 

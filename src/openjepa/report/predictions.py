@@ -42,7 +42,7 @@ class Masked:
 
 
 @dataclass(frozen=True)
-class Seen:
+class PredictedView:
     """One view of a sample: its picture, its size relative to the largest, its distance over the mean's."""
 
     picture: Drawn
@@ -115,13 +115,13 @@ def _part(
     return whole, part
 
 
-def viewed(model: JEPA, batch: Any, shown: Sequence[int]) -> list[list[Seen]]:
+def viewed(model: JEPA, batch: Any, shown: Sequence[int]) -> list[list[PredictedView]]:
     """Every view of the samples `shown`, with its distance to the target relative to the mean target's distance."""
     pairs, _, s_y, prediction = _pass(model, batch)
     truth = s_y[0]
     baseline = float(model.energy.mean(truth.mean(0, keepdim=True).expand_as(truth), truth))
     targets = {id(view) for view in pairs[0].target}
-    found: list[list[Seen]] = []
+    found: list[list[PredictedView]] = []
     for i in shown:
         row = []
         pictures = [_picture(model, batch, pair.context, i, _dropped(pair.context, i)) for pair in pairs]
@@ -133,7 +133,7 @@ def viewed(model: JEPA, batch: Any, shown: Sequence[int]) -> list[list[Seen]]:
             red, green, blue = against_even(np.array(ratio)).tolist()
             scale = size / max(sizes) if max(sizes) else 1.0
             name = "global" if id(pair.context) in targets else "local"
-            row.append(Seen(drawn(picture), name, scale, ratio, f"rgb({red} {green} {blue})"))
+            row.append(PredictedView(drawn(picture), name, scale, ratio, f"rgb({red} {green} {blue})"))
         found.append(row)
     return found
 

@@ -66,7 +66,7 @@ class Looks:
     noun: str = "samples"
     labels: list[str] = field(default_factory=list)
     masked: list[predictions.Masked] = field(default_factory=list)
-    views: list[list[predictions.Seen]] = field(default_factory=list)
+    views: list[list[predictions.PredictedView]] = field(default_factory=list)
     inputs: list[pixels.Drawn] = field(default_factory=list)
     patches: list[pixels.Drawn] = field(default_factory=list)
     patches_hold: float = 0.0

@@ -14,7 +14,7 @@ OURS = "model"
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoreRow:
     """One score in its unit with its interval, and where these lie on the axis, in percent of its length."""
 
     name: str
@@ -30,7 +30,7 @@ class Row:
 class Scores:
     """One comparison per probe, `(title, rows, axis)`; all of one task share an axis."""
 
-    probes: list[tuple[str, list[Row], tuple[str, str]]]
+    probes: list[tuple[str, list[ScoreRow], tuple[str, str]]]
     metrics: str
     """What the scores are."""
     sentence: str
@@ -121,13 +121,13 @@ def _axis(scores: Sequence[Score]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _row(score: Score, low: float, high: float) -> Row:
+def _row(score: Score, low: float, high: float) -> ScoreRow:
     start, end = score.interval
 
     def place(value: float) -> float:
         return round(100 * min(max((value - low) / (high - low), 0), 1), 2)
 
-    return Row(
+    return ScoreRow(
         name=score.row,
         mean=score.show(score.mean),
         interval=f"{score.show(start)}–{score.show(end)}",

@@ -1,7 +1,7 @@
 """Training: the loop, optimisation and schedules, checkpoints, run directories, several processes."""
 
 from openjepa.training.loop import Collapsed as Collapsed
-from openjepa.training.loop import Progress as Progress
+from openjepa.training.loop import RunProgress as RunProgress
 from openjepa.training.loop import fit as fit
 from openjepa.training.run import Run as Run
 from openjepa.training.start import load as load

@@ -40,7 +40,7 @@ SEAL = "sha256"
 
 
 @dataclass
-class State:
+class TrainingState:
     """Everything that a run's next step depends on, besides its config and data.
 
     Attributes:
@@ -117,7 +117,7 @@ class Checkpoints:
         """The latest, if there is one."""
         return next(reversed(self.all()), None)
 
-    def save(self, state: State) -> Path:
+    def save(self, state: TrainingState) -> Path:
         """Write one, then remove those that are no longer wanted.
 
         Raises:
@@ -144,7 +144,7 @@ class Checkpoints:
         self._prune()
         return path
 
-    def load(self, path: Path, state: State) -> None:
+    def load(self, path: Path, state: TrainingState) -> None:
         """Fill `state` from `path`.
 
         Raises:
@@ -160,7 +160,7 @@ class Checkpoints:
         for key in RESTORED:
             setattr(state, key, scalars[key])
 
-    def load_newest(self, state: State) -> tuple[Path, list[str]]:
+    def load_newest(self, state: TrainingState) -> tuple[Path, list[str]]:
         """Fill `state` from the latest checkpoint that can be read; its path, and why later ones could not be.
 
         Raises:
@@ -211,7 +211,7 @@ class Checkpoints:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _scalars(state: State, counts: Mapping[str, float]) -> dict[str, Any]:
+def _scalars(state: TrainingState, counts: Mapping[str, float]) -> dict[str, Any]:
     return {
         **{key: getattr(state, key) for key in RESTORED},
         "versions": {"openjepa": library_version(), "torch": torch.__version__},

@@ -14,7 +14,7 @@ from openjepa.health import Verdict
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
 from openjepa.signals.base import Batch, Samples, finite
-from openjepa.training.checkpoints import State
+from openjepa.training.checkpoints import TrainingState
 from openjepa.training.data import Batches
 from openjepa.training.distributed import barrier, mean_over_processes, process_group, sum_over_processes
 from openjepa.training.optim import adamw
@@ -25,7 +25,7 @@ from openjepa.training.stopping import Requests, Stopped, stop_requests
 MOST_ROLLBACKS = 3
 
 
-class Progress(Protocol):
+class RunProgress(Protocol):
     """What is told to whoever watches a run; on several processes only the first one tells."""
 
     def started(self, total: int) -> None:
@@ -51,7 +51,7 @@ def fit(
     *,
     run: Run | None = None,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
     notes: Iterable[str] = (),
 ) -> JEPA:
     """Train a recipe's model.
@@ -94,7 +94,7 @@ class Trainer:
         samples: Samples,
         device: torch.device,
         run: Run | None,
-        progress: Progress | None,
+        progress: RunProgress | None,
         asked: Requests | None = None,
     ) -> None:
         self.config, self.training, self.run, self.progress = config, config.train, run, progress
@@ -106,7 +106,7 @@ class Trainer:
         rows, held_out = config.hold_out(samples)
         self.batches = Batches(samples, rows, self.training, rank(), world_size())
         model = build(config).to(device)
-        self.state = State(model, adamw(model, self.training))
+        self.state = TrainingState(model, adamw(model, self.training))
         self.stepper = Stepper(model, self.state.optimiser, self.training, self.batches.start)
         self.monitor = config.monitor(held_out)
         self.readings: list[dict[str, float]] = []

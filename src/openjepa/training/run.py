@@ -27,7 +27,7 @@ from openjepa.hub import store
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, own
 from openjepa.signals.base import Samples
-from openjepa.training.checkpoints import Checkpoints, State
+from openjepa.training.checkpoints import Checkpoints, TrainingState
 from openjepa.training.metrics import Line, Metrics
 
 ABOUT, METRICS = "run.json", "metrics.jsonl"
@@ -135,7 +135,7 @@ class Run:
             with self._writing(METRICS):
                 self.metrics.append(kind, step, values)
 
-    def save(self, state: State) -> None:
+    def save(self, state: TrainingState) -> None:
         """A checkpoint, and the metrics that belong to it. Raises UserError; see `Checkpoints.save`."""
         if self.writes:
             with self._writing(METRICS):
@@ -148,7 +148,7 @@ class Run:
             with self._writing(METRICS):
                 self.metrics.rewind(0, 0)
 
-    def rewind(self, state: State) -> bool:
+    def rewind(self, state: TrainingState) -> bool:
         """Cut the metrics back to what they were at a checkpoint; False where they have been changed since."""
         if not self.writes:
             return True

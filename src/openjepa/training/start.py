@@ -17,7 +17,7 @@ from openjepa.recipes import Recipe, configure
 from openjepa.signals.base import Samples
 from openjepa.training.distributed import barrier, process_group
 from openjepa.training.fastest import chosen
-from openjepa.training.loop import Progress, fit
+from openjepa.training.loop import RunProgress, fit
 from openjepa.training.run import Run, check_recipe
 from openjepa.training.stopping import Stopped
 
@@ -30,7 +30,7 @@ def train(
     out: str | Path | None = None,
     options: Mapping[str, object] | None = None,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
 ) -> JEPA:
     """Train a recipe.
 
@@ -82,7 +82,7 @@ def start(
     *,
     data: Any = None,
     adapt: bool = True,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
     command: str | None = None,
 ) -> Run:
     """Train in a new directory; what `openjepa train` does.
@@ -99,7 +99,7 @@ def start(
         return _begin(config, out, data, adapt, progress, command)[0]
 
 
-def resume(path: str | Path, *, data: Any = None, progress: Progress | None = None) -> Run:
+def resume(path: str | Path, *, data: Any = None, progress: RunProgress | None = None) -> Run:
     """Continue the run in `path` to its end; `data` as at its start, needed where no name or path was given."""
     with process_group():
         return _continue(Run.open(path), data, progress)[0]
@@ -145,7 +145,7 @@ def open_data(config: Recipe, data: Any, adapt: bool) -> tuple[Recipe, Samples]:
 
 
 def _begin(
-    config: Recipe, out: str | Path, data: Any, adapt: bool, progress: Progress | None, command: str | None
+    config: Recipe, out: str | Path, data: Any, adapt: bool, progress: RunProgress | None, command: str | None
 ) -> tuple[Run, JEPA]:
     with _alone(out) as lock:
         wanted = config
@@ -163,7 +163,7 @@ def _begin(
 
 
 def _continue(
-    run: Run, data: Any, progress: Progress | None, wanted: Recipe | None = None, adapt: bool = False
+    run: Run, data: Any, progress: RunProgress | None, wanted: Recipe | None = None, adapt: bool = False
 ) -> tuple[Run, JEPA]:
     """Go on with a run; `wanted` is refused where the run has another config."""
     with _alone(run.path) as run.lock:

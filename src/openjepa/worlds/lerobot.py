@@ -60,7 +60,7 @@ class FileRows:
 
 
 class ParquetSource:
-    """Encoded images in parquet files, as `Source`."""
+    """Encoded images in parquet files, as `EpisodeSource`."""
 
     def __init__(self, root: Path, places: Sequence[FileRows], column: str) -> None:
         self._root, self._places, self._column = root, list(places), column

@@ -9,8 +9,8 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from openjepa.errors import UserError
-from openjepa.signals.images.fisher import Mixture
-from openjepa.signals.video.classical import Edges, Motion, classical
+from openjepa.signals.images.fisher import GaussianMixture
+from openjepa.signals.video.classical import Edges, MotionHistograms, classical
 from openjepa.signals.video.flow import optical_flow, warp
 
 FLOW = Path(os.environ.get("OPENJEPA_TEST_DATA", "")) / "flow"
@@ -81,7 +81,7 @@ def test_motion_tells_directions_apart():
         near = (features @ features.T).fill_diagonal_(-torch.inf).argmax(1)
         return (label[near] == label).float().mean().item()
 
-    assert right(Motion().fit(clips)) == 1.0
+    assert right(MotionHistograms().fit(clips)) == 1.0
 
 
 def test_every_row_gives_what_it_promises_and_the_same_again():
@@ -107,7 +107,7 @@ def test_minutes_bound_the_frames_that_are_looked_at():
 def test_a_fisher_vector_is_the_gradient_of_the_likelihood():
     """By its means, against automatic differentiation; up to root, length and the weights' factor."""
     generator = torch.Generator().manual_seed(0)
-    fitted = Mixture.fit(
+    fitted = GaussianMixture.fit(
         torch.randn(2000, 6, generator=generator), torch.rand(2000, 2, generator=generator), 0
     )
     sample, places = torch.randn(50, 6, generator=generator), torch.rand(50, 2, generator=generator)

@@ -7,7 +7,7 @@ import torch
 from openjepa.errors import UserError
 from openjepa.signals.base import Labels
 from openjepa.signals.images.fashion_mnist import CLASSES
-from openjepa.signals.video import Cut, open_video
+from openjepa.signals.video import ClipCut, open_video
 from openjepa.signals.video import moving as module
 from openjepa.signals.video.moving import DIRECTIONS, ITEM, LENGTH, SIDE
 
@@ -31,7 +31,7 @@ def items(monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
 
 
 def test_an_item_moves_in_its_direction_and_stays_in_the_field():
-    found = open_video("moving-fashion-mnist-direction", Cut(LENGTH), size=(SIDE, SIDE))
+    found = open_video("moving-fashion-mnist-direction", ClipCut(LENGTH), size=(SIDE, SIDE))
     assert found.labels.names == DIRECTIONS
     clips = found.read(range(64)).float()
     assert ((clips > 0).sum((2, 3, 4)) == ITEM**2).all()  # all of it, in every frame
@@ -44,13 +44,13 @@ def test_an_item_moves_in_its_direction_and_stays_in_the_field():
 
 
 def test_labels_are_what_moves_and_colours_and_sizes_are_as_asked():
-    found = open_video("moving-fashion-mnist", Cut(4, stride=2), size=(24, 24), channels=3)
+    found = open_video("moving-fashion-mnist", ClipCut(4, stride=2), size=(24, 24), channels=3)
     assert (found.labels.names, found.labels.values[:3].tolist()) == (tuple(CLASSES), [0, 1, 2])
     assert found.read([0, 1]).shape == (2, 4, 3, 24, 24)
-    again = open_video("moving-fashion-mnist", Cut(4, stride=2), size=(24, 24), channels=3)
+    again = open_video("moving-fashion-mnist", ClipCut(4, stride=2), size=(24, 24), channels=3)
     assert torch.equal(found.read([5, 6]), again.read([5, 6]))
 
 
 def test_it_has_no_seconds():
     with pytest.raises(UserError, match="no time stamps"):
-        open_video("moving-fashion-mnist", Cut(4, fps=2), size=(24, 24))
+        open_video("moving-fashion-mnist", ClipCut(4, fps=2), size=(24, 24))

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from openjepa import OpenJEPAWarning
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
-from openjepa.signals.video import Cut, clips, open_video
+from openjepa.signals.video import ClipCut, clips, open_video
 from openjepa.signals.video.decode import broken, decode, decode_at, inspect
 
 SIZE = (HEIGHT, WIDTH)
@@ -31,7 +31,7 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
 
 def test_clips_are_frames_of_a_film_at_a_stride(tmp_path: Path, where: bool):
     write(tmp_path, {"a/1.mp4": film(30), "b/2.mp4": film(9)})
-    found = open_video(tmp_path, Cut(4, stride=2), size=SIZE)
+    found = open_video(tmp_path, ClipCut(4, stride=2), size=SIZE)
     assert (found.in_memory, found.shape, found.labels.names, found.labels.values.tolist()) == (
         where,
         (4, 3, HEIGHT, WIDTH),
@@ -46,7 +46,7 @@ def test_clips_are_frames_of_a_film_at_a_stride(tmp_path: Path, where: bool):
 
 def test_random_cuts_are_a_function_of_seed_step_and_place_in_the_batch(tmp_path: Path, where: bool):
     write(tmp_path, {f"{i}.mp4": film(30) for i in range(4)})
-    found = open_video(tmp_path, Cut(4, stride=2), size=SIZE)
+    found = open_video(tmp_path, ClipCut(4, stride=2), size=SIZE)
     whole = found.read([0, 1, 2, 3], Rng(seed=1, step=5))
     parts = [found.read(rows, Rng(1, 5, start=rows[0], total=4)) for rows in ([0, 1], [2, 3])]
     assert torch.equal(whole, torch.cat(parts))
@@ -61,7 +61,7 @@ def test_held_and_decoded_films_give_the_same_clips(tmp_path: Path, monkeypatch:
     sets = []
     for room in (2**30, 0):
         monkeypatch.setattr(clips, "IN_MEMORY_BYTES", room)
-        sets += [open_video(tmp_path, cut, size=SIZE) for cut in (Cut(5, stride=3), Cut(5, fps=10))]
+        sets += [open_video(tmp_path, cut, size=SIZE) for cut in (ClipCut(5, stride=3), ClipCut(5, fps=10))]
     for held, decoded in zip(sets[:2], sets[2:], strict=True):
         assert torch.equal(held.read([0, 1, 2]), decoded.read([0, 1, 2]))
         for step in range(3):
@@ -71,20 +71,20 @@ def test_held_and_decoded_films_give_the_same_clips(tmp_path: Path, monkeypatch:
 def test_frames_of_a_variable_rate_are_those_shown_at_their_time(tmp_path: Path, where: bool):
     stamps = [*range(10), *range(10, 60, 5), *range(60, 70)]  # the ten in the middle last five times as long
     write(tmp_path, {"1.mp4": film(30, stamps=stamps)})
-    clip = open_video(tmp_path, Cut(14, fps=5), size=SIZE).at(0.0).read([0])[0]
+    clip = open_video(tmp_path, ClipCut(14, fps=5), size=SIZE).at(0.0).read([0])[0]
     shown = [max(i for i, stamp in enumerate(stamps) if stamp <= 5 * k) for k in range(14)]
     assert numbers(clip) == shown
 
 
 def test_seconds_do_not_depend_on_the_rate_of_a_film(tmp_path: Path, where: bool):
     write(tmp_path, {"1.mp4": film(20, rate=10), "2.mp4": film(40, rate=20)})
-    slow, fast = open_video(tmp_path, Cut(4, fps=5), size=SIZE).at(0.0).read([0, 1])
+    slow, fast = open_video(tmp_path, ClipCut(4, fps=5), size=SIZE).at(0.0).read([0, 1])
     assert (numbers(slow), numbers(fast)) == ([0, 2, 4, 6], [0, 4, 8, 12])
 
 
 def test_short_films_show_their_last_frame_on(tmp_path: Path, where: bool):
     write(tmp_path, {"1.mp4": film(1), "2.mp4": film(3)})
-    found = open_video(tmp_path, Cut(4, stride=2), size=SIZE)
+    found = open_video(tmp_path, ClipCut(4, stride=2), size=SIZE)
     for rng in (None, Rng(0, 0)):
         one, three = found.read([0, 1], rng)
         assert (numbers(one), numbers(three)) == ([0, 0, 0, 0], [0, 2, 2, 2])
@@ -95,7 +95,7 @@ def test_films_of_a_turned_phone_are_upright(tmp_path: Path, where: bool, turned
     """The upper half is bright; a file that says -90 is to be turned with the clock."""
     write(tmp_path, {"1.mp4": film(4, turned=turned)})
     upright = SIZE if turned == 180 else SIZE[::-1]
-    frame = open_video(tmp_path, Cut(1), size=upright).read([0])[0, 0, 0].float()
+    frame = open_video(tmp_path, ClipCut(1), size=upright).read([0])[0, 0, 0].float()
     height, width = frame.shape
     halves = {"right": frame[:, width // 2 :], "left": frame[:, : width // 2], "bottom": frame[height // 2 :]}
     assert max(halves, key=lambda side: halves[side].mean()) == bright
@@ -116,7 +116,7 @@ def test_containers(tmp_path: Path, where: bool, container: str, codec: str):
     with pytest.warns(
         OpenJEPAWarning, match=r"1 file is left out beside 1 clips: 1\.\w+ \(not a film|not a readable"
     ):
-        found = open_video(tmp_path, Cut(4, stride=2), size=SIZE)
+        found = open_video(tmp_path, ClipCut(4, stride=2), size=SIZE)
     assert numbers(found.at(0.0).read([0])[0]) == [0, 2, 4, 6]
 
 
@@ -151,7 +151,7 @@ def damaged() -> dict[str, bytes]:
 def test_damaged_films_are_left_out_counted_and_named(tmp_path: Path):
     write(tmp_path, {**damaged(), "notes.txt": b"hello", "whole.mp4": film(20)})
     with pytest.warns(OpenJEPAWarning, match="9 files are left out beside 1 clips") as said:
-        found = open_video(tmp_path, Cut(4), size=SIZE)
+        found = open_video(tmp_path, ClipCut(4), size=SIZE)
     assert len(said) == 1 and len(found) == 1
     reasons = {skipped.name: skipped.reason for skipped in found.skipped}
     assert reasons.keys() == {*damaged(), "notes.txt"}
@@ -164,7 +164,7 @@ def test_damage_that_decoding_finds_is_replaced_by_a_film_of_its_class(
 ):
     monkeypatch.setattr(clips, "IN_MEMORY_BYTES", 0)
     write(tmp_path, {"a/1.mp4": damaged()["middle.mp4"], "a/2.mp4": film(120), "b/1.mp4": film(1)})
-    found = open_video(tmp_path, Cut(4, stride=30), size=SIZE)
+    found = open_video(tmp_path, ClipCut(4, stride=30), size=SIZE)
     broken_one, good = found.read([0, 1])
     assert torch.equal(broken_one, good)
     with pytest.warns(OpenJEPAWarning, match="1 file is left out"):
@@ -176,7 +176,7 @@ def test_damage_that_decoding_finds_is_replaced_by_a_film_of_its_class(
 def test_all_damaged_is_one_sentence(tmp_path: Path):
     write(tmp_path, {"1.mp4": b"", "2.mp4": b"x"})
     with pytest.raises(UserError, match="none of its 2 films is readable"):
-        open_video(tmp_path, Cut(4), size=SIZE)
+        open_video(tmp_path, ClipCut(4), size=SIZE)
 
 
 def test_a_film_that_goes_on_beyond_its_header_is_refused():
@@ -191,7 +191,7 @@ def test_frames_of_several_sizes_are_brought_to_one(tmp_path: Path, where: bool)
         path.parent.mkdir(parents=True, exist_ok=True)
         side = 1 + i % 2
         Image.fromarray(picture(i, side * HEIGHT, side * WIDTH)).save(path)
-    found = open_video(tmp_path, Cut(6), size=SIZE)
+    found = open_video(tmp_path, ClipCut(6), size=SIZE)
     assert numbers(found.read([0])[0]) == [0, 1, 2, 3, 4, 5]
 
 
@@ -200,7 +200,7 @@ def test_a_stream_that_changes_its_size(tmp_path: Path, where: bool):
         10, container="mpegts", codec="mpeg2video", sides=(2 * HEIGHT, 2 * WIDTH)
     )
     write(tmp_path, {"1.ts": joined})
-    found = open_video(tmp_path, Cut(10, stride=1), size=SIZE)
+    found = open_video(tmp_path, ClipCut(10, stride=1), size=SIZE)
     assert found.read([0]).shape == (1, 10, 3, HEIGHT, WIDTH)
 
 
@@ -210,18 +210,18 @@ def test_folders_of_frames_are_films_in_the_order_of_their_numbers(tmp_path: Pat
         folder.mkdir(parents=True)
         for i in range(12):
             Image.fromarray(picture(i)).save(folder / f"frame{i}.png")
-    found = open_video(tmp_path, Cut(4, stride=3), size=SIZE)
+    found = open_video(tmp_path, ClipCut(4, stride=3), size=SIZE)
     assert (found.labels.names, found.labels.values.tolist(), found.splits) == (
         ("a", "b"),
         [0, 1],
         ("train", "test"),
     )
     assert numbers(found.at(1.0).read([1])[0]) == [2, 5, 8, 11]
-    assert open_video(tmp_path, Cut(4), split="test", size=SIZE).labels.values.tolist() == [1]
+    assert open_video(tmp_path, ClipCut(4), split="test", size=SIZE).labels.values.tolist() == [1]
     with pytest.raises(
         UserError, match=r"has no time stamps to cut 5 frames a second by: set signal\.stride"
     ):
-        open_video(tmp_path, Cut(4, fps=5), size=SIZE)
+        open_video(tmp_path, ClipCut(4, fps=5), size=SIZE)
 
 
 def test_a_damaged_frame_names_its_film_and_itself(tmp_path: Path):
@@ -232,7 +232,7 @@ def test_a_damaged_frame_names_its_film_and_itself(tmp_path: Path):
     cut_off = tmp_path / "y" / "2.png"
     cut_off.write_bytes(cut_off.read_bytes()[:60])
     with pytest.warns(OpenJEPAWarning, match=r"1 file is left out beside 1 clips: y \(2\.png"):
-        open_video(tmp_path, Cut(2), size=SIZE)
+        open_video(tmp_path, ClipCut(2), size=SIZE)
 
 
 def test_shards_are_labelled_by_their_folders_and_grouped_by_their_names(tmp_path: Path, where: bool):
@@ -243,15 +243,15 @@ def test_shards_are_labelled_by_their_folders_and_grouped_by_their_names(tmp_pat
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))
-    found = open_video(path, Cut(2), size=SIZE, group="{group}-{clip}")
+    found = open_video(path, ClipCut(2), size=SIZE, group="{group}-{clip}")
     assert (found.labels.names, found.labels.values.tolist()) == (("run", "walk"), [1, 1, 0])
     assert found.labels.groups.tolist() == [0, 1, 1]
     part = found.subset([2, 0])
     assert (part.labels.values.tolist(), part.labels.groups.tolist()) == ([0, 1], [1, 0])
     with pytest.raises(UserError, match=r"is not like signal\.group"):
-        open_video(path, Cut(2), size=SIZE, group="{group}_{clip}")
+        open_video(path, ClipCut(2), size=SIZE, group="{group}_{clip}")
     with pytest.raises(UserError, match=r"must hold \{group\} once"):
-        open_video(path, Cut(2), size=SIZE, group="x")
+        open_video(path, ClipCut(2), size=SIZE, group="x")
 
 
 def arrays() -> np.ndarray:
@@ -259,7 +259,7 @@ def arrays() -> np.ndarray:
 
 
 def test_arrays_and_tensors(tmp_path: Path, where: bool):
-    data, cut = arrays(), Cut(4, stride=2)
+    data, cut = arrays(), ClipCut(4, stride=2)
     expected = open_video((data, [0, 1, 0]), cut, size=SIZE)
     assert expected.labels.values.tolist() == [0, 1, 0]
     assert numbers(expected.read([1])[0]) == [1, 3, 5, 7]
@@ -293,7 +293,7 @@ def test_arrays_and_tensors(tmp_path: Path, where: bool):
 )
 def test_mistakes_are_one_sentence(data, sentence: str):
     with pytest.raises(UserError, match=sentence):
-        open_video(data, Cut(2), size=(8, 8)).read([0])
+        open_video(data, ClipCut(2), size=(8, 8)).read([0])
 
 
 class _Reader(Dataset):
@@ -307,7 +307,7 @@ class _Reader(Dataset):
 def test_workers_read_what_this_process_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(clips, "IN_MEMORY_BYTES", 0)
     write(tmp_path, {"1.mp4": film(30), "2.mp4": film(30)})
-    found = open_video(tmp_path, Cut(4, stride=2), size=SIZE)
+    found = open_video(tmp_path, ClipCut(4, stride=2), size=SIZE)
     loader = DataLoader(
         _Reader(found), batch_size=None, sampler=range(4), num_workers=2, multiprocessing_context="fork"
     )
@@ -318,9 +318,11 @@ def test_workers_read_what_this_process_reads(tmp_path: Path, monkeypatch: pytes
 
 def test_a_set_describes_itself(tmp_path: Path):
     write(tmp_path, {"1.mp4": film(30), "2.mp4": film(30)})
-    told = open_video(tmp_path, Cut(4), size=SIZE).describe()
+    told = open_video(tmp_path, ClipCut(4), size=SIZE).describe()
     assert (told["clips"], told["shape"], told["skipped"]) == (2, [4, 3, HEIGHT, WIDTH], [])
-    assert told["fingerprint"] != open_video(tmp_path, Cut(4, stride=2), size=SIZE).describe()["fingerprint"]
+    assert (
+        told["fingerprint"] != open_video(tmp_path, ClipCut(4, stride=2), size=SIZE).describe()["fingerprint"]
+    )
 
 
 def test_broken_names_what_damaged_films_raise():

@@ -6,7 +6,7 @@ import torch
 
 from openjepa.errors import UserError
 from openjepa.signals.pictures import Marks
-from openjepa.signals.video import Cut, open_video
+from openjepa.signals.video import ClipCut, open_video
 from openjepa.signals.video.signal import VideoSignal
 
 SMALL = VideoSignal(size=(16, 24), frames=6, stride=1, tubelet=2, patch=8, mean=(0.5,), std=(0.25,))
@@ -54,7 +54,7 @@ def test_a_users_arrays_become_clips():
 
 
 def test_channels_are_those_of_the_clips():
-    grey = open_video(clips().numpy()[:, :, 0], Cut(6), size=(16, 24))
+    grey = open_video(clips().numpy()[:, :, 0], ClipCut(6), size=(16, 24))
     fitted = VideoSignal(size=(16, 24), frames=6, patch=8).fitted(grey)
     assert (fitted.channels, len(fitted.mean)) == (1, 1)
     assert fitted.tokenise(grey.read([0])).values.shape == (1, 18, 128)
@@ -99,4 +99,4 @@ def test_clips_of_another_shape_are_refused():
     with pytest.raises(UserError, match="smaller than a tubelet"):
         SMALL.tokenise(torch.zeros(2, 1, 3, 16, 24))
     with pytest.raises(UserError, match="open them with the size"):
-        SMALL.open(open_video(clips().numpy(), Cut(4), size=(16, 24)))
+        SMALL.open(open_video(clips().numpy(), ClipCut(4), size=(16, 24)))

@@ -13,7 +13,7 @@ from openjepa.evals.planning.film import EpisodeFilm, EpisodeFilms
 from openjepa.evals.planning.play import EpisodeOutcome
 from openjepa.evals.planning.recall import Remembered
 from openjepa.report import pixels
-from openjepa.report.charts import Chart, Line, scatter, short
+from openjepa.report.charts import Chart, CurveLine, scatter, short
 from openjepa.report.curves import Figure, figure
 from openjepa.report.world_models.decoding import StateViewer
 from openjepa.signals import pictures
@@ -145,7 +145,7 @@ def _film(columns: Sequence[Sequence[pictures.Pixels]]) -> list[pictures.Pixels]
 
 
 def _costs(film: EpisodeFilm) -> Figure:
-    lines = [Line(name, film.judged.tolist(), values.tolist()) for name, values in film.costs.items()]
+    lines = [CurveLine(name, film.judged.tolist(), values.tolist()) for name, values in film.costs.items()]
     caption = "Weighted terms of the cost of the present state, over environment steps."
     return figure(Chart("Cost", caption, lines), f"cost{film.number}")
 
@@ -199,8 +199,10 @@ def _drift(
     lines = []
     for i in clear:
         name = f"observation {i}" if world is None else world.variables[i]
-        lines.append(Line(name, steps.tolist(), real[:, i].tolist()))
-        lines.append(Line(f"{name}, imagined", steps[:: viewer.model.block].tolist(), read[:, i].tolist()))
+        lines.append(CurveLine(name, steps.tolist(), real[:, i].tolist()))
+        lines.append(
+            CurveLine(f"{name}, imagined", steps[:: viewer.model.block].tolist(), read[:, i].tolist())
+        )
     caption = "Physical variables over environment steps, and the same read off the imagined states."
     return figure(Chart("Real and imagined", caption, lines), f"drift{film.number}")
 

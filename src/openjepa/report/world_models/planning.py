@@ -10,7 +10,7 @@ from openjepa.errors import UserError
 from openjepa.evals.planning import PlanningResult
 from openjepa.evals.planning.result import PlayedRow, begun_at_goal
 from openjepa.report import scores
-from openjepa.report.charts import Chart, Line, short
+from openjepa.report.charts import Chart, CurveLine, short
 from openjepa.report.curves import Figure, figure
 
 OURS = "planning"
@@ -32,13 +32,13 @@ class PlanningReport:
     """
 
     result: PlanningResult
-    success: list[scores.Row]
+    success: list[scores.ScoreRow]
     sentence: str
     facts: str
     notes: list[str]
     distance: Figure | None
-    surprise: list[tuple[str, list[scores.Row]]] = field(default_factory=list)
-    state: list[tuple[str, list[scores.Row]]] = field(default_factory=list)
+    surprise: list[tuple[str, list[scores.ScoreRow]]] = field(default_factory=list)
+    state: list[tuple[str, list[scores.ScoreRow]]] = field(default_factory=list)
     state_of: str = ""
 
 
@@ -82,7 +82,7 @@ def _acting(result: PlanningResult, data: Mapping[str, Any]) -> PlanningReport:
     )
 
 
-def _success(row: PlayedRow) -> scores.Row:
+def _success(row: PlayedRow) -> scores.ScoreRow:
     return bar(row.method, row.rate, row.interval, scale=100.0)
 
 
@@ -92,7 +92,7 @@ def bar(
     interval: tuple[float, float],
     axis: tuple[float, float] = (0, 1),
     scale: float = 1,
-) -> scores.Row:
+) -> scores.ScoreRow:
     """A row with its interval on an axis; numbers are shown times `scale`."""
     low, high = axis
 
@@ -102,7 +102,7 @@ def bar(
     digits = 1 if scale == 100 else 3
     start, end = (place(x) for x in interval)
     shown = (f"{scale * x:.{digits}f}" for x in interval)
-    return scores.Row(
+    return scores.ScoreRow(
         name, f"{scale * value:.{digits}f}", "–".join(shown), start, round(end - start, 2), place(value), ""
     )
 
@@ -144,7 +144,7 @@ def _by_distance(rows: Sequence[PlayedRow]) -> Figure | None:
         ends = list(zip(*(one.interval for one in near), strict=True))
         middles = [(one.low + one.high) / 2 for one in near]
         lines.append(
-            Line(row.method, middles, [one.successes / one.episodes for one in near], (ends[0], ends[1]))
+            CurveLine(row.method, middles, [one.successes / one.episodes for one in near], (ends[0], ends[1]))
         )
     if len(lines) == 0 or len(lines[0].steps) < 2:
         return None
@@ -157,8 +157,8 @@ def _by_distance(rows: Sequence[PlayedRow]) -> Figure | None:
     return figure(Chart(title, caption, lines, top=1.0), "by-distance")
 
 
-def _surprise(tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[scores.Row]]]:
-    groups: dict[str, list[scores.Row]] = {}
+def _surprise(tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[scores.ScoreRow]]]:
+    groups: dict[str, list[scores.ScoreRow]] = {}
     for score in tables[0]["scores"] if tables else ():
         row = bar(score["row"], score["auroc"], tuple(score["interval"]))
         groups.setdefault(score["violation"], []).append(row)
@@ -166,10 +166,10 @@ def _surprise(tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[score
     return [(names.get(name, name), rows) for name, rows in groups.items()]
 
 
-def _state(tables: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, list[scores.Row]]], str]:
+def _state(tables: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, list[scores.ScoreRow]]], str]:
     if not tables:
         return [], ""
-    groups: dict[str, list[scores.Row]] = {}
+    groups: dict[str, list[scores.ScoreRow]] = {}
     for fit in tables[0]["fits"]:
         if fit["r2"] is not None:
             row = bar(fit["row"], fit["r2"], (fit["low"], fit["high"]))

@@ -9,7 +9,7 @@ from torch import Tensor
 from openjepa.agent.perception import proprio_dim_of
 from openjepa.common.rng import Rng
 from openjepa.report import pixels
-from openjepa.report.charts import Chart, Line
+from openjepa.report.charts import Chart, CurveLine
 from openjepa.report.curves import Figure, figure
 from openjepa.report.world_models.decoding import StateViewer
 from openjepa.signals import pictures
@@ -132,7 +132,7 @@ def _arrow(numbers: list[float], viewer: StateViewer) -> tuple[float, float] | N
 
 
 def _chart(energies: dict[str, list[float]], steps: list[int]) -> Figure:
-    lines = [Line(name, steps, values) for name, values in energies.items()]
+    lines = [CurveLine(name, steps, values) for name, values in energies.items()]
     caption = (
         "Energy of each frame of held-out windows, by how many steps of the model it lies ahead of the first: rolled "
         "out from the first frame (prediction), each from the true ones before it (one step ahead), the first state "

@@ -31,7 +31,7 @@ ROUNDS = 8
 LEAST = 1e-12
 
 
-class Windows(Protocol):
+class WindowSamples(Protocol):
     """What the features need of a set of recordings."""
 
     shape: tuple[int, ...]
@@ -53,8 +53,8 @@ def classical(rate: float, level: str = "all") -> list[Any]:
 
 
 @dataclass(frozen=True)
-class Features:
-    """Features with nothing left to fit, as a `Source`: functions of windows in microvolts."""
+class WindowFeatures:
+    """Features with nothing left to fit, as a `FeatureSource`: functions of windows in microvolts."""
 
     name: str
     functions: dict[str, Callable[[Tensor], Tensor]]
@@ -63,7 +63,7 @@ class Features:
     notes: Sequence[str] = field(default=())
 
     def stream(
-        self, images: Windows, rows: Rows, names: Sequence[str]
+        self, images: WindowSamples, rows: Rows, names: Sequence[str]
     ) -> Iterator[tuple[Rows, dict[str, Tensor]]]:
         """Batches of float32 features by name."""
         for start in range(0, len(rows), 512):
@@ -80,10 +80,10 @@ class BandPower:
     def __init__(self, rate: float) -> None:
         self.rate = rate
 
-    def fit(self, images: Windows, **options: object) -> Features:
+    def fit(self, images: WindowSamples, **options: object) -> WindowFeatures:
         """Nothing is learned."""
         dims = {"power": images.shape[0] * BINS}
-        return Features(self.name, {"power": lambda x: log_power(x).flatten(1)}, dims, "power")
+        return WindowFeatures(self.name, {"power": lambda x: log_power(x).flatten(1)}, dims, "power")
 
 
 class Tangent:
@@ -94,12 +94,14 @@ class Tangent:
     def __init__(self, rate: float) -> None:
         self.rate = rate
 
-    def fit(self, images: Windows, **options: object) -> Features:
+    def fit(self, images: WindowSamples, **options: object) -> WindowFeatures:
         """The mean covariance of each band, of up to 2,000 windows without their labels."""
         roots = self.references(images)
-        return Features(self.name, {"tangent": self._at(roots)}, {"tangent": self._dims(images)}, "tangent")
+        return WindowFeatures(
+            self.name, {"tangent": self._at(roots)}, {"tangent": self._dims(images)}, "tangent"
+        )
 
-    def references(self, images: Windows) -> Tensor:
+    def references(self, images: WindowSamples) -> Tensor:
         """`[bands, C, C]`, the inverse roots of the mean covariances."""
         rows = np.unique(np.linspace(0, len(images) - 1, FITTED).astype(np.int64))
         found = torch.cat(
@@ -110,7 +112,7 @@ class Tangent:
     def _at(self, roots: Tensor) -> Callable[[Tensor], Tensor]:
         return lambda values: tangent(covariances(values, self.rate), roots)
 
-    def _dims(self, images: Windows) -> int:
+    def _dims(self, images: WindowSamples) -> int:
         return len(bands(self.rate)) * images.shape[0] * (images.shape[0] + 1) // 2
 
 
@@ -119,7 +121,7 @@ class Both(Tangent):
 
     name = "band power and covariance"
 
-    def fit(self, images: Windows, **options: object) -> Features:
+    def fit(self, images: WindowSamples, **options: object) -> WindowFeatures:
         """See `Tangent`."""
         further = self._at(self.references(images))
 
@@ -127,7 +129,7 @@ class Both(Tangent):
             return torch.cat([log_power(values).flatten(1), further(values)], 1)
 
         dims = {"both": images.shape[0] * BINS + self._dims(images)}
-        return Features(self.name, {"both": both}, dims, "both")
+        return WindowFeatures(self.name, {"both": both}, dims, "both")
 
 
 def log_power(values: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ FAINT = 0.25
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class TraceWindow:
     """What is drawn: values `[C, S]`, places `[C, 3]`, names, which channels are there, tokens of `patch` samples."""
 
     values: NDArray[np.floating]
@@ -34,7 +34,7 @@ class Window:
     steps: int
 
 
-def picture(window: Window, marks: Marks | None) -> Picture:
+def picture(window: TraceWindow, marks: Marks | None) -> Picture:
     """Traces, one a row, and beside them the head from above; marks are on cells of a channel and a token.
 
     On the map an electrode is filled where it is shown, hollow where it is hidden, and has the colour of the mean over
@@ -82,7 +82,7 @@ def _colours(marks: Marks, cells: tuple[int, int]) -> NDArray[np.floating] | Non
 
 
 def _traces(
-    window: Window, rows: NDArray[np.intp], hidden: NDArray[np.bool_], faint: bool, row: float
+    window: TraceWindow, rows: NDArray[np.intp], hidden: NDArray[np.bool_], faint: bool, row: float
 ) -> list[str]:
     """Names and lines, broken where tokens are hidden."""
     values = window.values[:, : window.patch * window.steps].astype(float)
@@ -124,7 +124,7 @@ def _path(x: NDArray[np.floating], y: NDArray[np.floating], drawn: NDArray[np.bo
 
 
 def _map(
-    window: Window,
+    window: TraceWindow,
     rows: NDArray[np.intp],
     hidden: NDArray[np.bool_],
     colour: NDArray[np.floating] | None,

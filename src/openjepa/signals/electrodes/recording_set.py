@@ -21,7 +21,7 @@ Indices = Sequence[int] | np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
-class Windows:
+class RecordingWindows:
     """Where the windows of a set lie: each array `[N]`, int64.
 
     Attributes:
@@ -38,13 +38,13 @@ class Windows:
     label: np.ndarray
     group: np.ndarray
 
-    def take(self, rows: np.ndarray) -> "Windows":
+    def take(self, rows: np.ndarray) -> "RecordingWindows":
         parts = (self.piece, self.low, self.high, self.fixed, self.label, self.group)
-        return Windows(*(part[rows] for part in parts))
+        return RecordingWindows(*(part[rows] for part in parts))
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class RecordingPieces:
     """What all parts of a set share: pieces `[C, S]`, and which channels of the set each of them has.
 
     Attributes:
@@ -80,8 +80,8 @@ class RecordingSet:
         self,
         name: str,
         signal: Cut,
-        held: Held,
-        windows: Windows,
+        held: RecordingPieces,
+        windows: RecordingWindows,
         *,
         classes: list[str] | None,
         subjects: list[str],
@@ -228,8 +228,8 @@ def windows_of(
     columns = list(zip(*rows, strict=True))
     label = np.array([-1 if value is None else names.index(value) for value in columns[4]], np.int64)
     whole = [np.array(column, np.int64) for column in (*columns[:4], columns[5])]
-    windows = Windows(*whole[:4], label, whole[4])
-    held = Held(pieces, has, places, tuple(channels), tuple(channels.values()))
+    windows = RecordingWindows(*whole[:4], label, whole[4])
+    held = RecordingPieces(pieces, has, places, tuple(channels), tuple(channels.values()))
     return RecordingSet(
         name, signal, held, windows, classes=names or None, subjects=subjects, skipped=skipped
     )

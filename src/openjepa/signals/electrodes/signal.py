@@ -15,7 +15,7 @@ from openjepa.signals.electrodes.batch import Recordings
 from openjepa.signals.electrodes.classical import classical
 from openjepa.signals.electrodes.montage import Place, canonical, electrodes, place
 from openjepa.signals.electrodes.opening import open_recordings
-from openjepa.signals.electrodes.picture import Window, picture
+from openjepa.signals.electrodes.picture import TraceWindow, picture
 from openjepa.signals.electrodes.recording_set import RecordingSet
 from openjepa.signals.electrodes.tasks import recording_tasks
 from openjepa.signals.pictures import Marks, Picture
@@ -223,7 +223,7 @@ class ElectrodeSignal(Signal):
         called = [
             names[i] if near < NAMED else "" for i, near in zip(nearest.tolist(), away.tolist(), strict=True)
         ]
-        shown = Window(
+        shown = TraceWindow(
             window.values[0].numpy(),
             where.numpy(),
             called,

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from openjepa.common.contents import Contents, of_array, of_files
 from openjepa.errors import UserError
-from openjepa.signals.images.decode import Header, fit, recolour
-from openjepa.signals.images.image_set import Held, ImageSet, build, fits_in_memory, settle
+from openjepa.signals.images.decode import PictureHeader, fit, recolour
+from openjepa.signals.images.image_set import ImageSet, LoadedImages, build, fits_in_memory, settle
 from openjepa.signals.images.values import Kept, kind_of, stored, to_tensor, together
 from openjepa.signals.readers.arrays import read_array_file
 
@@ -38,9 +38,9 @@ class ArraySource:
     def name(self, row: int) -> str:
         return f"image {row}"
 
-    def inspect(self, row: int) -> Header:
+    def inspect(self, row: int) -> PictureHeader:
         channels, height, width = self.tensor(row, row + 1).shape[1:]
-        return Header(height, width, channels, self.kind)
+        return PictureHeader(height, width, channels, self.kind)
 
     def decode(self, row: int, size: tuple[int, int], channels: int) -> Tensor:
         return fit(recolour(stored(self.tensor(row, row + 1), self.kind), channels), size)[0]
@@ -89,7 +89,7 @@ def open_arrays(
     pixels = torch.cat(
         [fit(recolour(stored(source.tensor(*part), source.kind), wanted), hw) for part in source.parts()]
     )
-    return ImageSet(name, Held(pixels), labels=numbers, classes=classes)
+    return ImageSet(name, LoadedImages(pixels), labels=numbers, classes=classes)
 
 
 def _check_shape(shape: tuple[int, ...], name: str = "images") -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from openjepa.errors import UserError
-from openjepa.signals.images.dictionary import Images, PatchDictionary, Rows, shrink
+from openjepa.signals.images.dictionary import PatchDictionary, PixelSamples, Rows, shrink
 
 Level = Literal["none", "quick", "all"]
 """Which classical features: none; raw pixels and HOG, in seconds; the patch dictionary too, in minutes."""
@@ -29,13 +29,13 @@ def classical(level: str = "all", minutes: float = 20.0) -> list[Any]:
     """
     if level not in get_args(Level):
         raise UserError(f"unknown classical features {level!r}; choose from {', '.join(get_args(Level))}")
-    quick = [] if level == "none" else [Pixels(), Hog()]
+    quick = [] if level == "none" else [ImagePixels(), Hog()]
     return [*quick, PatchDictionary(minutes=minutes)] if level == "all" else quick
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """Features with nothing to fit, as a `Source`: functions of pixels in 0..1 of one size."""
+class FixedPixels:
+    """Features with nothing to fit, as a `FeatureSource`: functions of pixels in 0..1 of one size."""
 
     name: str
     size: tuple[int, int]
@@ -45,7 +45,7 @@ class Fixed:
     notes: Sequence[str] = ()
 
     def stream(
-        self, images: Images, rows: Rows, names: Sequence[str]
+        self, images: PixelSamples, rows: Rows, names: Sequence[str]
     ) -> Iterator[tuple[Rows, dict[str, Tensor]]]:
         """Batches of float32 features by name."""
         for start in range(0, len(rows), 512):
@@ -54,17 +54,17 @@ class Fixed:
             yield part, {name: self.functions[name](pixels) for name in names}
 
 
-class Pixels:
+class ImagePixels:
     """Raw pixels in 0..1, averaged down to a side of at most 32."""
 
     name = "raw pixels"
 
-    def fit(self, images: Images, **options: object) -> Fixed:
+    def fit(self, images: PixelSamples, **options: object) -> FixedPixels:
         """For images of that size; nothing is learned."""
         channels, height, width = images.shape
         size = min(height, PIXEL_SIDE), min(width, PIXEL_SIDE)
         dims = {"pixels": channels * size[0] * size[1]}
-        return Fixed(self.name, size, {"pixels": lambda pixels: pixels.flatten(1)}, dims, "pixels")
+        return FixedPixels(self.name, size, {"pixels": lambda pixels: pixels.flatten(1)}, dims, "pixels")
 
 
 class Hog:
@@ -75,7 +75,7 @@ class Hog:
 
     name = "HOG"
 
-    def fit(self, images: Images, **options: object) -> Fixed:
+    def fit(self, images: PixelSamples, **options: object) -> FixedPixels:
         """For images of that size; nothing is learned."""
         _, height, width = images.shape
         scale = min(1.0, HOG_SIDE / max(height, width))
@@ -86,7 +86,7 @@ class Hog:
         functions = {f"cells of {cell} px": partial(hog, cell=cell) for cell in sorted(sides, reverse=True)}
         blank = torch.zeros(1, 1, *size)
         dims = {name: function(blank).shape[1] for name, function in functions.items()}
-        return Fixed(self.name, size, functions, dims, next(iter(dims)))
+        return FixedPixels(self.name, size, functions, dims, next(iter(dims)))
 
 
 def hog(pixels: Tensor, cell: int) -> Tensor:

@@ -48,7 +48,7 @@ _UPRIGHT = {  # EXIF orientation -> what turns it upright
 
 
 @dataclass(frozen=True)
-class Header:
+class PictureHeader:
     """What is known of an image before it is decoded; height and width are those of the upright image.
 
     Attributes:
@@ -67,7 +67,7 @@ class Header:
         return self.channels == 1
 
 
-def inspect(file: Path | BinaryIO) -> Header:
+def inspect(file: Path | BinaryIO) -> PictureHeader:
     """Read the header and run Pillow's own check (for PNG: every chunk's checksum).
 
     Raises:
@@ -115,11 +115,11 @@ def from_pil(image: Image.Image, size: tuple[int, int], channels: int) -> Tensor
     return fit(recolour(pixels, channels), size)
 
 
-def header_of(image: Image.Image) -> Header:
+def header_of(image: Image.Image) -> PictureHeader:
     """The header of an image that is open already."""
     cut = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) and not _is_deep(image)
     kind: Kind = "numbers" if _is_deep(image) else "bytes"
-    return Header(image.height, image.width, 1 if _is_grey(image) else 3, kind, cut)
+    return PictureHeader(image.height, image.width, 1 if _is_grey(image) else 3, kind, cut)
 
 
 def fit(pixels: Tensor, size: tuple[int, int]) -> Tensor:

@@ -25,7 +25,7 @@ Counted work decides, not the clock, so that a dictionary is the same on every m
 """
 
 
-class Images(Protocol):
+class PixelSamples(Protocol):
     """What the features need of a set of images."""
 
     shape: tuple[int, int, int]
@@ -68,7 +68,12 @@ class PatchDictionary:
         self.sizes, self.minutes = tuple(sizes), minutes
 
     def fit(
-        self, images: Images, *, total: int | None = None, seed: int = 0, progress: Progress | None = None
+        self,
+        images: PixelSamples,
+        *,
+        total: int | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
     ) -> "Coded":
         """The dictionaries of `images`, for encoding `total` images (default: as many as there are)."""
         channels, height, width = images.shape
@@ -97,7 +102,7 @@ class PatchDictionary:
 
 
 class Coded:
-    """Images as codes of dictionaries; a `Source` of features."""
+    """Images as codes of dictionaries; a `FeatureSource` of features."""
 
     def __init__(
         self,
@@ -119,7 +124,7 @@ class Coded:
         self.default = next(iter(self.poolings))
 
     def stream(
-        self, images: Images, rows: Rows, names: Sequence[str]
+        self, images: PixelSamples, rows: Rows, names: Sequence[str]
     ) -> Iterator[tuple[Rows, dict[str, Tensor]]]:
         """Batches of float32 `[b, quarters * centroids]` by name."""
         for start in range(0, len(rows), 256):
@@ -204,7 +209,7 @@ def kmeans(
     return centroids
 
 
-def _sample(images: Images, size: tuple[int, int], patch: int, rng: np.random.Generator) -> Tensor:
+def _sample(images: PixelSamples, size: tuple[int, int], patch: int, rng: np.random.Generator) -> Tensor:
     """Normalised patches `[n, C*p*p]` from random places of random images."""
     count = min(len(images), 10_000)
     rows = np.sort(rng.choice(len(images), count, replace=False))

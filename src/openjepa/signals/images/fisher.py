@@ -61,7 +61,7 @@ def _to_length_one(blocks: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class GaussianMixture:
     """Gaussians with diagonal covariances over whitened descriptors and their places.
 
     Attributes:
@@ -76,7 +76,7 @@ class Mixture:
     weights: Tensor
 
     @classmethod
-    def fit(cls, descriptors: Tensor, places: Tensor, seed: int) -> "Mixture":
+    def fit(cls, descriptors: Tensor, places: Tensor, seed: int) -> "GaussianMixture":
         """Of descriptors `[n, d]` at places `[n, 2]`."""
         mean = descriptors.mean(0)
         centred = descriptors - mean

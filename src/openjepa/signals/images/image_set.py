@@ -13,7 +13,7 @@ from openjepa.common.contents import Contents, of_array
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.signals.base import Labels
-from openjepa.signals.images.decode import BROKEN, Header
+from openjepa.signals.images.decode import BROKEN, PictureHeader
 from openjepa.signals.images.statistics import Statistics, measure
 from openjepa.signals.images.values import Kept, stored, together
 from openjepa.signals.readers.skipped import Skipped, attempt, attempt_all, reason_of, say, say_skipped
@@ -28,7 +28,7 @@ Indices = Sequence[int] | np.ndarray | Tensor
 T = TypeVar("T")
 
 
-class Source(Protocol):
+class PixelSource(Protocol):
     """Encoded images by number. Picklable; holds no open file, so that it works in forked and spawned workers."""
 
     @property
@@ -52,7 +52,7 @@ class Source(Protocol):
         """The image's name in messages."""
         ...
 
-    def inspect(self, row: int) -> Header:
+    def inspect(self, row: int) -> PictureHeader:
         """Size and mode; raises one of `BROKEN`."""
         ...
 
@@ -81,7 +81,7 @@ class ImageSet:
     def __init__(
         self,
         name: str,
-        pixels: "Held | Decoded",
+        pixels: "LoadedImages | DecodedImages",
         *,
         labels: Labels | np.ndarray | None = None,
         classes: list[str] | None = None,
@@ -91,7 +91,7 @@ class ImageSet:
     ) -> None:
         self.name, self.splits = name, splits
         self.labels = labels if labels is None or isinstance(labels, Labels) else _labels(labels, classes)
-        self.shape, self.in_memory = pixels.shape, isinstance(pixels, Held)
+        self.shape, self.in_memory = pixels.shape, isinstance(pixels, LoadedImages)
         self._pixels, self._skipped = pixels, list(skipped)
         self._told, self._statistics = len(self._skipped), None
         self._rows = torch.arange(len(pixels)) if rows is None else rows
@@ -128,7 +128,7 @@ class ImageSet:
             UserError: no image of the set, or of that label, can be decoded.
         """
         chosen = torch.as_tensor(indices, dtype=torch.long)
-        if isinstance(self._pixels, Held):
+        if isinstance(self._pixels, LoadedImages):
             return self._pixels.images.index_select(0, self._rows.index_select(0, chosen))
         return torch.stack([self._one(i) for i in chosen.tolist()])
 
@@ -169,7 +169,7 @@ class ImageSet:
         return self._pixels.contents()
 
     def _one(self, index: int) -> Tensor:
-        assert isinstance(self._pixels, Decoded)
+        assert isinstance(self._pixels, DecodedImages)
         classes = None if self.labels is None else self.labels.values
         for i in (*range(index, len(self)), *range(index)):
             if classes is not None and classes[i] != classes[index]:
@@ -184,7 +184,7 @@ def _labels(values: np.ndarray, classes: list[str] | None) -> Labels:
     return Labels(values, None if classes is None else tuple(classes))
 
 
-class Held:
+class LoadedImages:
     """All pixels in one tensor `[N, C, H, W]`, uint8 or float32."""
 
     def __init__(self, images: Tensor) -> None:
@@ -201,11 +201,11 @@ class Held:
         return of_array(self.images)
 
 
-class Decoded:
+class DecodedImages:
     """Pixels decoded when asked for. Which images failed is shared between processes."""
 
     def __init__(
-        self, source: Source, rows: Tensor, size: tuple[int, int], channels: int, kind: Kept
+        self, source: PixelSource, rows: Tensor, size: tuple[int, int], channels: int, kind: Kept
     ) -> None:
         self.source, self.rows, self.size, self.kind = source, rows, size, kind
         self.shape = (channels, *size)
@@ -239,7 +239,7 @@ class Decoded:
 
 def build(
     name: str,
-    source: Source,
+    source: PixelSource,
     *,
     size: int | None,
     channels: int | None,
@@ -254,7 +254,7 @@ def build(
     """
     headers = attempt_all(lambda row: _attempt(lambda: source.inspect(row)), source.surveyed, source.threaded)
     failed = {row: header for row, header in enumerate(headers) if isinstance(header, str)}
-    known = {row: header for row, header in enumerate(headers) if isinstance(header, Header)}
+    known = {row: header for row, header in enumerate(headers) if isinstance(header, PictureHeader)}
     kind, others = _kept(known)
     failed |= others
     known = {row: header for row, header in known.items() if row not in others}
@@ -277,9 +277,9 @@ def build(
         failed |= {rows[i]: why for i, why in bad.items()}
         good = [i for i in range(len(rows)) if i not in bad]
         rows = [rows[i] for i in good]
-        pixels = Held(images if not bad else images[torch.tensor(good, dtype=torch.long)])
+        pixels = LoadedImages(images if not bad else images[torch.tensor(good, dtype=torch.long)])
     else:
-        pixels = Decoded(source, torch.tensor(rows), hw, channels, kind)
+        pixels = DecodedImages(source, torch.tensor(rows), hw, channels, kind)
     missing = [*skipped, *(Skipped(source.name(row), why) for row, why in sorted(failed.items()))]
     if not rows:
         raise _nothing(name, len(source), missing)
@@ -294,7 +294,7 @@ def build(
     return ImageSet(name, pixels, labels=labels, classes=classes, splits=splits, skipped=missing)
 
 
-def _kept(headers: Mapping[int, Header]) -> tuple[Kept, dict[int, str]]:
+def _kept(headers: Mapping[int, PictureHeader]) -> tuple[Kept, dict[int, str]]:
     """How the set's values are kept, and which images do not fit in with the others, and why."""
     of = {kind: [row for row, h in headers.items() if h.kind == kind] for kind in ("bytes", "numbers")}
     if len(of["numbers"]) > len(of["bytes"]) > 0:
@@ -312,7 +312,9 @@ def fits_in_memory(count: int, size: tuple[int, int], channels: int, kind: Kept)
     return count * channels * size[0] * size[1] * (1 if kind == "bytes" else 4) <= IN_MEMORY_BYTES
 
 
-def settle(headers: Sequence[Header], size: int | None, channels: int | None) -> tuple[tuple[int, int], int]:
+def settle(
+    headers: Sequence[PictureHeader], size: int | None, channels: int | None
+) -> tuple[tuple[int, int], int]:
     """The output's (height, width) and channels: as asked, else what all images share, else 224 and 3."""
     sizes = {(header.height, header.width) for header in headers}
     if size is not None:

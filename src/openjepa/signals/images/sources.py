@@ -11,7 +11,7 @@ from torch import Tensor
 from openjepa.common.contents import Contents
 from openjepa.errors import UserError
 from openjepa.signals.images.arrays import channel_axis
-from openjepa.signals.images.decode import Header, decode, fit, from_pil, header_of, inspect, recolour
+from openjepa.signals.images.decode import PictureHeader, decode, fit, from_pil, header_of, inspect, recolour
 from openjepa.signals.images.image_set import ImageSet, build
 from openjepa.signals.images.values import kind_of, to_tensor
 from openjepa.signals.readers.folders import FolderFiles, list_folder
@@ -21,7 +21,7 @@ SHARDED = Wanted(frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"}), "an imag
 _PEEK = 64  # items of a torch data set that are looked at before it is read
 
 
-class Encoded:
+class EncodedImages:
     """Encoded images; a subclass says where each one's bytes are."""
 
     labels: np.ndarray | None
@@ -43,14 +43,14 @@ class Encoded:
         """A checksum over the files that hold them."""
         raise NotImplementedError
 
-    def inspect(self, row: int) -> Header:
+    def inspect(self, row: int) -> PictureHeader:
         return inspect(self.file(row))
 
     def decode(self, row: int, size: tuple[int, int], channels: int) -> Tensor:
         return decode(self.file(row), size, channels)
 
 
-class FolderSource(FolderFiles, Encoded):
+class FolderSource(FolderFiles, EncodedImages):
     """Images below a folder."""
 
 
@@ -69,7 +69,7 @@ def open_folder(root: Path, split: str, size: int | None, channels: int | None) 
     )
 
 
-class ShardSource(TarFiles, Encoded):
+class ShardSource(TarFiles, EncodedImages):
     """Images in tar shards."""
 
 
@@ -104,11 +104,11 @@ class DatasetSource:
     def name(self, row: int) -> str:
         return f"item {row}"
 
-    def inspect(self, row: int) -> Header:
+    def inspect(self, row: int) -> PictureHeader:
         image = self._image(row)
         if isinstance(image, Image.Image):
             return header_of(image)
-        return Header(image.shape[1], image.shape[2], image.shape[0], kind_of(image))
+        return PictureHeader(image.shape[1], image.shape[2], image.shape[0], kind_of(image))
 
     def decode(self, row: int, size: tuple[int, int], channels: int) -> Tensor:
         image = self._image(row)

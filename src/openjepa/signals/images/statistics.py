@@ -23,7 +23,7 @@ FAINT = 64
 """Bytes below this use so little of 0..255 that they are scaled by their own range."""
 
 
-class Images(Samples, Protocol):
+class UniformImages(Samples, Protocol):
     """A set of images of one shape."""
 
     @property
@@ -67,7 +67,7 @@ class Statistics:
         return {"low": self.low, "high": self.high, "levels": levels}
 
 
-def measure(images: Images) -> Statistics:
+def measure(images: UniformImages) -> Statistics:
     """Look at a set, at all of it where it lies in memory."""
     every = torch.arange(len(images)) if images.in_memory else _some(torch.arange(len(images)), DECODED)
     low, high, found, constant, whole = float("inf"), float("-inf"), torch.empty(0), [], True
@@ -86,7 +86,7 @@ def measure(images: Images) -> Statistics:
     return Statistics(low, high, (bulk[0], bulk[1]), len(found), mean, std, tuple(constant), whole)
 
 
-def _moments(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _moments(images: UniformImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, in float64, of a sample of what is trained on."""
     rows = hold_out(images)[0] if len(images) >= 2 * LEAST_HELD_OUT else torch.arange(len(images))
     some = _some(rows, MEASURED if images.in_memory else DECODED)
@@ -109,6 +109,6 @@ def _some(rows: Tensor, most: int) -> Tensor:
     return rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).long()]
 
 
-def _parts(rows: Tensor, images: Images) -> tuple[Tensor, ...]:
+def _parts(rows: Tensor, images: UniformImages) -> tuple[Tensor, ...]:
     channels, height, width = images.shape
     return rows.split(max(1, PART // (channels * height * width)))

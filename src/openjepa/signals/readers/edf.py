@@ -39,7 +39,7 @@ class Channel:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class EDFRun:
     """Records that follow one another without a gap.
 
     Attributes:
@@ -64,7 +64,7 @@ class EDF:
 
     patient: str
     channels: list[Channel]
-    runs: list[Run]
+    runs: list[EDFRun]
     annotations: list[tuple[float, float, str]]
 
 
@@ -137,7 +137,7 @@ def read_edf(path: Path) -> EDF:
     runs = []
     for first, last in _pieces(starts, seconds, max((c.rate for c in channels), default=1.0)):
         part = [records[first:last, columns[i]].reshape(-1) for i, s in enumerate(signals) if not s.notes]
-        runs.append(Run(starts[first], [_scaled(s, x) for s, x in zip(kept, part, strict=True)]))
+        runs.append(EDFRun(starts[first], [_scaled(s, x) for s, x in zip(kept, part, strict=True)]))
     return EDF(head[8:88].strip(), channels, runs, annotations)
 
 

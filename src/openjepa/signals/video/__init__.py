@@ -10,16 +10,16 @@ from openjepa.errors import UserError
 from openjepa.signals.readers.arrays import read_array_file
 from openjepa.signals.readers.shards import find_shards
 from openjepa.signals.readers.splits import pick_split
-from openjepa.signals.video.clips import ClipSet, Cut
+from openjepa.signals.video.clips import ClipCut, ClipSet
 from openjepa.signals.video.moving import NAMES, open_moving
 from openjepa.signals.video.sources import open_arrays, open_folder, open_shards
 
-__all__ = ["ClipSet", "Cut", "open_video"]
+__all__ = ["ClipCut", "ClipSet", "open_video"]
 
 
 def open_video(
     data: Any,
-    cut: Cut,
+    cut: ClipCut,
     *,
     split: str = "train",
     size: tuple[int, int],
@@ -69,7 +69,7 @@ def open_video(
 
 
 def _open_path(
-    path: Path, cut: Cut, split: str, size: tuple[int, int], channels: int | None, group: str
+    path: Path, cut: ClipCut, split: str, size: tuple[int, int], channels: int | None, group: str
 ) -> ClipSet:
     if shards := find_shards(path):
         return open_shards(str(path), shards, split, cut, size, _film_channels(channels), group)

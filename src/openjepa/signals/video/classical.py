@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from openjepa.errors import UserError
-from openjepa.signals.images.fisher import Mixture, describe, edge_maps, gradient, oriented
+from openjepa.signals.images.fisher import GaussianMixture, describe, edge_maps, gradient, oriented
 from openjepa.signals.video.flow import optical_flow
 
 Level = Literal["none", "quick", "all"]
@@ -48,22 +48,22 @@ def classical(level: str = "all", minutes: float = 20.0) -> list[Any]:
     """
     if level not in get_args(Level):
         raise UserError(f"unknown classical features {level!r}; choose from {', '.join(get_args(Level))}")
-    quick: list[Any] = [] if level == "none" else [Pixels(), Edges(minutes)]
-    return [*quick, Motion(minutes)] if level == "all" else quick
+    quick: list[Any] = [] if level == "none" else [ClipPixels(), Edges(minutes)]
+    return [*quick, MotionHistograms(minutes)] if level == "all" else quick
 
 
-class Pixels:
+class ClipPixels:
     """Raw pixels in 0..1: of the middle frame, the mean frame, how much they change, averaged down to 16 px."""
 
     name = "raw pixels"
 
-    def fit(self, clips: Clips, **options: object) -> "Encoded":
+    def fit(self, clips: Clips, **options: object) -> "EncodedFrames":
         """For clips of that size; nothing is learned."""
         channels = clips.shape[1]
         size = _within(clips.shape, PIXEL_SIDE)
         count = channels * size[0] * size[1]
         dims = {"middle frame": count, "mean frame": count, "mean frame and change": 2 * count}
-        return Encoded(self.name, dims, lambda clip, names: _pixels(_shrunk(clip, size), names))
+        return EncodedFrames(self.name, dims, lambda clip, names: _pixels(_shrunk(clip, size), names))
 
 
 def _pixels(frames: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
@@ -122,7 +122,7 @@ class Edges(Bounded):
         total: int | None = None,
         seed: int = 0,
         progress: Progress | None = None,
-    ) -> "Encoded":
+    ) -> "EncodedFrames":
         """The mixture of `clips`, for encoding `total` clips (default: as many as there are)."""
         size, count, notes = self.planned(clips, total)
 
@@ -141,23 +141,23 @@ class Edges(Bounded):
             places.append(where[some])
             if progress:
                 progress(self.name, done + 1, len(rows))
-        mixture = Mixture.fit(torch.cat(sample), torch.cat(places), seed)
+        mixture = GaussianMixture.fit(torch.cat(sample), torch.cat(places), seed)
         name = f"{len(mixture.weights)} Gaussians"
         encode: Encode = lambda clip, names: {name: mixture.encode(*descriptors(clip))}  # noqa: E731
-        return Encoded(self.name, {name: mixture.dims}, encode, notes)
+        return EncodedFrames(self.name, {name: mixture.dims}, encode, notes)
 
 
-class Motion(Bounded):
+class MotionHistograms(Bounded):
     """Histograms of optical flow (HOF) and of where it changes (MBH; Wang et al. 2013) on a grid of the clip."""
 
     name = "HOF and MBH"
     side, frames, cost = 64, 8, 2.5e-3
 
-    def fit(self, clips: Clips, *, total: int | None = None, **options: object) -> "Encoded":
+    def fit(self, clips: Clips, *, total: int | None = None, **options: object) -> "EncodedFrames":
         """For clips of that size; nothing is learned."""
         size, count, notes = self.planned(clips, total)
         encode: Encode = lambda clip, names: {GRID_NAME: motion(_shrunk(clip, size), count)}  # noqa: E731
-        return Encoded(self.name, {GRID_NAME: math.prod(GRID) * (3 * MOVES + 1)}, encode, notes)
+        return EncodedFrames(self.name, {GRID_NAME: math.prod(GRID) * (3 * MOVES + 1)}, encode, notes)
 
 
 def motion(frames: Tensor, count: int) -> Tensor:
@@ -174,8 +174,8 @@ def motion(frames: Tensor, count: int) -> Tensor:
     return torch.stack([part.mean(0) for part in cells.tensor_split(GRID[0])]).nan_to_num().sqrt().flatten()
 
 
-class Encoded:
-    """Clips as features, one at a time; a `Source`."""
+class EncodedFrames:
+    """Clips as features, one at a time; a `FeatureSource`."""
 
     def __init__(
         self,

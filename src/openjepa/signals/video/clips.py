@@ -15,7 +15,7 @@ from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.signals.base import Labels
 from openjepa.signals.readers.skipped import Skipped, attempt, attempt_all, say_skipped
-from openjepa.signals.video.decode import LATE, SHORT, Header, broken, said
+from openjepa.signals.video.decode import LATE, SHORT, FilmHeader, broken, said
 
 IN_MEMORY_BYTES = 2**30
 """Sets whose decoded frames need no more than this live in memory."""
@@ -30,7 +30,7 @@ Indices = Sequence[int] | np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
-class Cut:
+class ClipCut:
     """Which frames of a film make a clip: how many, and how far apart.
 
     Attributes:
@@ -76,7 +76,7 @@ class Films(Protocol):
         """The film's name in messages."""
         ...
 
-    def inspect(self, row: int) -> Header:
+    def inspect(self, row: int) -> FilmHeader:
         """Raises one of `broken()`."""
         ...
 
@@ -85,7 +85,7 @@ class Films(Protocol):
         ...
 
     def decode_at(
-        self, row: int, at: np.ndarray, size: tuple[int, int], channels: int, header: Header
+        self, row: int, at: np.ndarray, size: tuple[int, int], channels: int, header: FilmHeader
     ) -> Tensor:
         """The frames shown at those seconds (rising); raises one of `broken()`."""
         ...
@@ -104,8 +104,8 @@ class Frames(Protocol):
 
     def __len__(self) -> int: ...
 
-    def fill(self, clip: Tensor, row: int, cut: Cut, place: float, drawn: bool) -> bool:
-        """Write a clip of one film into uint8 `[T, C, H, W]`, see `Cut.at`; whether its film could be decoded."""
+    def fill(self, clip: Tensor, row: int, cut: ClipCut, place: float, drawn: bool) -> bool:
+        """Write a clip of one film into uint8 `[T, C, H, W]`, see `ClipCut.at`; whether its film could be decoded."""
         ...
 
     def damaged(self) -> list[Skipped]:
@@ -136,7 +136,7 @@ class ClipSet:
         self,
         name: str,
         films: Frames,
-        cut: Cut,
+        cut: ClipCut,
         *,
         labels: Labels | None = None,
         splits: tuple[str, ...] = ("train",),
@@ -236,7 +236,7 @@ class ClipSet:
         raise UserError(f"{self.name}: none of its films can be decoded; are the files complete?")
 
 
-class Held:
+class LoadedFrames:
     """All films' frames in one tensor `[sum of T, C, H, W]`, uint8.
 
     Args:
@@ -256,7 +256,7 @@ class Held:
     def __len__(self) -> int:
         return len(self.rates)
 
-    def fill(self, clip: Tensor, row: int, cut: Cut, place: float, drawn: bool) -> bool:
+    def fill(self, clip: Tensor, row: int, cut: ClipCut, place: float, drawn: bool) -> bool:
         first, end = self.starts[row], self.starts[row + 1]
         times, rate = self.times[first:end], float(self.rates[row])
         at = cut.at(int(end - first), rate, place, drawn)
@@ -272,7 +272,7 @@ class Held:
         return of_array(self.frames)
 
 
-class Decoded:
+class DecodedClips:
     """Films decoded when asked for. Which failed is shared between processes."""
 
     in_memory = False
@@ -281,7 +281,7 @@ class Decoded:
         self,
         films: Films,
         rows: Sequence[int],
-        headers: Sequence[Header],
+        headers: Sequence[FilmHeader],
         size: tuple[int, int],
         channels: int,
     ) -> None:
@@ -294,7 +294,7 @@ class Decoded:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def fill(self, clip: Tensor, row: int, cut: Cut, place: float, drawn: bool) -> bool:
+    def fill(self, clip: Tensor, row: int, cut: ClipCut, place: float, drawn: bool) -> bool:
         if self.failed[row]:
             return False
         found = self._attempt(row, cut, place, drawn)
@@ -304,9 +304,9 @@ class Decoded:
         clip.copy_(found)
         return True
 
-    def _attempt(self, row: int, cut: Cut, place: float, drawn: bool) -> Tensor | str:
+    def _attempt(self, row: int, cut: ClipCut, place: float, drawn: bool) -> Tensor | str:
         count, rate = int(self.counts[row]), float(self.rates[row])
-        header = Header(*self.size, self.shape[0], count, rate)
+        header = FilmHeader(*self.size, self.shape[0], count, rate)
         at = cut.at(count, rate, place, drawn)
         number = int(self.rows[row])
         return attempt(
@@ -319,7 +319,7 @@ class Decoded:
     def damaged(self) -> list[Skipped]:
         found = []
         for row in self.failed.nonzero()[:, 0].tolist():
-            reason = self._attempt(row, Cut(1), 1.0, drawn=False)
+            reason = self._attempt(row, ClipCut(1), 1.0, drawn=False)
             why = reason if isinstance(reason, str) else "cannot be decoded in parts"
             found.append(Skipped(self.films.name(int(self.rows[row])), why))
         return found
@@ -328,7 +328,7 @@ class Decoded:
 def build(
     name: str,
     films: Films,
-    cut: Cut,
+    cut: ClipCut,
     *,
     size: tuple[int, int],
     channels: int | None,
@@ -347,7 +347,7 @@ def build(
         lambda row: attempt(lambda: films.inspect(row), errors, said), len(films), films.threaded
     )
     failed = {row: found for row, found in enumerate(looked) if isinstance(found, str)}
-    headers = {row: found for row, found in enumerate(looked) if isinstance(found, Header)}
+    headers = {row: found for row, found in enumerate(looked) if isinstance(found, FilmHeader)}
     if cut.fps and (untimed := [row for row, header in headers.items() if not header.timed]):
         raise UserError(
             f"{name}: {films.name(untimed[0])} has no time stamps to cut {cut.fps:g} frames a second by: "
@@ -382,9 +382,9 @@ def build(
             frames = torch.empty(sum(lengths), channels, *size, dtype=torch.uint8)
             for row, part in zip(rows, frames.split(lengths), strict=True):
                 part.copy_(parts.pop(row))
-            held = Held(frames, lengths, np.concatenate([times[row] for row in rows]), rates)
+            held = LoadedFrames(frames, lengths, np.concatenate([times[row] for row in rows]), rates)
     elif rows:
-        held = Decoded(films, rows, [headers[row] for row in rows], size, channels)
+        held = DecodedClips(films, rows, [headers[row] for row in rows], size, channels)
     missing = [*skipped, *(Skipped(films.name(row), why) for row, why in sorted(failed.items()))]
     if held is None:
         raise _nothing(name, len(films), missing)

@@ -36,7 +36,7 @@ UNTOLD = 25.0
 
 
 @dataclass(frozen=True)
-class Header:
+class FilmHeader:
     """What is known of a film before it is decoded.
 
     Attributes:
@@ -112,7 +112,7 @@ class Film:
         self.container.close()
         self._file.close()
 
-    def header(self) -> Header:
+    def header(self) -> FilmHeader:
         """Decodes the first frame, since headers do not say all; leaves the film at its beginning."""
         first = next(self.frames(), None)
         if first is None:
@@ -127,7 +127,7 @@ class Film:
         self._rewind()
         if sideways:
             height, width = width, height
-        return Header(height, width, 1 if grey else 3, max(1, count), self.rate, self.timed)
+        return FilmHeader(height, width, 1 if grey else 3, max(1, count), self.rate, self.timed)
 
     def frames(self) -> Iterator[tuple[Any, float]]:
         """Frames in the order in which they are shown, from where the film is, with their seconds since its start.
@@ -204,7 +204,7 @@ def _turns(picture: Any) -> int:
     return round(picture.rotation / 90) % 4
 
 
-def inspect(file: Path | BinaryIO) -> Header:
+def inspect(file: Path | BinaryIO) -> FilmHeader:
     """What there is to know before decoding.
 
     Raises:
@@ -235,7 +235,7 @@ def decode(
 
 
 def decode_at(
-    file: Path | BinaryIO, at: np.ndarray, size: tuple[int, int], channels: int, header: Header
+    file: Path | BinaryIO, at: np.ndarray, size: tuple[int, int], channels: int, header: FilmHeader
 ) -> Tensor:
     """The frames that are shown at the times `at` (rising), uint8 `[T, channels, *size]`.
 
@@ -265,7 +265,7 @@ def _pick(
     wanted: np.ndarray,
     size: tuple[int, int],
     channels: int,
-    header: Header,
+    header: FilmHeader,
     begun: bool = False,
 ) -> Tensor:
     found: list[Tensor] = []

@@ -12,7 +12,7 @@ from openjepa.signals.base import Labels
 from openjepa.signals.images.decode import fit, recolour
 from openjepa.signals.images.fashion_mnist import open_fashion_mnist
 from openjepa.signals.readers.skipped import Skipped
-from openjepa.signals.video.clips import ClipSet, Cut
+from openjepa.signals.video.clips import ClipCut, ClipSet
 
 NAMES = ("moving-fashion-mnist", "moving-fashion-mnist-direction")
 """Labelled by what moves, and by where it moves."""
@@ -40,7 +40,7 @@ class Rendered:
     def __len__(self) -> int:
         return len(self.items)
 
-    def fill(self, clip: Tensor, row: int, cut: Cut, place: float, drawn: bool) -> bool:
+    def fill(self, clip: Tensor, row: int, cut: ClipCut, place: float, drawn: bool) -> bool:
         at = cut.at(LENGTH, 1.0, place, drawn)
         frames = torch.zeros(len(at), 1, SIDE, SIDE, dtype=torch.uint8)
         for frame, number in zip(frames, at.round().astype(int).clip(0, LENGTH - 1).tolist(), strict=True):
@@ -57,7 +57,7 @@ class Rendered:
 
 
 def open_moving(
-    name: str, split: str, cut: Cut, size: tuple[int, int], channels: int | None = None
+    name: str, split: str, cut: ClipCut, size: tuple[int, int], channels: int | None = None
 ) -> ClipSet:
     """60,000 films of split `train` or 10,000 of `test`: one item each, one of 8 directions and 3 speeds.
 

@@ -17,7 +17,7 @@ from openjepa.signals.base import Signal
 from openjepa.signals.pictures import Marks, Picture
 from openjepa.signals.tasks import Tasks
 from openjepa.signals.video import open_video
-from openjepa.signals.video.clips import ClipSet, Cut
+from openjepa.signals.video.clips import ClipCut, ClipSet
 from openjepa.signals.video.tasks import video_tasks
 
 MOST_TOKENS = 256**2
@@ -89,9 +89,9 @@ class VideoSignal(Signal):
         return self.channels * self.tubelet * self.patch**2
 
     @property
-    def cut(self) -> Cut:
+    def cut(self) -> ClipCut:
         """Which frames of a film make a clip."""
-        return Cut(self.frames, self.stride, self.fps)
+        return ClipCut(self.frames, self.stride, self.fps)
 
     def open(self, data: Any, split: str = "train", *, adapt: bool = False) -> ClipSet:
         """Clips of the config's length and size; in the config's channels unless `adapt`.
@@ -126,7 +126,7 @@ class VideoSignal(Signal):
         """
         if isinstance(raw, Tensor) and raw.dtype == torch.uint8 and raw.dim() == 5:
             return raw
-        clips = open_video(raw, Cut(len(raw[0])), size=self.sides, channels=self.channels)
+        clips = open_video(raw, ClipCut(len(raw[0])), size=self.sides, channels=self.channels)
         return clips.read(range(len(clips)))
 
     def to_float(self, batch: Tensor) -> Tensor:

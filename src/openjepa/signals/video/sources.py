@@ -18,15 +18,15 @@ from openjepa.signals.images.decode import inspect as inspect_image
 from openjepa.signals.readers.folders import FolderFiles, Listing, Names, list_folder
 from openjepa.signals.readers.shards import TarFiles, Wanted, read_shards
 from openjepa.signals.readers.skipped import Skipped
-from openjepa.signals.video.clips import ClipSet, Cut, build
-from openjepa.signals.video.decode import LATE, SUFFIXES, Header, decode, decode_at, inspect, library
+from openjepa.signals.video.clips import ClipCut, ClipSet, build
+from openjepa.signals.video.decode import LATE, SUFFIXES, FilmHeader, decode, decode_at, inspect, library
 
 SHARDED = Wanted(SUFFIXES, "a film", "films")
 FRAMES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
 """What single frames are called."""
 
 
-class Encoded:
+class EncodedClips:
     """Encoded films; a subclass says where each one's bytes are."""
 
     labels: np.ndarray | None
@@ -35,23 +35,23 @@ class Encoded:
     def file(self, row: int) -> Path | BinaryIO:
         raise NotImplementedError
 
-    def inspect(self, row: int) -> Header:
+    def inspect(self, row: int) -> FilmHeader:
         return inspect(self.file(row))
 
     def decode(self, row: int, size: tuple[int, int], channels: int, most: int) -> tuple[Tensor, np.ndarray]:
         return decode(self.file(row), size, channels, most)
 
     def decode_at(
-        self, row: int, at: np.ndarray, size: tuple[int, int], channels: int, header: Header
+        self, row: int, at: np.ndarray, size: tuple[int, int], channels: int, header: FilmHeader
     ) -> Tensor:
         return decode_at(self.file(row), at, size, channels, header)
 
 
-class FilmFiles(FolderFiles, Encoded):
+class FilmFiles(FolderFiles, EncodedClips):
     """Films below a folder."""
 
 
-class FilmShards(TarFiles, Encoded):
+class FilmShards(TarFiles, EncodedClips):
     """Films in tar shards."""
 
 
@@ -73,7 +73,7 @@ class Stills:
         return torch.stack([self.frame(row, n, size, channels) for n in range(len(times))]), times
 
     def decode_at(
-        self, row: int, at: np.ndarray, size: tuple[int, int], channels: int, header: Header
+        self, row: int, at: np.ndarray, size: tuple[int, int], channels: int, header: FilmHeader
     ) -> Tensor:
         numbers = (at + LATE).astype(int).clip(0, self.count(row) - 1).tolist()
         found = {n: self.frame(row, n, size, channels) for n in dict.fromkeys(numbers)}
@@ -99,9 +99,9 @@ class FrameFolders(Stills):
     def count(self, row: int) -> int:
         return int(self.starts[row + 1] - self.starts[row])
 
-    def inspect(self, row: int) -> Header:
+    def inspect(self, row: int) -> FilmHeader:
         first = inspect_image(self._path(row, 0))
-        return Header(first.height, first.width, first.channels, self.count(row), 1.0, timed=False)
+        return FilmHeader(first.height, first.width, first.channels, self.count(row), 1.0, timed=False)
 
     def frame(self, row: int, number: int, size: tuple[int, int], channels: int) -> Tensor:
         path = self._path(row, number)
@@ -135,9 +135,9 @@ class ArrayFilms(Stills):
     def count(self, row: int) -> int:
         return len(self.films[row])
 
-    def inspect(self, row: int) -> Header:
+    def inspect(self, row: int) -> FilmHeader:
         channels, height, width = self._pixels(row, slice(0, 1)).shape[1:]
-        return Header(height, width, channels, self.count(row), 1.0, timed=False)
+        return FilmHeader(height, width, channels, self.count(row), 1.0, timed=False)
 
     def decode(self, row: int, size: tuple[int, int], channels: int, most: int) -> tuple[Tensor, np.ndarray]:
         pixels = fit(recolour(self._pixels(row, slice(None)), channels), size)
@@ -170,7 +170,7 @@ def frames_of(frames: np.ndarray | Tensor, axis: int, row: int = 0) -> Tensor:
 
 
 def open_folder(
-    root: Path, split: str, cut: Cut, size: tuple[int, int], channels: int | None, pattern: str
+    root: Path, split: str, cut: ClipCut, size: tuple[int, int], channels: int | None, pattern: str
 ) -> ClipSet:
     """Films below a folder, or folders of frames where it holds pictures and no films.
 
@@ -205,7 +205,7 @@ def _open_frames(
     root: Path,
     found: Listing,
     pictures: Sequence[str],
-    cut: Cut,
+    cut: ClipCut,
     size: tuple[int, int],
     channels: int | None,
     pattern: str,
@@ -236,7 +236,7 @@ def open_shards(
     name: str,
     shards: Sequence[Path],
     split: str,
-    cut: Cut,
+    cut: ClipCut,
     size: tuple[int, int],
     channels: int | None,
     pattern: str,
@@ -266,7 +266,7 @@ def open_shards(
 def open_arrays(
     films: Any,
     labels: Any,
-    cut: Cut,
+    cut: ClipCut,
     size: tuple[int, int],
     channels: int | None,
     name: str = "array",
