@@ -193,12 +193,12 @@ def test_recipes_lists_papers_and_presets(said):
 
 def test_help_lists_every_option_of_a_recipe(said):
     assert "openjepa train RECIPE --help" in said("train", "--help")
-    text = said("train", "i-jepa", "--help")
+    text = said("train", "i-jepa", "--preset", "tiny-vit", "--help")
     options = {path for path in dotted_paths(find("i-jepa")) if not path.endswith(".kind")}
     missing = [path for path in options if f"--{path} " not in text]
     assert not missing
     assert "one of none, vicreg, sigreg" in text and "vit-h14" in text
-    assert "--encoder.width 96\n" in text and "preset tiny" in text  # what would run
+    assert "--encoder.width 96\n" in text and "preset tiny-vit" in text  # what would run
 
 
 def test_help_has_the_values_of_what_would_run(said, refused):

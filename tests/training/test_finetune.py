@@ -1,5 +1,7 @@
 """Fine-tuning: it starts from the source's encoder, learns labels in the common loop, and holds whole groups out."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 
 import openjepa
+from openjepa.cli import main
 from openjepa.errors import UserError
 from openjepa.recipes import build, configure
 from openjepa.recipes.finetune import FineTuned, held_out, labelled
@@ -143,3 +146,14 @@ def test_a_report_of_it_shows_no_prediction(source: Path, tmp_path: Path) -> Non
     openjepa.train("finetune", data=tmp_path / "data.npz", out=tmp_path / "run", options=options)
     page = write_report(tmp_path / "run").read_text()
     assert 'id="prediction"' not in page and "answered right" in page
+
+
+def test_the_command_writes_a_run_beside_the_source(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    images, labels = bright_and_dark()
+    np.savez(tmp_path / "data.npz", x_train=images, y_train=labels)
+    shutil.copytree(source, tmp_path / "run")
+    main(["finetune", str(tmp_path / "run"), "--data", str(tmp_path / "data.npz"), "--steps", "3", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["run"] == str(tmp_path / "run-finetuned") and found["verdict"] in ("better", "no better")

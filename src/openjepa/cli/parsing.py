@@ -5,11 +5,23 @@ import shlex
 from collections.abc import Container, Sequence
 from importlib.metadata import version
 
-from openjepa.cli import collect, controls, embed, health, plan, probe, recipes, remote, report, train
+from openjepa.cli import (
+    collect,
+    controls,
+    embed,
+    finetune,
+    health,
+    plan,
+    probe,
+    recipes,
+    remote,
+    report,
+    train,
+)
 from openjepa.cli.options import Parser, nearest
 from openjepa.errors import UserError
 
-COMMANDS = (recipes, train, collect, probe, plan, controls, remote, embed, health, report)
+COMMANDS = (recipes, train, finetune, collect, probe, plan, controls, remote, embed, health, report)
 """In the order of `--help`."""
 
 

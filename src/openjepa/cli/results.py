@@ -24,6 +24,14 @@ def show(args: argparse.Namespace, found: dict[str, Any]) -> None:
             )
 
 
+def show_run(args: argparse.Namespace, run: Any) -> None:
+    """A run that has ended: where it lies, its verdict and what to do; nothing on processes that do not write it."""
+    if run.writes:
+        verdict = run.verdict()
+        found = {"verdict": verdict.word, "reason": verdict.reason, "advice": verdict.advice}
+        show(args, {"run": str(run.path), **found})
+
+
 def show_table(args: argparse.Namespace, table: Any) -> None:
     """A table as text, or as JSON."""
     print(json.dumps(table.to_dict()) if args.json else table)

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from openjepa.cli.options import Commands, Parser, add_data, add_json, add_own_recipe, command
-from openjepa.cli.results import show
+from openjepa.cli.results import show_run
 from openjepa.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,10 +76,7 @@ def run(args: argparse.Namespace) -> None:
         out = args.out or f"runs/{config.recipe}-{config.preset}-{config.train.seed}"
         adapt = "signal.channels" not in args.changes
         run = start(config, out, adapt=adapt, progress=progress, command=args.line)
-    if run.writes:
-        verdict = run.verdict()
-        found = {"verdict": verdict.word, "reason": verdict.reason, "advice": verdict.advice}
-        show(args, {"run": str(run.path), **found})
+    show_run(args, run)
 
 
 def configure(args: argparse.Namespace) -> "Recipe":

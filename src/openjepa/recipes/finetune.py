@@ -1,7 +1,7 @@
 """Fine-tuning: labels are the target, and a trained encoder is where it starts.
 
-    openjepa train finetune --source runs/signal-jepa-tiny-0 --data labelled
-    openjepa train finetune --source RUN --data labelled --classifier pre-local --frozen 1
+    openjepa finetune runs/signal-jepa-tiny-0 --data labelled
+    openjepa finetune RUN --data labelled --classifier pre-local --frozen 1
 
 A run like any other: the same loop, checkpoints and resuming. The encoder is that of the source, whose features the
 probe judges (an average's, where the target is one). For the first `frozen` of the run the encoder stays as it is and

@@ -1,0 +1,37 @@
+"""`openjepa finetune`."""
+
+import argparse
+
+from openjepa.cli.options import Commands, add_data, add_json, add_run, command
+from openjepa.cli.results import show_run
+
+EXAMPLES = """\
+  openjepa finetune runs/photos --data labelled
+  openjepa finetune runs/eeg --data recordings --classifier pre-local --frozen 1
+  openjepa finetune runs/photos --data labelled --pretrained false      # the same from a random start, to compare
+
+The result is a run like any other. `openjepa train finetune --help` lists the options with their values.
+"""
+
+
+def add(commands: Commands) -> None:
+    text = "train a run's encoder further, on labels"
+    parser = command(commands, "finetune", run, text, examples=EXAMPLES, dotted=True)
+    add_run(parser, "the run, or an exported model, whose encoder it starts from")
+    add_data(parser, "labelled samples (default: the data of the run)")
+    parser.add_argument("--out", help="the new run's directory (default: RUN-finetuned)")
+    parser.add_argument("--steps", help="short for --train.steps")
+    parser.add_argument("--seed", help="short for --train.seed")
+    add_json(parser, "print the result as JSON and no progress")
+
+
+def run(args: argparse.Namespace) -> None:
+    from openjepa import recipes
+    from openjepa.training import start
+    from openjepa.training.progress import Console, Silent
+
+    named = {"source": args.run_dir, "data": args.data, "train.steps": args.steps, "train.seed": args.seed}
+    changes = {name: value for name, value in named.items() if value is not None}
+    config = recipes.configure("finetune", "tiny", changes | args.changes)
+    out = args.out or f"{args.run_dir.rstrip('/')}-finetuned"
+    show_run(args, start(config, out, progress=Silent() if args.json else Console(), command=args.line))
