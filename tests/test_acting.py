@@ -53,11 +53,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     brief = {
         "plans": 6,
         "distilled": 3,
-        "practised": 2,
+        "optimised": 2,
         "horizon": 2,
         "rounds": 1,
         "worlds": 8,
-        "exercised": 2,
+        "improved": 2,
     }
     monkeypatch.setattr(agents, "LEARNING", Learning(**brief))
     monkeypatch.setattr(configurator, "STEPS", 5)
@@ -184,9 +184,9 @@ def test_turns_travel_to_other_processes_and_are_kept_by_what_they_depend_on(
         agents._play(pickle.loads(pickle.dumps(turn)))
     assert path.is_file() and json.loads(path.read_text())["outcomes"][0]["number"] == 0
     turns.clear()
-    monkeypatch.setattr(agents, "LEARNING", replace(agents.LEARNING, practised=3))
+    monkeypatch.setattr(agents, "LEARNING", replace(agents.LEARNING, optimised=3))
     assert agents.played(settings, chosen, runs, ways) == rows and not turns  # what no detector reads
-    monkeypatch.setattr(agents, "LEARNING", replace(agents.LEARNING, relived=4))
+    monkeypatch.setattr(agents, "LEARNING", replace(agents.LEARNING, relabelled=4))
     with pytest.raises(FileNotFoundError):
         agents.played(settings, chosen, runs, ways)
     assert len(turns) == 2

@@ -256,7 +256,8 @@ def test_a_mistake_is_one_sentence(refused, arguments, expected):
 
 
 def test_all_mistakes_are_named_at_once(refused):
-    sentence = refused("train", "i-jepa", "--train.lr", "-1", "--steps", "none", "--encoder.width", "130")
+    wrong = ("--train.lr", "-1", "--steps", "none", "--encoder.width", "130")
+    sentence = refused("train", "i-jepa", "--preset", "tiny-vit", *wrong)
     assert all(path in sentence for path in ("train.lr", "train.steps", "encoder"))
 
 
@@ -339,7 +340,8 @@ def test_nan_in_the_loss_names_step_and_checkpoint(refused, photos, tmp_path):
     ],
 )
 def test_what_can_never_run_leaves_no_directory(refused, photos, tmp_path, options, expected):
-    arguments = ["train", "i-jepa", "--data", photos, "--out", tmp_path / "run", *ANY, *options.split()]
+    named = ["--preset", "tiny-vit", "--data", photos, "--out", tmp_path / "run"]
+    arguments = ["train", "i-jepa", *named, *ANY, *options.split()]
     assert expected in refused(*arguments)
     assert not (tmp_path / "run").exists()
 

@@ -7,6 +7,7 @@ from openjepa.evals import spaces
 from openjepa.evals.methods import LinearProbe, NeighbourProbe
 from openjepa.evals.probes import Logistic, accuracy, span
 from openjepa.evals.spaces import Components, Standard
+from openjepa.evals.tasks import Classes
 
 
 def whiten(features, queries=None, components=6):
@@ -84,6 +85,7 @@ def test_the_span_gives_the_primal_solution():
     fast = Logistic(x, y, 3)
     primal = Logistic.__new__(Logistic)
     primal.span, primal.features, primal.one_hot_KN = None, x, fast.one_hot_KN
+    primal.counts = None
     primal.hessian = x.T @ x * (2 / 9 / 60)
     ours, theirs = (problem.solve(0.5, tolerance=1e-9) for problem in (fast, primal))
     assert fast.span is not None
@@ -98,6 +100,6 @@ def test_wide_features_reach_the_neighbours(monkeypatch):
     bring = NeighbourProbe(5).spaces(x[:300], (), 0)
     fit, held = bring(x[:300]), bring(x[300:])
     assert fit["standardised"].shape[1] <= 768 and fit["whitened"].shape[1] <= 384
-    trials = NeighbourProbe(5).trials(fit, y[:300], held, y[300:], 4)
+    trials = NeighbourProbe(5).trials(fit, y[:300], held, y[300:], Classes(count=4))
     assert max(score for score, _ in trials.values()) > 0.95
     assert accuracy(y, y) == 1

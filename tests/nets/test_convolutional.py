@@ -151,7 +151,7 @@ def test_branches_follow_the_one_that_is_named() -> None:
     torch.manual_seed(0)
     members = [MLP(hidden=(8,)).build(4, 2) for _ in range(3)]
     net = Branches(members)
-    assert net.told == 5
+    assert net.condition_dim == 5
     states, actions = torch.randn(2, 3, 4), torch.randn(2, 3, 2)
     every = net.every(states, actions)
     assert every.shape == (2, 3, 3, 4)

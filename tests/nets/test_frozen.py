@@ -59,7 +59,7 @@ def test_it_is_the_encoder_that_the_source_evaluates(source: Path) -> None:
     signal = model.signal
     pixels = (frames - signal.mean[0]) / signal.std[0]
     torch.testing.assert_close(net(view(pixels)), model.tokens(frames))
-    assert (net.width, net.places) == (16, (4, 4))
+    assert (net.width, net.grid) == (16, (4, 4))
     assert FrozenNet(source=str(source)).known().scale(3) == {"mean": signal.mean, "std": signal.std}
 
 
@@ -162,7 +162,7 @@ def test_v_jepa_2_is_given_each_frame_as_a_still_film(tmp_path: Path) -> None:
     with torch.no_grad():
         film = theirs.get_vision_features(frames[:, None].expand(-1, 2, -1, -1, -1))
     torch.testing.assert_close(net(view(frames)), torch.nn.functional.layer_norm(film, (24,)))
-    assert net.places == (2, 2) and not any("predictor" in name for name in net.state_dict())
+    assert net.grid == (2, 2) and not any("predictor" in name for name in net.state_dict())
 
 
 def test_pickled_weights_are_never_opened(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from openjepa.common.rng import Rng
 from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.health import Verdict
 from openjepa.jepa import JEPA
-from openjepa.recipes import build
+from openjepa.recipes import base, build
 from openjepa.signals.base import hold_out
 from openjepa.signals.images import ImageSet
 from openjepa.training import Collapsed, fit, loop
@@ -96,7 +96,7 @@ class Floats(ImageSet):
 
     broken: tuple[int, ...] = ()
 
-    def read(self, indices: Tensor) -> Tensor:
+    def read(self, indices: Tensor, rng: Rng | None = None) -> Tensor:
         pixels = super().read(indices).float() / 255
         bad = torch.isin(torch.as_tensor(indices), torch.tensor(self.broken))
         pixels[bad, 0, 3, 3] = float("nan")
@@ -166,7 +166,7 @@ def doomed(monkeypatch: pytest.MonkeyPatch, collapses_at: set[int], times: int) 
             return Verdict("collapsed", "all features are alike", "add a guard", step)
         return Verdict("better", "it is", "nothing", step)
 
-    monkeypatch.setattr(loop, "judge", judge)
+    monkeypatch.setattr(base, "judge", judge)
 
 
 class Told:

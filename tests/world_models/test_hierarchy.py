@@ -162,7 +162,7 @@ def test_mistakes_are_named() -> None:
     wrong = Level2(lift=Same(), predictor=AdaLN())
     with pytest.raises(UserError, match=r"'adaln' takes states of shape \[4, 8\], level 2's are \[8, 2, 2\]"):
         wrong.build(StateLayout((2, 2), 8, maps=True), 8, 2)
-    with pytest.raises(UserError, match="told actions alone, not condition 'latent'"):
+    with pytest.raises(UserError, match="take actions alone, not condition 'latent'"):
         model_of(condition="latent")
     with pytest.raises(UserError, match="one future"):
         model_of().level2.rollout(torch.zeros(1, 1, 4), torch.zeros(1, 1, 1, 2), z=torch.zeros(1))

@@ -82,7 +82,7 @@ def test_a_model_of_the_mean_plans_with_one_action_a_block() -> None:
     swapped = actions[..., [2, 3, 0, 1]]
     torch.testing.assert_close(model.rollout(state, swapped), model.rollout(state, actions))
     assert not torch.allclose(model.rollout(state, actions + 0.1), model.rollout(state, actions), atol=1e-4)
-    space = as_space(Box.symmetric(1.0, 2), model.block, held=model.action_repeat)
+    space = as_space(Box.symmetric(1.0, 2), model.block, action_repeat=model.action_repeat)
     target = actions[:, 0].clamp(-0.5, 0.5)
     plan = CEM(horizon=3, samples=32, iterations=3, elites=4).plan(
         lambda a: (a - target[:, None]).square().sum((2, 3)), space, streams(0, len(state))

@@ -262,9 +262,9 @@ def test_a_borrowed_head_is_trained_and_saved_by_its_owner_alone() -> None:
 @all_predictors
 def test_actions_of_another_size_are_refused(name: str) -> None:
     shape, net = build(name)
-    with pytest.raises(UserError, match="built for actions of 3 numbers a step, these have 2"):
+    with pytest.raises(UserError, match="built for conditions of 3 numbers a step, these have 2"):
         net(draw(2, 2, *shape), draw(2, 2, 2))
-    with pytest.raises(UserError, match="built for actions of 3 numbers a step, these have 4"):
+    with pytest.raises(UserError, match="built for conditions of 3 numbers a step, these have 4"):
         net.unroll(draw(2, 1, *shape), draw(2, 5, 2, 4))
 
 
