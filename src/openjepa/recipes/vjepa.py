@@ -16,6 +16,8 @@ are cut to the shortest of the whole batch, so that one process and many give th
 (theirs are a quarter longer and stop early). Clips are cut out of the middle part of a film that has the shape of
 `signal.size`, then cropped at random; theirs are cropped from the whole frame. `vit-g16` is ours: of that size no
 V-JEPA was released.
+
+What was tried at small scale: docs/notebook/v-jepa.md.
 """
 
 from typing import Any, ClassVar, Literal
@@ -42,7 +44,7 @@ TINY: dict[str, Any] = {
         "group": "{group}-{clip}",
         **UCF9,
     },
-    "hiding": {"size": [48, 64]},
+    "hiding": {"size": [32, 48], "min_context": 0.15},
     "encoder": {"width": 96, "depth": 4, "heads": 4, "init": "xavier", "position_scale": 0.2},
     "predictor": {"width": 48, "depth": 2, "heads": 2, "init": "xavier", "position_scale": 0.2},
     "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "layers": 4},
@@ -110,6 +112,6 @@ class VJEPA(TokenRecipe):
                 "mean": [0.097],
                 "std": [0.246],
             },
-            "hiding": {"augment": {"scale": [0.6, 1.0]}},
+            "hiding": {"size": None, "min_context": 0.15, "augment": {"scale": [0.6, 1.0]}},
         },
     }
