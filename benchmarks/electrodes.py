@@ -22,7 +22,7 @@ import openjepa
 from benchmarks.record import circumstances, write_json
 from openjepa.evals.protocol import Comparison
 from openjepa.evals.runs import training_cost, untrained
-from openjepa.evals.table import ProbeTable, combine
+from openjepa.evals.table import ProbeTable
 from openjepa.evals.tasks import Classes
 from openjepa.recipes import configure
 from openjepa.signals.electrodes import ElectrodeSignal, Piece, Recording, RecordingSet, open_recordings
@@ -53,11 +53,24 @@ def main() -> None:
         print(table, flush=True)
     if args.fold is None:
         saved = [json.loads((args.out / f"fold{fold}.json").read_text()) for fold in range(FOLDS)]
-        told = combine(
-            [ProbeTable.from_dict(one) for one in saved], "folds of people, each with its own seed"
-        )
-        (args.out / "table.md").write_text(told.markdown() + "\n")
+        told = averaged([ProbeTable.from_dict(one) for one in saved])
+        (args.out / "table.md").write_text(told)
         print(told)
+
+
+def averaged(tables: list[ProbeTable]) -> str:
+    """Each row's mean over the folds, and in brackets each fold's score, in %."""
+    values: dict[str, dict[bool, list[float]]] = {}
+    for table in tables:
+        for score in table.scores:
+            values.setdefault(score.row, {}).setdefault(score.per_class > 0, []).append(100 * score.mean)
+    lines = [f"| balanced accuracy in % | linear | linear, {FEW} per class |", "| --- | --- | --- |"]
+    for row, cells in values.items():
+        shown = [
+            f"{np.mean(x):.1f} ({', '.join(f'{v:.1f}' for v in x)})" for x in (cells[False], cells[True])
+        ]
+        lines.append(f"| {row} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
 
 
 def read(folder: Path) -> list[Recording]:

@@ -6,8 +6,26 @@ signal     electrodes, a token a channel and second     target   EMA of the trun
 hiding     discs: all electrodes around a random one    energy   L1
 condition  positions of the hidden tokens               guard    none beyond the target
 
-    openjepa train signal-jepa --data recordings          # preset tiny
-    openjepa train signal-jepa --preset lee2019 --data recordings
+    openjepa train signal-jepa --data recordings                    # preset tiny
+    openjepa train signal-jepa --preset lee2019 --data recordings   # the paper's model
+
+Measured on rest and mental arithmetic of unseen people (balanced accuracy, three folds with a seed each, 1.9 CPU
+minutes of training): frozen features 62.3, of random encoders 63.0, band power and covariance 69.8, beside ours 68.8;
+10 labels a class 51.6, 52.5, 60.7, 56.5. At this size it learns nothing that helps; the paper's contextual heads are
+often at chance, too.
+
+Stem, positions, trunk and predictor of `lee2019` agree with braindecode's, weights copied, to 1e-5
+(tests/parity/test_braindecode.py). Of pre-training no code was released, and no source that we could read names the
+moving average's momentum, the optimiser, its rate or the batch: those of `lee2019` are ours. The paper trains one model
+for each diameter of the discs (40, 60, 80 % of the head); the default is the middle one. Places of electrodes are those
+of the spherical 10-5 system.
+
+`tiny` departs from the paper in what little data asks for: no norm over time in the stem, which would take out how
+strong a channel is (with it, features of a random encoder are at chance on the task above); layer norms before
+attention, no dropout, a hidden layer of 4 times the width; targets centred at each position and scaled over the batch,
+and a light VICReg, without which features fall to two or three directions; larger discs, since 19 electrodes are few.
+
+What was tried: docs/notebook/signal-jepa.md.
 """
 
 from typing import Any, ClassVar, Literal
@@ -70,11 +88,23 @@ class SignalJEPA(TokenRecipe):
                 "depth": 3,
                 "heads": 4,
                 "mlp_ratio": 4,
+                "norm": "pre",
+                "activation": "gelu",
+                "dropout": 0.0,
                 "init": "xavier",
                 "stem": {"kind": "channels", "norm": "none"},
                 "positions": {"kind": "channels"},
             },
-            "predictor": {"kind": "cross", "width": 64, "depth": 1, "heads": 4, "mlp_ratio": 4},
+            "predictor": {
+                "kind": "cross",
+                "width": 64,
+                "depth": 1,
+                "heads": 4,
+                "mlp_ratio": 4,
+                "norm": "pre",
+                "activation": "gelu",
+                "dropout": 0.0,
+            },
             "target": {
                 "kind": "ema",
                 "average": "trunk",
@@ -82,6 +112,7 @@ class SignalJEPA(TokenRecipe):
                 "centre": "position",
                 "half_life": 0.02,
             },
+            "guard": {"kind": "vicreg", "std": 0.1, "covariance": 0.004},
             "train": {"steps": 1000, "batch_size": 32, "lr": 1e-3, "weight_decay": 0.05, "clip": 1.0},
         },
     }

@@ -134,3 +134,27 @@ def test_a_real_file():
     assert [len(x) for x in file.runs[0].values] == [20_000] * 64
     assert {note[2] for note in file.annotations} == {"T0", "T1", "T2"} and len(file.annotations) == 30
     assert 20 < np.std(file.runs[0].values[0]) < 100  # microvolts
+
+
+@pytest.mark.filterwarnings("ignore::openjepa.errors.OpenJEPAWarning")
+def test_any_damage_is_read_or_is_one_sentence(tmp_path: Path):
+    channels = [Channel("C3", 100 * np.sin(SECONDS)), Channel("C4", np.cos(np.arange(1000)), 200)]
+    whole = write(
+        tmp_path / "a.edf", File(channels, [0, 1, 2, 7, 8], [(1, 1, "x")], continuous=False)
+    ).read_bytes()
+    random, counts = np.random.default_rng(0), [0, 0]
+    for _ in range(300):
+        data = bytearray(whole)
+        for at in random.integers(0, 1100, random.integers(1, 4)):
+            data[at] = (
+                random.choice(list(b" -.019+,en\x00\xff")) if random.random() < 0.7 else random.integers(256)
+            )
+        data = data[: random.integers(len(data))] if random.random() < 0.1 else data
+        (tmp_path / "b.edf").write_bytes(bytes(data))
+        try:
+            read_edf(tmp_path / "b.edf")
+            counts[0] += 1
+        except UserError as error:
+            counts[1] += 1
+            assert "\n" not in str(error)
+    assert min(counts) > 20
