@@ -119,7 +119,11 @@ class PartHiding:
         return [Pair(view, (View(tokens),), select[:, None], valid=asked[:, None])]
 
 
-@register("bag-jepa")
+INSTALLED = __name__ == "toy_signals"
+"""Whether this file is a package of its own: only then does it stand in the list of recipes."""
+
+
+@register("bag-jepa", listed=INSTALLED)
 class BagJEPA(TokenRecipe):
     """A recipe for the signal above."""
 
