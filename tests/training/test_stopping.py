@@ -51,6 +51,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # between checkpoints, at a measurement, at a checkpoint
 @pytest.mark.parametrize(("at", "number"), [(1, signal.SIGINT), (5, signal.SIGTERM), (6, signal.SIGHUP)])
 def test_the_step_is_saved_and_the_run_goes_on(at: int, number: int, whole: Path, tmp_path: Path) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("the signal is ignored here, as under nohup")
     out = tmp_path / "my run"
     call = {"data": small.pixels(), "out": out, "options": small.options(), "resume": True}
     with pytest.raises(Stopped) as caught:
