@@ -60,9 +60,16 @@ class View:
     def present(self) -> Tensor | None:
         """Which of the encoder's inputs are there, `[B, K]` bool; `None`: all."""
         there = self.tokens.valid
-        if there is not None and self.keep is not None:
-            there = gather(there.unsqueeze(-1), self.keep).squeeze(-1)
-        return there if self.valid is None else self.valid if there is None else there & self.valid
+        return _both(there if self.keep is None else _of(there, self.keep), self.valid)
+
+    @property
+    def shown(self) -> Tensor:
+        """Which of all tokens the view keeps, `[B, N]` bool, where it does not keep all."""
+        assert self.keep is not None
+        shown = torch.zeros(self.tokens.values.shape[:2], dtype=torch.bool, device=self.keep.device)
+        if self.valid is None:
+            return shown.scatter_(1, self.keep, True)
+        return shown.scatter_reduce_(1, self.keep, self.valid, "amax")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +100,11 @@ class Pair:
     def asked(self) -> Tensor | None:
         """Which of the predictions count, `[B, M, T]` bool; `None`: all."""
         there = self.target[0].tokens.valid
-        if there is not None:
-            there = (
-                there.unsqueeze(1)
-                if self.select is None
-                else gather(there.unsqueeze(-1), self.select)[..., 0]
-            )
-        return there if self.valid is None else self.valid if there is None else there & self.valid
+        return _both(None if there is None else self.picked(there.unsqueeze(-1)).squeeze(-1), self.valid)
+
+    def picked(self, values: Tensor) -> Tensor:
+        """What is asked for of the target's tokens: `[B, N, D] -> [B, M, T, D]`."""
+        return values.unsqueeze(1) if self.select is None else gather(values, self.select)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +167,16 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
     """Rows of each sample: `[B, N, D]` and `[B, ...]` indices into N give `[B, ..., D]`."""
     rows = torch.arange(len(index), device=values.device).view(-1, *[1] * (index.dim() - 1))
     return values.expand(len(index), *values.shape[1:])[rows, index]
+
+
+def _of(there: Tensor | None, index: Tensor) -> Tensor | None:
+    """Which of the indexed tokens are there; `None`: all."""
+    return None if there is None else gather(there.unsqueeze(-1), index).squeeze(-1)
+
+
+def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """What both masks say is there; `None` says so of all."""
+    return one if other is None else other if one is None else one & other
 
 
 class FeatureModel(nn.Module):
@@ -282,12 +297,7 @@ class JEPA(FeatureModel):
         for values, pair in zip(raw, pairs, strict=True):
             if id(values) not in finished:
                 finished[id(values)] = self.target.normalise(values, pair.target[0].tokens.valid)
-        return [
-            finished[id(values)].unsqueeze(1)
-            if pair.select is None
-            else gather(finished[id(values)], pair.select)
-            for values, pair in zip(raw, pairs, strict=True)
-        ]
+        return [pair.picked(finished[id(values)]) for values, pair in zip(raw, pairs, strict=True)]
 
     def targets(self, pairs: Sequence[Pair], s_x: Sequence[Tensor]) -> list[Tensor]:
         """`s_y`: `[B, M, T, D]` per pair."""
@@ -345,8 +355,14 @@ def _views_of(pair: Pair) -> tuple[int, ...]:
     return tuple(map(id, pair.target))
 
 
+def fitting(present: Tensor | None, features: Tensor) -> Tensor | None:
+    """`present`, where it is of the tokens of these features `[..., D]`: what has made others of them has them all."""
+    return present if present is not None and present.shape == features.shape[:-1] else None
+
+
 def mean_of(tokens: Tensor, present: Tensor | None) -> Tensor:
-    """The mean `[B, D]` over tokens `[B, N, D]`, of those that are there (`present`, `[B, N]` bool; `None`: all)."""
+    """The mean `[B, D]` over tokens `[B, N, D]`, of those that are there (`present`, see `fitting`; `None`: all)."""
+    present = fitting(present, tokens)
     if present is None:
         return tokens.mean(1)
     there = present.unsqueeze(-1)

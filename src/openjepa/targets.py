@@ -153,8 +153,8 @@ class AveragedTrunk(nn.Module):
     """An encoder whose blocks are its own, and whose stem and positions are another encoder's.
 
     Args:
-        encoder: the other one, which is neither trained nor saved here; it has `enter` and `trunk`
-            (`openjepa.nets.transformer.TokenEncoder`).
+        encoder: the other one, which is neither trained nor saved here; it has `enter`, whose parts `entrance`
+            names, and `trunk` (`openjepa.nets.transformer.TokenEncoder`).
 
     Raises:
         UserError: it has not.
@@ -162,12 +162,12 @@ class AveragedTrunk(nn.Module):
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
-        if not (hasattr(encoder, "enter") and hasattr(encoder, "trunk")):
+        if not hasattr(encoder, "entrance"):
             raise UserError(
                 "target.average trunk needs an encoder of stem and blocks: use encoder vit, or average all"
             )
         self.own, self.width = copy.deepcopy(encoder), encoder.width
-        for part in ("embed", "stem", "positions"):
+        for part in encoder.entrance:
             setattr(self.own, part, None)
         self._entering = (encoder,)
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, layer_norm
 
+from openjepa.jepa import fitting, mean_of
+
 LAYERS = 4  # I-JEPA's linear protocol: the last layer, or the last four concatenated
 MAX_DIMS = 4096  # wider poolings are projected onto so many dimensions
 
@@ -44,7 +46,7 @@ def offered(
     """
     grids = [_grid_of(n, layout) for n, _ in shapes]
     last, (tokens, dim) = len(shapes) - 1, shapes[-1]
-    found = {"mean": Pooling(dim, lambda layers, valid: _mean(layers[-1], valid))}
+    found = {"mean": Pooling(dim, lambda layers, valid: mean_of(layers[-1], valid))}
     if layout is None:
         found["max"] = Pooling(2 * dim, _mean_and_max)
     else:
@@ -58,7 +60,7 @@ def offered(
     if len(shapes) > 1:
         found["last4"] = Pooling(
             sum(d for _, d in shapes),
-            lambda layers, valid: torch.cat([_mean(layer, valid) for layer in layers], 1),
+            lambda layers, valid: torch.cat([mean_of(layer, valid) for layer in layers], 1),
             deep=True,
         )
         if all(shape == shapes[-1] for shape in shapes):
@@ -135,36 +137,24 @@ def _cells(grid: Layout, most: int) -> Layout:
     return tuple(min(most, side) for side in grid)
 
 
-def _there(tokens: Tensor, valid: Tensor | None) -> Tensor | None:
-    """Which of a layer's tokens are there; a layer of another number of tokens has them all."""
-    return valid if valid is not None and valid.shape[1] == tokens.shape[1] else None
-
-
 def _zeroed(tokens: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid[..., None], tokens, 0)  # what is padded may be anything, NaN too
 
 
-def _mean(tokens: Tensor, valid: Tensor | None) -> Tensor:
-    there = _there(tokens, valid)
-    if there is None:
-        return tokens.mean(1)
-    return _zeroed(tokens, there).sum(1) / there.sum(1, keepdim=True).clamp_min(1)
-
-
 def _mean_and_max(layers: Layers, valid: Tensor | None) -> Tensor:
-    tokens, there = layers[-1], _there(layers[-1], valid)
+    tokens, there = layers[-1], fitting(valid, layers[-1])
     among = tokens if there is None else torch.where(there[..., None], tokens, -torch.inf)
-    return torch.cat([_mean(tokens, valid), among.amax(1)], 1)
+    return torch.cat([mean_of(tokens, valid), among.amax(1)], 1)
 
 
 def _flat(layers: Layers, valid: Tensor | None) -> Tensor:
-    there = _there(layers[-1], valid)
+    there = fitting(valid, layers[-1])
     return (layers[-1] if there is None else _zeroed(layers[-1], there)).flatten(1)
 
 
 def _average(tokens: Tensor, grid: Layout, sides: Layout, valid: Tensor | None) -> Tensor:
     """Means `[B, D * cells]` over the cells of a coarser grid with these sides."""
-    there = _there(tokens, valid)
+    there = fitting(valid, tokens)
     if there is None:
         return _coarser(tokens, grid, sides).flatten(1)
     share = _coarser(there[..., None].to(tokens), grid, sides)
@@ -196,7 +186,7 @@ def _on(layer: int, grid: Layout, sides: Layout) -> Callable[[Layers, Tensor | N
 def _blend(grid: Layout, sides: Layout) -> Callable[[Layers, Tensor | None], Tensor]:
     def take(layers: Layers, valid: Tensor | None) -> Tensor:
         blended = torch.stack([layer_norm(layer, layer.shape[-1:]) for layer in layers]).mean(0)
-        return _mean(blended, valid) if math.prod(sides) == 1 else _average(blended, grid, sides, valid)
+        return mean_of(blended, valid) if math.prod(sides) == 1 else _average(blended, grid, sides, valid)
 
     return take
 

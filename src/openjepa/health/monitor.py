@@ -13,7 +13,7 @@ from openjepa.guards import epps_pulley, sigreg_null
 from openjepa.health import metrics, tasks
 from openjepa.health.symptoms import suspect
 from openjepa.health.tasks import Answers
-from openjepa.jepa import JEPA, Pair, Tokens, View, evaluating, gather, mean_of
+from openjepa.jepa import JEPA, Pair, Tokens, View, evaluating, fitting, mean_of
 from openjepa.signals.images.values import scale
 from openjepa.signals.tasks import Tasks
 
@@ -112,7 +112,7 @@ class Monitor:
             pooled = self._pooled_contexts(model, batch, s_x[0], pairs[0].context)
             embedding = model.embed(batch)
             first, valid = everywhere[0], pairs[0].target[0].tokens.valid
-            split = metrics.target_power_split(first, _fitting(valid, first))
+            split = metrics.target_power_split(first, fitting(valid, first))
             return {
                 "step": step,
                 **self._ranks(pooled[:, 0], embedding, present(first, valid)),
@@ -130,11 +130,11 @@ class Monitor:
 
     def _pooled_contexts(self, model: JEPA, batch: Any, first: Tensor, view: View) -> Tensor:
         """`[B, q, D]`: mean over tokens of the first context view under q independent draws of what is hidden."""
-        pooled = [mean_of(first, _fitting(view.present, first))]
+        pooled = [mean_of(first, view.present)]
         for draw in range(1, self.lidar_views):
             view = model.pairs(batch, Rng(self.seed, draw))[0].context
             s = model.represent([view])[0]
-            pooled.append(mean_of(s, _fitting(view.present, s)))
+            pooled.append(mean_of(s, view.present))
         return torch.stack(pooled, 1)
 
     def _ranks(self, context: Tensor, embedding: Tensor, tokens: Tensor) -> dict[str, float]:
@@ -150,16 +150,15 @@ class Monitor:
     def _energies_and_stds(
         self, model: JEPA, pairs: Sequence[Pair], s_x: list[Tensor], everywhere: Sequence[Tensor]
     ) -> dict[str, float]:
-        s_y = [_selected(target, pair) for target, pair in zip(everywhere, pairs, strict=True)]
+        s_y = [pair.picked(target) for target, pair in zip(everywhere, pairs, strict=True)]
         means = [
-            _selected(_mean_target(target, pair), pair)
-            for target, pair in zip(everywhere, pairs, strict=True)
+            pair.picked(_mean_target(target, pair)) for target, pair in zip(everywhere, pairs, strict=True)
         ]
         prediction = model.predict(s_x, pairs)
         swapped = [replace(pair, context=_roll_view(pair.context)) for pair in pairs]
         permuted = model.predict([s.roll(1, 0) for s in s_x], swapped)
         first, asked = pairs[0], pairs[0].asked
-        context = mean_of(s_x[0], _fitting(first.context.present, s_x[0]))
+        context = mean_of(s_x[0], first.context.present)
         return stds(context, present(s_y[0], asked), present(prediction[0], asked)) | {
             "energy/model": float(model.compare(prediction, s_y, pairs)),
             "energy/mean": float(model.compare(means, s_y, pairs)),
@@ -205,22 +204,13 @@ def stds(context: Tensor, s_y: Tensor, prediction: Tensor) -> dict[str, float]:
 
 def present(features: Tensor, valid: Tensor | None) -> Tensor:
     """The rows `[n, D]` of features `[..., D]` that are there; `valid` is `[...]` bool, `None`: all."""
-    valid = _fitting(valid, features)
+    valid = fitting(valid, features)
     return features.flatten(0, -2) if valid is None else features[valid]
-
-
-def _fitting(valid: Tensor | None, features: Tensor) -> Tensor | None:
-    """`valid`, where it is of these features' tokens: a head may have made one of all."""
-    return valid if valid is not None and valid.shape == features.shape[:-1] else None
-
-
-def _selected(target: Tensor, pair: Pair) -> Tensor:
-    return target.unsqueeze(1) if pair.select is None else gather(target, pair.select)
 
 
 def _mean_target(target: Tensor, pair: Pair) -> Tensor:
     """`[B, N, D]`: the mean over samples at each position; over all where samples do not share positions."""
-    valid = _fitting(pair.target[0].tokens.valid, target)
+    valid = fitting(pair.target[0].tokens.valid, target)
     apart = len(pair.target[0].tokens.positions) > 1
     if valid is None:
         mean = target.mean(0, keepdim=True).expand_as(target)

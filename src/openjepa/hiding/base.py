@@ -2,8 +2,10 @@
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
+from openjepa.common.rng import Rng
 from openjepa.config import Choice
 
 
@@ -27,6 +29,20 @@ class HidingChoice(Choice):
     def build(self, signal: Any) -> Any:
         """Raises UserError for what can never hold."""
         raise NotImplementedError
+
+
+def cut(among: Tensor, rng: Rng, raster: bool = False) -> Tensor:
+    """Indices of as many true places of each sample's `[B, N]` as the batch's shortest has, `[B, K]`, ascending.
+
+    Args:
+        raster: keep the first ones, as released codes do, and not a random draw.
+    """
+    shortest = int(among.sum(1).min())
+    if raster:
+        order = torch.arange(among.shape[1], 0, -1.0).expand(among.shape)
+    else:
+        order = 1 + torch.rand(among.shape, generator=rng.generator())
+    return (order * among).topk(shortest, 1).indices.sort(1).values
 
 
 def indices_of(mask: Tensor) -> tuple[Tensor, Tensor | None]:

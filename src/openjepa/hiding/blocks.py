@@ -10,7 +10,7 @@ from torch import Tensor
 
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
-from openjepa.hiding.base import HidingChoice
+from openjepa.hiding.base import HidingChoice, cut
 from openjepa.jepa import Pair, Tokens, View
 from openjepa.signals.images.augment import Augment, Parameters
 from openjepa.signals.images.signal import ImageSignal
@@ -122,18 +122,10 @@ class BlockHiding:
             blocks[short] = blocks[short, :1]
             corners = self._corners(total, 1, context, rng)
             visible[short] = self._visible(corners, context, blocks, (h, w))[short]
-        keep = self._cut(visible, rng)
+        keep = cut(visible, rng, raster=self.config.quirk == "official")
         select = _block_indices(blocks, (h, w), self.layout[1])
         rows = rng.rows(batch)
         return keep[rows], select[rows]
-
-    def _cut(self, visible: Tensor, rng: Rng) -> Tensor:
-        shortest = int(visible.sum(1).min())
-        if self.config.quirk == "official":
-            order = torch.arange(visible.shape[1], 0, -1.0).expand(visible.shape)
-        else:
-            order = 1 + torch.rand(visible.shape, generator=rng.generator())
-        return (order * visible).topk(shortest, 1).indices.sort(1).values
 
     def _size(self, scale: Range, aspect: Range, rng: Rng) -> tuple[int, int]:
         draws = rng.shared(2).tolist()

@@ -10,7 +10,7 @@ from torch import Tensor
 from openjepa.common.rng import Rng
 from openjepa.config import Config
 from openjepa.errors import UserError
-from openjepa.hiding.base import HidingChoice
+from openjepa.hiding.base import HidingChoice, cut
 from openjepa.jepa import Pair, Tokens, View
 from openjepa.signals.images.augment import Augment
 from openjepa.signals.video.augment import augment_clips
@@ -128,18 +128,10 @@ class TubeHiding:
         short = self._visible(hidden).sum(1) < self.min_keep
         if short.any():
             hidden[short] = self._hidden(shape, self._corners(total, 1, shape, rng))[short]
-        keep, select = self._cut(self._visible(hidden), rng), self._cut(hidden, rng)
+        raster = self.config.quirk == "official"
+        keep, select = cut(self._visible(hidden), rng, raster), cut(hidden, rng, raster)
         rows = rng.rows(batch)
         return keep[rows], select[rows]
-
-    def _cut(self, among: Tensor, rng: Rng) -> Tensor:
-        """As many of each sample's `[B, N]` as the batch's shortest has, `[B, K]`, rising."""
-        shortest = int(among.sum(1).min())
-        if self.config.quirk == "official":
-            order = torch.arange(among.shape[1], 0, -1.0).expand(among.shape)
-        else:
-            order = 1 + torch.rand(among.shape, generator=rng.generator())
-        return (order * among).topk(shortest, 1).indices.sort(1).values
 
     def _shape(self, tube: Tube, drawn: float) -> tuple[int, int, int]:
         """Times, rows and columns of a block."""

@@ -37,7 +37,4 @@ class MeanHead(nn.Module):
 
     def forward(self, encoder: nn.Module, batch: Any) -> Tensor:
         view = View(self.signal.tokenise(batch))
-        tokens = encoder(view)
-        present = view.present
-        there = present if present is not None and present.shape[1] == tokens.shape[1] else None
-        return self.leave(self.norm(mean_of(tokens, there)))
+        return self.leave(self.norm(mean_of(encoder(view), view.present)))

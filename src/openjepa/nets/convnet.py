@@ -120,8 +120,7 @@ class ConvNetEncoder(nn.Module):
         """`[B, C, H, W]`, hidden patches zero."""
         tokens = view.tokens
         if view.keep is not None:
-            shown = torch.zeros(tokens.values.shape[:2], device=view.keep.device).scatter_(1, view.keep, 1)
-            tokens = Tokens(tokens.values * shown[..., None], tokens.positions, tokens.layout)
+            tokens = Tokens(tokens.values * view.shown[..., None], tokens.positions, tokens.layout)
         return self.signal.fold(tokens).contiguous(memory_format=torch.channels_last)
 
     def _visible(self, view: View, size: tuple[int, int]) -> Tensor | None:

@@ -2,15 +2,14 @@
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from openjepa.errors import UserError
-from openjepa.jepa import Pair, gather
+from openjepa.jepa import Pair
 from openjepa.nets.attention import attend
 from openjepa.nets.positions import PositionsKind, placed
-from openjepa.nets.predictor import Ports
+from openjepa.nets.predictor import Ports, mask_tokens, queries_of
 from openjepa.nets.transformer import Attention, TransformerBlocks, initialise, mlp
 
 
@@ -37,8 +36,7 @@ class CrossPredictor(nn.Module):
     def __init__(self, config: Cross, ports: Ports) -> None:
         super().__init__()
         self.config, self.condition = config, ports.condition
-        several = (ports.kinds,) if ports.kinds > 1 else ()
-        self.mask_token = nn.Parameter(torch.zeros(*several, config.width))
+        self.mask_token = mask_tokens(ports, config.width)
         alike = config.width == ports.width == ports.out
         self.enter = nn.Identity() if alike else nn.Linear(ports.width, config.width)
         self.blocks = nn.ModuleList(CrossBlock(config) for _ in range(config.depth))
@@ -58,11 +56,8 @@ class CrossPredictor(nn.Module):
     def forward(self, s_x: Tensor, pair: Pair) -> Tensor:
         positions = self.positions or self._shared[0]
         assert positions is not None
-        place = placed(positions, pair.target[0].tokens, pair.place)
-        place = place.expand(len(s_x), -1, -1)
-        asked = place.unsqueeze(1) if pair.select is None else gather(place, pair.select)
-        token = self.mask_token if self.mask_token.dim() == 1 else self.mask_token[pair.kind]
-        queries = token + (asked if self.condition == "positions" else torch.zeros_like(asked))
+        place = placed(positions, pair.target[0].tokens, pair.place).expand(len(s_x), -1, -1)
+        queries = queries_of(self.mask_token, place, pair, self.condition)
         x, memory = queries.flatten(1, 2), self.enter(s_x)
         there, wanted = pair.context.present, pair.asked
         look = None if there is None else there[:, None, None]

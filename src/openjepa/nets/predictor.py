@@ -91,18 +91,26 @@ class Convolutional(Choice):
 Predictor = Annotated[Narrow | Convolutional | Identity, Field(discriminator="kind")]
 
 
-class TokenPredictor(nn.Module):
-    """`s_x [B, K, D]`, where it was kept, where to predict: `[B, M, T, D]`.
+def mask_tokens(ports: Ports, width: int) -> nn.Parameter:
+    """Zeros for the mask token `[width]`, or `[kinds, width]` where there are several kinds of pairs."""
+    return nn.Parameter(torch.zeros(*((ports.kinds,) if ports.kinds > 1 else ()), width))
 
-    Mask tokens are `[width]`, or `[kinds, width]` where there are several kinds of pairs.
-    """
+
+def queries_of(mask_token: Tensor, place: Tensor, pair: Pair, condition: str) -> Tensor:
+    """Mask tokens `[B, M, T, width]` for what a pair asks for, with their places, of `[B, N, width]`, if told."""
+    asked = pair.picked(place)
+    token = mask_token if mask_token.dim() == 1 else mask_token[pair.kind]
+    return token + (asked if condition == "positions" else torch.zeros_like(asked))
+
+
+class TokenPredictor(nn.Module):
+    """`s_x [B, K, D]`, where it was kept, where to predict: `[B, M, T, D]`."""
 
     def __init__(self, config: Narrow, ports: Ports) -> None:
         super().__init__()
         self.config, self.condition = config, ports.condition
         self.enter = nn.Linear(ports.width, config.width)
-        several = (ports.kinds,) if ports.kinds > 1 else ()
-        self.mask_token = nn.Parameter(torch.zeros(*several, config.width))
+        self.mask_token = mask_tokens(ports, config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_ratio, config.norm_eps) for _ in range(config.depth)
         )
@@ -117,13 +125,8 @@ class TokenPredictor(nn.Module):
         context, target = pair.context, pair.target[0]
         kept = context.keep if s_x.shape[1] != _count(context) else None
         known = self.enter(s_x) + _at(self._embedded(context.tokens, None), kept)
-        place = self._embedded(target.tokens, pair.place)
-        if pair.select is None:
-            place = place.unsqueeze(1).expand(len(s_x), 1, -1, -1)
-        else:
-            place = gather(place, pair.select)
-        queries = place if self.condition == "positions" else torch.zeros_like(place)
-        queries = (self.mask_token if self.mask_token.dim() == 1 else self.mask_token[pair.kind]) + queries
+        place = self._embedded(target.tokens, pair.place).expand(len(s_x), -1, -1)
+        queries = queries_of(self.mask_token, place, pair, self.condition)
         batch, blocks, hidden = queries.shape[:3]
         if self.config.joint:
             x = torch.cat([known, queries.flatten(1, 2)], 1)
@@ -188,8 +191,7 @@ class MapPredictor(nn.Module):
             where = rescale(tokens.positions, tokens.layout, self.trained)
             x = x + sincos(where, self.config.width) * self.config.position_scale
         x = self.blocks(x.unflatten(1, tokens.layout)).flatten(1, 2)
-        x = x.unsqueeze(1) if pair.select is None else gather(x, pair.select)
-        return self.leave(self.norm(x))
+        return self.leave(self.norm(pair.picked(x)))
 
 
 class MapBlock(nn.Module):

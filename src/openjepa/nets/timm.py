@@ -104,8 +104,9 @@ class TimmEncoder(nn.Module):
         tokens = view.tokens
         if view.keep is None:
             return self.signal.fold(tokens)
-        shown = torch.zeros(tokens.values.shape[:2], device=view.keep.device).scatter_(1, view.keep, 1)
-        return self.signal.fold(Tokens(tokens.values * shown[..., None], tokens.positions, tokens.layout))
+        return self.signal.fold(
+            Tokens(tokens.values * view.shown[..., None], tokens.positions, tokens.layout)
+        )
 
     def _features(self, images: Tensor) -> Tensor:
         """`[B, h, w, D]`."""

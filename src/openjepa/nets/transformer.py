@@ -306,21 +306,11 @@ class TokenEncoder(nn.Module):
             return self.embed(tokens.values) + positions
         if self.config.hide == "drop":
             return self.embed(gather(tokens.values, keep)) + gather(positions, keep)
-        visible = _shown(view)
-        return torch.where(visible[..., None], self.embed(tokens.values), self.mask_token) + positions
+        return torch.where(view.shown[..., None], self.embed(tokens.values), self.mask_token) + positions
 
     @property
     def _scale(self) -> float:
         return self.config.position_scale if isinstance(self.config.positions, SinCos) else 1.0
-
-
-def _shown(view: View) -> Tensor:
-    """Which tokens the view keeps, `[B, N]` bool."""
-    assert view.keep is not None
-    shown = torch.zeros(view.tokens.values.shape[:2], dtype=torch.bool, device=view.keep.device)
-    if view.valid is None:
-        return shown.scatter_(1, view.keep, True)
-    return shown.scatter_reduce_(1, view.keep, view.valid, "amax")
 
 
 def _table_of_before(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
