@@ -1,6 +1,7 @@
 """Trained image encoders, by where they lie: a run or exported model of ours, or a model that transformers knows."""
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def fill(net: Backbone, source: str) -> None:
     """
     name = _theirs(source)
     if name is None:
-        found = _weights(source)
+        _config(source, files.saved_model(source)[0])
+        found = encoder_weights(source)
     else:
         with _reading(source):
             model = transformers().AutoModel.from_pretrained(
@@ -101,11 +103,18 @@ def _config(source: str, path: Path) -> dict[str, Any]:
     return config
 
 
-def _weights(source: str) -> dict[str, Tensor]:
-    """The encoder's: of an unfinished run those of its latest checkpoint that is sound."""
+def encoder_weights(source: str) -> dict[str, Tensor]:
+    """Weights of the encoder whose features a run or model of ours uses: an average's where its target is one.
+
+    Where only the trunk is averaged, all else is the encoder's own. Of an unfinished run they are those of its latest
+    checkpoint that is sound.
+
+    Raises:
+        UserError: no model lies there, or none that can be read.
+    """
     path, saved = files.saved_model(source)
-    config = _config(source, path)
-    prefix = "target.encoder." if config.get("target", {}).get("kind") == "ema" else "encoder."
+    target = files.read_json(path).get("target", {})
+    averaged, trunk = target.get("kind") == "ema", target.get("average") == "trunk"
     for number, file in enumerate(saved):
         try:
             tensors = files.read_tensors(file)
@@ -114,12 +123,16 @@ def _weights(source: str) -> dict[str, Tensor]:
                 raise
             warn(f"{error}; falling back to {saved[number + 1].parent}")
             continue
-        return {
-            name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
-        }
+        if averaged and trunk:
+            return _below("encoder.", tensors) | _below("target.encoder.own.", tensors)
+        return _below("target.encoder." if averaged else "encoder.", tensors)
     raise UserError(
         f"{source} holds no model yet: its run was interrupted at the start; continue it with --resume"
     )
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ out, in whole groups (people, recordings) where samples have them; the verdict i
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -25,6 +26,7 @@ from openjepa.errors import UserError
 from openjepa.health.words import Verdict
 from openjepa.jepa import JEPA, FeatureModel, Output, Pair, evaluating
 from openjepa.nets.classifiers import Classifier, MeanLinear
+from openjepa.nets.pretrained import encoder_weights
 from openjepa.recipes.base import Recipe, Training, all_recipes, register
 from openjepa.signals.base import move
 from openjepa.signals.labelled import Labelled, LabelledSamples
@@ -91,15 +93,13 @@ class FineTune(Recipe):
 
     def samples(self, data: Any, split: str = "train") -> Any:
         """Samples as the model takes them; see `TokenRecipe.samples`."""
-        return self.inner.samples(data or self.inner.data, split)
+        named = isinstance(data, str) and not data
+        return self.inner.samples(self.inner.data if named else data, split)
 
     def open(self, data: Any, adapt: bool) -> LabelledSamples:
         if isinstance(data, LabelledSamples):
             return data
-        named = isinstance(data, str) and not data
-        samples = self.inner.signal.open(self.inner.data if named else data)
-        self.inner.signal.check(samples)
-        return labelled(samples)
+        return labelled(self.samples(data))
 
     def adapt(self, samples: LabelledSamples) -> Self:
         """The source's config, and how many answers there are."""
@@ -131,7 +131,7 @@ class FineTune(Recipe):
 
     def fill(self, model: Any) -> None:
         if self.source and self.pretrained:
-            model.fill_encoder(_weights_of(self.source))
+            files.fill(model.encoder, encoder_weights(self.source), Path(self.source))
 
     def hold_out(self, samples: LabelledSamples) -> tuple[Tensor, Any]:
         rows = held_out(samples)
@@ -172,14 +172,18 @@ class FineTuned(FeatureModel):
         """The loss, and what is logged beside it."""
         config = self.config
         if config.variables:
-            mean, std = (answers.new_tensor(values) for values in (config.mean, config.std))
-            error = F.mse_loss(answers, (wanted - mean) / std)
+            error = F.mse_loss(answers, self.scaled(wanted))
             return error, error.detach()
         weight = None
         if config.balanced:
             counts = torch.bincount(wanted, minlength=config.answers).clamp_min(1)
             weight = len(wanted) / (len(wanted.unique()) * counts.to(answers.dtype))
         return F.cross_entropy(answers, wanted, weight), (answers.argmax(1) == wanted).float().mean()
+
+    def scaled(self, variables: Tensor) -> Tensor:
+        """Variables `[B, V]` with the training data's mean and spread taken out."""
+        mean, std = (variables.new_tensor(values) for values in (self.config.mean, self.config.std))
+        return (variables - mean) / std
 
     def pairs(self, batch: Labelled, rng: Rng) -> list[Pair]:
         """No pairs: labels are the target."""
@@ -207,17 +211,6 @@ class FineTuned(FeatureModel):
             return answers.softmax(1)
         return answers * answers.new_tensor(self.config.std) + answers.new_tensor(self.config.mean)
 
-    def fill_encoder(self, tensors: Mapping[str, Tensor]) -> None:
-        """Give the encoder weights. Raises UserError where one is missing or does not fit."""
-        own = {name: list(value.shape) for name, value in self.encoder.state_dict().items()}
-        given = {name: list(value.shape) for name, value in tensors.items()}
-        if wrong := sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name)):
-            raise UserError(
-                f"{self.config.source}: {len(wrong)} tensors do not fit its own config, such as {wrong[0]}: "
-                "the directory is damaged"
-            )
-        self.encoder.load_state_dict(tensors)
-
     def _inputs(self, batch: Any) -> Any:
         inputs = batch.inputs if isinstance(batch, Labelled) else self.signal.batch(batch)
         return move(inputs, next(self.parameters()).device)
@@ -240,9 +233,8 @@ class AnswersMonitor:
         parts = [self.batch[start : start + 256] for start in range(0, len(self.batch), 256)]
         answers = torch.cat([model.predict(part).cpu() for part in parts])
         if model.config.variables:
-            mean, std = (answers.new_tensor(v) for v in (model.config.mean, model.config.std))
-            errors = ((answers - wanted) / std).square().mean(1)
-            chance = ((wanted - mean) / std).square().mean(1)
+            truth = model.scaled(wanted)
+            errors, chance = (model.scaled(answers) - truth).square().mean(1), truth.square().mean(1)
             gain = chance - errors
             return {
                 "step": step,
@@ -329,24 +321,3 @@ def _config_of(source: str) -> dict[str, Any]:
     if not source:
         raise UserError("name the run whose encoder is to be fine-tuned: --source RUN")
     return current(files.read_json(files.saved_model(source)[0]))
-
-
-def _weights_of(source: str) -> dict[str, Tensor]:
-    """The encoder's weights: an average's where the target is one, of its trunk alone where only that is averaged."""
-    path, saved = files.saved_model(source)
-    if not saved:
-        raise UserError(
-            f"{source} holds no model yet: its run was interrupted at the start; continue it with --resume"
-        )
-    config, tensors = files.read_json(path), files.read_tensors(saved[0])
-    found = _below("encoder.", tensors)
-    target = config.get("target", {})
-    if target.get("kind") != "ema":
-        return found
-    if target.get("average") == "trunk":
-        return found | _below("target.encoder.own.", tensors)
-    return _below("target.encoder.", tensors)
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
