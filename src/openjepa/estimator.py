@@ -13,10 +13,10 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from openjepa.errors import UserError
-from openjepa.evals.splits import part
 from openjepa.recipes import configure
 from openjepa.recipes.tokens import TokenRecipe, require_tokens
 from openjepa.signals.base import LEAST_HELD_OUT, hold_out, move
+from openjepa.signals.parts import part
 from openjepa.training import fit
 from openjepa.training.progress import Console
 

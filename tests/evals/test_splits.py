@@ -8,16 +8,15 @@ from hypothesis import strategies as st
 from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.evals.plan import make_plan
 from openjepa.evals.splits import (
-    SplitPart,
     drawn_groups,
     hold_out,
-    labelled,
     stratified,
     validation_size,
     whole_groups,
 )
 from openjepa.evals.tasks import paired_labels
 from openjepa.signals.base import Labels
+from openjepa.signals.parts import SplitPart, labelled
 
 label_sets = st.lists(st.integers(0, 4), min_size=5, max_size=200).map(np.array)
 

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from openjepa.errors import OpenJEPAWarning, UserError
-from openjepa.evals.splits import labelled
 from openjepa.signals.images import image_set, open_images
+from openjepa.signals.parts import labelled
 from openjepa.signals.readers import arrays, shards
 
 

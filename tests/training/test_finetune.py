@@ -12,11 +12,12 @@ import openjepa
 from openjepa.cli import main
 from openjepa.errors import UserError
 from openjepa.recipes import build, configure
-from openjepa.recipes.finetune import FineTuned, held_out, labelled
+from openjepa.recipes.finetune import FineTuned, held_out
 from openjepa.report import write_report
 from openjepa.signals.base import Labels
 from openjepa.signals.electrodes import ElectrodeSignal, open_recordings
 from openjepa.signals.images import open_images
+from openjepa.signals.labelled import LabelledSamples
 from openjepa.training import Run
 
 from . import small
@@ -92,7 +93,7 @@ def test_whole_groups_are_held_out() -> None:
     images, classes = bright_and_dark(60)
     samples = open_images((images, classes))
     samples.labels = Labels(classes, ("dark", "bright"), groups=np.arange(60) // 6)
-    rows = held_out(labelled(samples)).numpy()
+    rows = held_out(LabelledSamples(samples)).numpy()
     groups = np.arange(60) // 6
     assert len(rows) >= 6 and not set(groups[rows]) & set(groups[np.setdiff1d(np.arange(60), rows)])
 
@@ -103,7 +104,7 @@ def test_variables_are_learned_in_their_units(source: Path) -> None:
     samples = open_images(images)
     samples.labels = Labels(level, ("level",))
     config = configure("finetune", None, {"source": str(source), "train.steps": "60", "train.lr": "3e-3"})
-    model = openjepa.train(config, data=labelled(samples))
+    model = openjepa.train(config, data=LabelledSamples(samples))
     guess = model.predict(torch.from_numpy(images).permute(0, 3, 1, 2))  # ty: ignore
     assert float((guess - torch.from_numpy(level)).square().mean()) < 0.3 * float(level.var())
 

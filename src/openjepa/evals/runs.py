@@ -13,12 +13,13 @@ from openjepa.common.files import step_of
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.protocol import Comparison, Kind
-from openjepa.evals.splits import fewer, labelled, part, strata, whole_groups
+from openjepa.evals.splits import fewer, strata, whole_groups
 from openjepa.evals.table import UNKNOWN, ComputeCost, ProbeTable, combine, together
 from openjepa.evals.tasks import Coming, LabelTask, task_of
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
 from openjepa.recipes.tokens import TokenRecipe, require_tokens
+from openjepa.signals.parts import labelled, part
 from openjepa.training import Run, load
 
 PROBE = "probe.json"

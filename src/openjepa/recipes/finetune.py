@@ -99,7 +99,7 @@ class FineTune(Recipe):
     def open(self, data: Any, adapt: bool) -> LabelledSamples:
         if isinstance(data, LabelledSamples):
             return data
-        return labelled(self.samples(data))
+        return LabelledSamples(self.samples(data))
 
     def adapt(self, samples: LabelledSamples) -> Self:
         """The source's config, and how many answers there are."""
@@ -269,28 +269,6 @@ def judge(readings: Sequence[Mapping[str, float]], variables: bool) -> Verdict:
         said = f"{score:.1%} of held-out samples are answered right, {chance:.1%} by the most frequent class"
     advice = "" if better else "train longer, with a larger train.lr, or with more labels"
     return Verdict("better" if better else "no better", said, advice, int(now["step"]))
-
-
-def labelled(samples: Any) -> LabelledSamples:
-    """The samples whose labels are known. Raises UserError where none has any."""
-    labels = samples.labels
-    if labels is None:
-        raise UserError(
-            f"{samples.name} has no labels to fine-tune on: give one sub-folder per class, or labelled arrays"
-        )
-    values = np.asarray(labels.values)
-    if values.dtype.kind == "f":
-        wide = values.reshape(len(values), -1)
-        rows = np.flatnonzero(np.isfinite(wide).all(1))
-        answers = torch.from_numpy(wide[rows].astype(np.float32))
-    else:
-        rows = np.flatnonzero(values >= 0)
-        answers = torch.from_numpy(values[rows].astype(np.int64))
-        if len(np.unique(values[rows])) < 2:
-            raise UserError(
-                f"{samples.name}: fewer than two classes have labelled {samples.noun}; give two at least"
-            )
-    return LabelledSamples(samples, torch.from_numpy(rows), answers)
 
 
 def held_out(samples: LabelledSamples) -> Tensor:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from openjepa.errors import UserError
-from openjepa.evals.splits import labelled
 from openjepa.jepa import JEPA
 from openjepa.report import samples as looks
 from openjepa.report import scores, sections
@@ -16,6 +15,7 @@ from openjepa.report.headline import headline
 from openjepa.report.record import Record, read_record
 from openjepa.report.shown import Progress, Section, Shown, render
 from openjepa.report.world_models import page as worlds
+from openjepa.signals.parts import labelled
 
 SECTIONS: tuple[Callable[[Shown], Section | None], ...] = (
     sections.verdict,

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from openjepa.common.rng import Rng
-from openjepa.signals.base import Batch, Samples, finite, move
+from openjepa.errors import UserError
+from openjepa.signals.base import Batch, finite, move
+from openjepa.signals.parts import labelled
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,26 +52,42 @@ class Labelled:
 
 
 class LabelledSamples:
-    """Samples whose batches come with their labels.
+    """Samples whose batches come with their labels; those without one are left out.
 
-    Args:
-        samples: a set in which `rows` have labels.
-        rows: numbers of the samples of `samples` that are used, `[N]`.
-        answers: of each of these, as `Labelled` has them.
+    Attributes:
+        answers: as `Labelled` has them, of all samples.
+
+    Raises:
+        UserError: no sample has a label, or fewer than two classes have some.
     """
 
-    def __init__(self, samples: Samples, rows: Tensor, answers: Tensor) -> None:
-        self.samples, self.rows, self.answers = samples, rows, answers
+    def __init__(self, samples: Any) -> None:
+        if samples.labels is None:
+            raise UserError(
+                f"{samples.name} has no labels to fine-tune on: give one sub-folder per class, or labelled arrays"
+            )
+        self.samples = labelled(samples)
         self.name, self.noun, self.in_memory = samples.name, samples.noun, samples.in_memory
-        self.shape = getattr(samples, "shape", ())
-        self.labels = None if samples.labels is None else samples.labels[rows.numpy()]
+        self.shape, self.labels = samples.shape, self.samples.labels
+        values = np.asarray(self.labels.values)
+        if values.dtype.kind == "f":
+            self.answers = torch.from_numpy(values.reshape(len(values), -1).astype(np.float32))
+            return
+        self.answers = torch.from_numpy(values.astype(np.int64))
+        if len(np.unique(values)) < 2:
+            raise UserError(
+                f"{samples.name}: fewer than two classes have labelled {samples.noun}; give two at least"
+            )
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.answers)
 
     def read(self, indices: Any, rng: Rng | None = None) -> Labelled:
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        return Labelled(self.samples.read(self.rows[chosen], rng), self.answers[chosen])
+        """A batch with its labels."""
+        return Labelled(
+            self.samples.read(indices, rng), self.answers[torch.as_tensor(indices, dtype=torch.long)]
+        )
 
     def describe(self) -> dict[str, Any]:
-        return {**self.samples.describe(), "labelled": len(self)}
+        """Plain data for `run.json`, of the samples that have a label."""
+        return self.samples.describe()

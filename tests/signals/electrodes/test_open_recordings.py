@@ -11,8 +11,8 @@ from tests.signals.electrodes.edf_files import Channel, File, write
 
 from openjepa.common.rng import Rng
 from openjepa.errors import OpenJEPAWarning, UserError
-from openjepa.evals.splits import labelled
 from openjepa.signals.electrodes import ElectrodeSignal, Event, Piece, Recording, open_recordings, place
+from openjepa.signals.parts import labelled
 
 PLAIN = ElectrodeSignal(rate=100, seconds=1, band=None, patch=50, overlap=0)
 """Windows of 100 samples, as they come."""
