@@ -417,3 +417,14 @@ def test_recipes_of_installed_packages_are_found(monkeypatch: pytest.MonkeyPatch
         row["recipe"] for row in as_dicts()
     }
     assert list(registered()) == sorted(registered())
+
+
+@pytest.mark.parametrize("name", ["signal-jepa", "v-jepa"])
+def test_data_without_a_name_are_not_the_working_directory(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = configure(name, "tiny")
+    for opened in (lambda: config.open("", adapt=True), lambda: config.samples("")):  # ty: ignore
+        with pytest.raises(UserError, match=f"{name} learns from [a-z]+: name them with --data"):
+            opened()

@@ -55,7 +55,7 @@ class TokenRecipe(Recipe):
         return plain | {"signal": kind.by_hand(signal, saved, changes)}
 
     def open(self, data: Any, adapt: bool) -> Samples:
-        return self.signal.open(data, adapt=adapt)
+        return self.signal.open(self._named(data), adapt=adapt)
 
     def samples(self, data: Any, split: str = "train") -> Any:
         """Samples as the trained model takes them; a warning where they seem to be in other units.
@@ -63,9 +63,15 @@ class TokenRecipe(Recipe):
         Raises:
             UserError: data that cannot be read, or not be used.
         """
-        found = self.signal.open(data, split)
+        found = self.signal.open(self._named(data), split)
         self.signal.check(found)
         return found
+
+    def _named(self, data: Any) -> Any:
+        """The data; UserError for an empty name, which as a path is the working directory."""
+        if isinstance(data, str) and not data:
+            raise UserError(f"{self.recipe} learns from {self.signal.noun}: name them with --data")
+        return data
 
     def adapt(self, samples: Any) -> Self:
         """The signal is fitted to the samples."""
