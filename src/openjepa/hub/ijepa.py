@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.common.files import read_json, read_tensors
-from openjepa.errors import UserError
+from openjepa.errors import UserError, warn
 from openjepa.jepa import JEPA
 from openjepa.nets.positions import sincos
 from openjepa.nets.predictor import Narrow, Ports, TokenPredictor
@@ -67,6 +67,7 @@ class Converted:
         target: weights of the encoder that evaluation uses (Meta's `target_encoder`).
         online: weights of the encoder that further training moves; equal to `target` where a file has only one.
         predictor, predictor_weights: `None` where the file has none (Hugging Face's never do).
+        unused: names of the file's tensors that no I-JEPA is made of (see `_UNUSED`).
     """
 
     signal: ImageSignal
@@ -75,6 +76,7 @@ class Converted:
     online: dict[str, Tensor]
     predictor: Narrow | None
     predictor_weights: dict[str, Tensor] | None
+    unused: tuple[str, ...] = ()
 
     def build(self) -> JEPA:
         """An I-JEPA in eval mode; a predictor that the file does not have is a fresh one, of the paper's sizes."""
@@ -88,9 +90,20 @@ class Converted:
             model.predictor.load_state_dict(self.predictor_weights)
         return model.eval()
 
+    def said(self) -> str:
+        """What of the file was left out and what the model lacks, in a sentence; empty where nothing is."""
+        count, parts = len(self.unused), []
+        if count:
+            parts.append(f"{count} tensors that are no part of I-JEPA are left out, such as {self.unused[0]}")
+        if self.predictor is None:
+            parts.append("it has no predictor, a fresh one stands in its place, which features do not need")
+        return "; ".join(parts)
+
 
 def read(directory: str | Path) -> JEPA:
     """The model in a local copy of a Hub repository: `config.json` and `*.safetensors`.
+
+    Warns of tensors that are left out, and of a predictor that is not there.
 
     Raises:
         UserError: no such files, pickled ones only, or tensors that do not make an I-JEPA.
@@ -100,7 +113,10 @@ def read(directory: str | Path) -> JEPA:
     tensors = {name: tensor for file in files for name, tensor in read_tensors(file).items()}
     preprocessor = directory / "preprocessor_config.json"
     pixels = read_json(preprocessor) if preprocessor.exists() else {}
-    return convert(tensors, read_json(directory / "config.json") | pixels).build()
+    converted = convert(tensors, read_json(directory / "config.json") | pixels)
+    if said := converted.said():
+        warn(f"{directory}: {said}")
+    return converted.build()
 
 
 def convert(tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Converted:
@@ -115,7 +131,7 @@ def convert(tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = No
     """
     config = config or {}
     _refuse_other_models(config)
-    groups = _groups(tensors)
+    groups, unused = _groups(tensors)
     target, signal, encoder = _encoder(groups["target"], config)
     online = target
     if "online" in groups:
@@ -123,9 +139,9 @@ def convert(tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = No
         if others != [signal, encoder]:
             raise UserError("encoder and target_encoder differ in size: give the tensors of one checkpoint")
     if "predictor" not in groups:
-        return Converted(signal, encoder, target, online, None, None)
+        return Converted(signal, encoder, target, online, None, None, unused)
     weights, predictor = _predictor(groups["predictor"], encoder, signal)
-    return Converted(signal, encoder, target, online, predictor, weights)
+    return Converted(signal, encoder, target, online, predictor, weights, unused)
 
 
 def _refuse_other_models(config: Mapping[str, Any]) -> None:
@@ -136,10 +152,10 @@ def _refuse_other_models(config: Mapping[str, Any]) -> None:
         raise UserError(f"the checkpoint's activation is {activation!r}, our transformer has only 'gelu'")
 
 
-def _groups(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Tensors by the network they belong to, under our names."""
+def _groups(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], tuple[str, ...]]:
+    """Tensors by the network they belong to, under our names; and the names of those that belong to none."""
     groups: dict[str, dict[str, Tensor]] = {}
-    unknown = []
+    unknown, unused = [], []
     training = any(name.startswith("target_encoder.") for name in tensors)
     for name, tensor in tensors.items():
         group, plain = "target", re.sub(r"^ijepa\.", "", name)
@@ -153,13 +169,15 @@ def _groups(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         ours = _renamed(plain)
         if ours is not None:
             groups.setdefault(group, {})[ours] = tensor.float()
-        elif not any(re.fullmatch(pattern, plain) for pattern in _UNUSED):
+        elif any(re.fullmatch(pattern, plain) for pattern in _UNUSED):
+            unused.append(name)
+        else:
             unknown.append(name)
     if unknown:
         raise UserError(f"{len(unknown)} tensors have names that no I-JEPA has, such as {unknown[0]!r}")
     if "target" not in groups:
         raise UserError("no encoder among the tensors: expected names such as 'blocks.0.attn.qkv.weight'")
-    return {group: _fused(weights) for group, weights in groups.items()}
+    return {group: _fused(weights) for group, weights in groups.items()}, tuple(unused)
 
 
 def _renamed(name: str) -> str | None:

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from openjepa.common import files
+from openjepa.common.hub import HUB, first_line, on_hub
 from openjepa.common.renamed import current
 from openjepa.config import Choice
 from openjepa.errors import UserError, warn
@@ -16,7 +17,6 @@ from openjepa.nets.backbones import Backbone, part, transformers
 from openjepa.nets.encoders import Encoder
 from openjepa.signals.images.signal import ImageSignal
 
-HUB = "hub:"
 _UNTOLD = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
 _UNTOLD |= {
     "id2label",
@@ -85,7 +85,7 @@ def _theirs(source: str) -> str | None:
             "a frozen encoder comes from somewhere: give --encoder.source a run of an image recipe (train one with "
             "`openjepa train lejepa`), or hub: and a model's name, e.g. hub:facebook/dinov2-small"
         )
-    if source.startswith(HUB):
+    if on_hub(source):
         return source.removeprefix(HUB)
     config = Path(source) / files.CONFIG
     return source if config.is_file() and "model_type" in files.read_json(config) else None
@@ -141,5 +141,4 @@ def _reading(source: str) -> Any:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"encoder.source {source} cannot be read: {first}") from error
+        raise UserError(f"encoder.source {source} cannot be read: {first_line(error)}") from error

@@ -9,9 +9,10 @@ from typing import Any
 from openjepa.common import files
 from openjepa.common.distributed import rank
 from openjepa.common.files import step_of
+from openjepa.common.hub import on_hub
 from openjepa.common.lock import Lock, sole_writer
 from openjepa.errors import UserError, warn
-from openjepa.hub import store
+from openjepa.hub import formats, store
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, configure
 from openjepa.signals.base import Samples
@@ -108,9 +109,14 @@ def resume(path: str | Path, *, data: Any = None, progress: RunProgress | None =
 def load(path: str | Path) -> JEPA:
     """The model of a run's directory (of an unfinished run: of its latest checkpoint) or an exported one; eval mode.
 
+    Args:
+        path: the directory, one with a model in Hugging Face's layout (see `openjepa.hub.formats`), or `hub:owner/name`.
+
     Raises:
-        UserError: neither lies there, it is truncated, or it is pickled (which is never opened).
+        UserError: none of these lies there, it is truncated, or it is pickled (which is never opened).
     """
+    if on_hub(path) or formats.is_foreign(path):
+        return formats.read(path)
     check_recipe(path)
     config, weights = files.saved_model(path)
     if weights and weights[0].parent == config.parent:
