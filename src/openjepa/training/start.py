@@ -110,7 +110,7 @@ def load(path: str | Path) -> JEPA:
     """The model of a run's directory (of an unfinished run: of its latest checkpoint) or an exported one; eval mode.
 
     Args:
-        path: the directory, one with a model in Hugging Face's layout (see `openjepa.hub.formats`), or `hub:owner/name`.
+        path: the directory, one in the layout of the Hub (see `openjepa.hub.formats`), or `hub:owner/name`.
 
     Raises:
         UserError: none of these lies there, it is truncated, or it is pickled (which is never opened).
