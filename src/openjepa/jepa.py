@@ -63,6 +63,11 @@ class View:
         return _both(there if self.keep is None else _of(there, self.keep), self.valid)
 
     @property
+    def there(self) -> Tensor | None:
+        """Which of all tokens the view shows and are there, `[B, N]` bool; `None`: all."""
+        return self.tokens.valid if self.keep is None else _both(self.shown, self.tokens.valid)
+
+    @property
     def shown(self) -> Tensor:
         """Which of all tokens the view keeps, `[B, N]` bool, where it does not keep all."""
         assert self.keep is not None
@@ -78,7 +83,8 @@ class Pair:
 
     Attributes:
         context: what the encoder is given.
-        target: whole views; of several, the mean of their outputs is predicted. Pairs that share them share a pass.
+        target: views, whole or of what is asked for alone; of several, the mean of their outputs is predicted. Pairs
+            that share them share a pass.
         select: `[B, M, T]` indices of the target's tokens to predict, M blocks of T; `None` for all.
         valid: `[B, M, T]` bool, which of these count, where samples ask for unequal numbers; `None`: all.
         weight: `[B, M, T]`, by which the energy of each is multiplied; `None`: 1.
@@ -273,7 +279,7 @@ class JEPA(FeatureModel):
     def raw_targets(self, pairs: Sequence[Pair], s_x: Sequence[Tensor]) -> list[Tensor]:
         """`[B, N, D]` per pair: every token of the target branch, mean over target views, before normalisation.
 
-        Pairs of the same target views get the same tensor.
+        What a target view does not show is zero. Pairs of the same target views get the same tensor.
         """
         online = {id(pair.context): s for pair, s in zip(pairs, s_x, strict=True)}
 
@@ -283,7 +289,8 @@ class JEPA(FeatureModel):
             return [online[id(view)] for view in wanted]
 
         wanted = target_views(pairs)
-        outputs = dict(zip(map(id, wanted), self.target(wanted, represent), strict=True))
+        given = zip(wanted, self.target(wanted, represent), strict=True)
+        outputs = {id(view): _everywhere(values, view) for view, values in given}
         means: dict[tuple[int, ...], Tensor] = {}
         for pair in pairs:
             if (key := _views_of(pair)) not in means:
@@ -296,7 +303,7 @@ class JEPA(FeatureModel):
         finished: dict[int, Tensor] = {}
         for values, pair in zip(raw, pairs, strict=True):
             if id(values) not in finished:
-                finished[id(values)] = self.target.normalise(values, pair.target[0].tokens.valid)
+                finished[id(values)] = self.target.normalise(values, pair.target[0].there)
         return [pair.picked(finished[id(values)]) for values, pair in zip(raw, pairs, strict=True)]
 
     def targets(self, pairs: Sequence[Pair], s_x: Sequence[Tensor]) -> list[Tensor]:
@@ -353,6 +360,16 @@ def target_views(pairs: Sequence[Pair]) -> list[View]:
 
 def _views_of(pair: Pair) -> tuple[int, ...]:
     return tuple(map(id, pair.target))
+
+
+def _everywhere(values: Tensor, view: View) -> Tensor:
+    """Features of all tokens `[B, N, D]`, of those that a view shows `[B, K, D]`; zero where it shows nothing."""
+    if view.keep is None or values.shape[1] != view.keep.shape[1]:
+        return values
+    if view.valid is not None:
+        values = torch.where(view.valid[..., None], values, 0)
+    empty = values.new_zeros(len(values), view.tokens.values.shape[1], values.shape[2])
+    return empty.scatter_add(1, view.keep[..., None].expand_as(values), values)
 
 
 def fitting(present: Tensor | None, features: Tensor) -> Tensor | None:

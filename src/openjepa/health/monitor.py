@@ -111,7 +111,7 @@ class Monitor:
             everywhere = self._targets_everywhere(model, pairs, s_x)
             pooled = self._pooled_contexts(model, batch, s_x[0], pairs[0].context)
             embedding = model.embed(batch)
-            first, valid = everywhere[0], pairs[0].target[0].tokens.valid
+            first, valid = everywhere[0], pairs[0].target[0].there
             split = metrics.target_power_split(first, fitting(valid, first))
             return {
                 "step": step,
@@ -210,7 +210,7 @@ def present(features: Tensor, valid: Tensor | None) -> Tensor:
 
 def _mean_target(target: Tensor, pair: Pair) -> Tensor:
     """`[B, N, D]`: the mean over samples at each position; over all where samples do not share positions."""
-    valid = fitting(pair.target[0].tokens.valid, target)
+    valid = fitting(pair.target[0].there, target)
     apart = len(pair.target[0].tokens.positions) > 1
     if valid is None:
         mean = target.mean(0, keepdim=True).expand_as(target)

@@ -1,12 +1,13 @@
-"""The base of all hidings."""
+"""The base of all hidings, and of those that hide some of a sample's tokens."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from openjepa.common.rng import Rng
 from openjepa.config import Choice
+from openjepa.jepa import Pair, Tokens, View
 
 
 class HidingChoice(Choice):
@@ -29,6 +30,55 @@ class HidingChoice(Choice):
     def build(self, signal: Any) -> Any:
         """Raises UserError for what can never hold."""
         raise NotImplementedError
+
+
+TargetSees = Literal["all", "hidden"]
+"""What a target's encoder is given: all of a sample, or the hidden tokens alone (M2D, arXiv:2210.14648)."""
+
+
+class TokenHiding:
+    """Batches to one pair: each sample's context is what a mask leaves, its target what the mask hides.
+
+    A subclass draws the mask, in `sample`, of tokens and `Rng` alone.
+    """
+
+    target_sees: TargetSees = "all"
+
+    def __init__(self, config: Any, signal: Any) -> None:
+        self.config, self.signal = config, signal
+        self.target_sees = getattr(config, "target_sees", "all")
+
+    def __call__(self, batch: Any, rng: Rng) -> list[Pair]:
+        seen = self.signal.augmented(batch, rng)
+        return self.apply(seen.context, rng, seen.target, seen.place)
+
+    def apply(
+        self, tokens: Tokens, rng: Rng, target: Tokens | None = None, place: Tensor | None = None
+    ) -> list[Pair]:
+        """The pair of a context of `tokens` and a target of others on the same grid, which lie at `place` `[B, N, P]`
+        as the context counts; none: of the same tokens."""
+        hidden = self.sample(tokens, rng)
+        return [masked_pair(tokens, hidden, target or tokens, place, self.target_sees)]
+
+    def sample(self, tokens: Tokens, rng: Rng) -> Tensor:
+        """Which tokens are hidden, `[B, N]` bool; at least one of each sample, and never all that are there."""
+        raise NotImplementedError
+
+
+def masked_pair(
+    tokens: Tokens, hidden: Tensor, target: Tokens, place: Tensor | None, target_sees: TargetSees = "all"
+) -> Pair:
+    """The pair whose context keeps what of `tokens` is there and not `hidden` `[B, N]`; its target is the rest."""
+    keep, kept = indices_of(~hidden if tokens.valid is None else tokens.valid & ~hidden)
+    select, asked = indices_of(hidden)
+    view = View(target) if target_sees == "all" else View(target, select, asked)
+    return Pair(
+        View(tokens, keep, kept),
+        (view,),
+        select.unsqueeze(1),
+        None if asked is None else asked.unsqueeze(1),
+        place=place,
+    )
 
 
 def cut(among: Tensor, rng: Rng, raster: bool = False) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 from openjepa.common.rng import Rng
 from openjepa.config import Positive
 from openjepa.errors import UserError
-from openjepa.hiding.base import HidingChoice, indices_of
-from openjepa.jepa import Pair, Tokens, View
+from openjepa.hiding.base import HidingChoice, TokenHiding
+from openjepa.jepa import Tokens
 
 
 class Discs(HidingChoice):
@@ -35,32 +35,14 @@ class Discs(HidingChoice):
         return DiscHiding(self, signal)
 
 
-class DiscHiding:
+class DiscHiding(TokenHiding):
     """Batches of recordings to pairs: a context of some electrodes, the others as its target."""
 
-    def __init__(self, config: Discs, signal: Any) -> None:
-        self.config, self.signal = config, signal
-
-    def __call__(self, batch: Any, rng: Rng) -> list[Pair]:
-        return self.apply(self.signal.tokenise(batch), rng)
-
-    def apply(self, tokens: Tokens, rng: Rng) -> list[Pair]:
-        """The pair of tokens at `[1 or B, N, (right, front, up, second)]` on a head of radius 1."""
-        hidden = self.sample(tokens, rng)
-        there = torch.ones_like(hidden) if tokens.valid is None else tokens.valid
-        keep, kept = indices_of(there & ~hidden)
-        select, asked = indices_of(hidden)
-        return [
-            Pair(
-                View(tokens, keep, kept),
-                (View(tokens),),
-                select.unsqueeze(1),
-                None if asked is None else asked.unsqueeze(1),
-            )
-        ]
-
     def sample(self, tokens: Tokens, rng: Rng) -> Tensor:
-        """Which tokens are hidden, `[B, N]` bool. Where a disc would hide all, its middle alone is hidden."""
+        """Which tokens at `[1 or B, N, (right, front, up, second)]` on a head of radius 1 are hidden, `[B, N]` bool.
+
+        Where a disc would hide all, its middle alone is hidden.
+        """
         batch = len(tokens.values)
         draws = rng.uniform(batch, 2).to(tokens.values.device)
         where = tokens.positions[..., :3].expand(batch, -1, -1)

@@ -145,7 +145,7 @@ def guarded_embeddings(pairs: Sequence[Pair], s_x: list[Tensor], s_y: list[Tenso
         return [s[:, 0] for s in s_x]
     of_target = s_y[0].requires_grad
     tokens = s_y[0] if of_target else s_x[0]
-    valid = pairs[0].target[0].tokens.valid if of_target else pairs[0].context.present
+    valid = pairs[0].target[0].there if of_target else pairs[0].context.present
     if valid is not None:
         drawn = (
             rng.uniform(*valid.shape).to(valid.device).masked_fill(~valid, -1).topk(GUARDED_TOKENS, 1).indices

@@ -183,7 +183,7 @@ def _ratios(model: JEPA, pair: Pair, s_x: Tensor, s_y: Tensor, guess: Tensor) ->
     assert pair.select is not None
     with evaluating(model), torch.no_grad():
         whole = model.targets([replace(pair, select=None, valid=None, weight=None)], [s_x])[0].flatten(1, 2)
-        mean = gather(_mean_at(whole, pair.target[0].tokens.valid), pair.select)
+        mean = gather(_mean_at(whole, pair.target[0].there), pair.select)
         energy, even = model.energy(guess, s_y), model.energy(mean.expand_as(s_y), s_y)
     asked = torch.ones_like(energy, dtype=torch.bool) if pair.asked is None else pair.asked
     return _over(torch.where(asked, energy, torch.nan), float(even[asked].mean()))

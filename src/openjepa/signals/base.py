@@ -117,6 +117,21 @@ class Samples(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class AugmentedTokens:
+    """What a training step sees of a batch: views of each sample, as tokens on one grid.
+
+    Attributes:
+        context: what contexts are parts of.
+        target: what targets are of; the same tokens, or those of another view of each sample.
+        place: `[B, N, P]`, where the target's tokens lie as the context counts; `None`: at their own positions.
+    """
+
+    context: Tokens
+    target: Tokens
+    place: Tensor | None = None
+
+
 class Signal(Choice):
     """What a sample is: how data are opened, how a sample becomes tokens, how it is judged and looked at."""
 
@@ -176,6 +191,11 @@ class Signal(Choice):
     @abstractmethod
     def tokenise(self, batch: Any) -> Tokens:
         """The raw tokens of a batch. Raises UserError where the batch does not fit."""
+
+    def augmented(self, batch: Any, rng: Rng) -> AugmentedTokens:
+        """The tokens that a training step hides some of: those of the batch as it is, where a signal has no views."""
+        tokens = self.tokenise(batch)
+        return AugmentedTokens(tokens, tokens)
 
     @abstractmethod
     def tasks(self, batch: Any) -> Tasks:
