@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import openjepa
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
-from openjepa.hiding import Random
+from openjepa.hiding import RandomTokens
 from openjepa.jepa import Tokens
 
 from ..toy_signal import BagJEPA, Bags
@@ -44,7 +44,7 @@ def both(pair) -> tuple[list[set[int]], list[set[int]]]:
 def test_context_and_target_are_all_that_is_there_and_share_nothing(share: float, seed: int):
     lengths = torch.randint(1, 7, (8,), generator=torch.Generator().manual_seed(seed))
     padded = tokens(8, lengths)
-    (pair,) = Random(share=share).build(SIGNAL).apply(padded, Rng(seed, 0))
+    (pair,) = RandomTokens(share=share).build(SIGNAL).apply(padded, Rng(seed, 0))
     for seen, hidden, there in zip(*both(pair), padded.valid, strict=True):
         count = int(there.sum())
         assert not seen & hidden and seen | hidden == set(there.nonzero()[:, 0].tolist())
@@ -52,7 +52,7 @@ def test_context_and_target_are_all_that_is_there_and_share_nothing(share: float
 
 
 def test_samples_of_equal_length_need_no_padding_and_draw_their_own_masks():
-    (pair,) = Random(share=0.7).build(SIGNAL).apply(tokens(64), Rng(0, 0))
+    (pair,) = RandomTokens(share=0.7).build(SIGNAL).apply(tokens(64), Rng(0, 0))
     assert pair.context.keep.shape == (64, 7) and pair.select.shape == (64, 1, 17)
     assert pair.context.valid is None and pair.valid is None
     seen = both(pair)[0]
@@ -63,18 +63,21 @@ def test_samples_of_equal_length_need_no_padding_and_draw_their_own_masks():
 
 def test_what_is_hidden_along_an_axis_is_hidden_whole():
     lengths = torch.tensor([6, 4, 2, 1] * 8)
-    hiding = Random(share=0.5, along="time").build(SIGNAL)
+    hiding = RandomTokens(share=0.5, along="time").build(SIGNAL)
     hidden = hiding.sample(tokens(32, lengths), Rng(0, 0)).unflatten(1, LAYOUT)
     assert (hidden.any(1) == hidden.all(1)).all()
     assert hidden.any(1).sum(1).tolist() == [3, 2, 1, 0] * 8  # one column alone is never hidden
     across = (
-        Random(share=0.5, along="frequency").build(SIGNAL).sample(tokens(8), Rng(0, 0)).unflatten(1, LAYOUT)
+        RandomTokens(share=0.5, along="frequency")
+        .build(SIGNAL)
+        .sample(tokens(8), Rng(0, 0))
+        .unflatten(1, LAYOUT)
     )
     assert (across.any(2) == across.all(2)).all() and (across.any(2).sum(1) == 2).all()
 
 
 def test_draws_are_those_of_the_global_batch_and_of_the_step():
-    whole, hiding = tokens(8), Random().build(SIGNAL)
+    whole, hiding = tokens(8), RandomTokens().build(SIGNAL)
     hidden = hiding.sample(whole, Rng(3, 5))
     parts = [
         hiding.sample(Tokens(whole.values[i : i + 4], whole.positions, LAYOUT), Rng(3, 5, start=i, total=8))
@@ -85,7 +88,9 @@ def test_draws_are_those_of_the_global_batch_and_of_the_step():
 
 
 def test_a_target_that_sees_the_hidden_tokens_alone():
-    (pair,) = Random(target_sees="hidden").build(SIGNAL).apply(tokens(8, torch.tensor([2, 6] * 4)), Rng(0, 0))
+    (pair,) = (
+        RandomTokens(target_sees="hidden").build(SIGNAL).apply(tokens(8, torch.tensor([2, 6] * 4)), Rng(0, 0))
+    )
     (view,) = pair.target
     assert torch.equal(view.keep, pair.select[:, 0]) and torch.equal(view.valid, pair.valid[:, 0])
     assert [set(row.nonzero()[:, 0].tolist()) for row in view.there] == both(pair)[1]
@@ -94,7 +99,7 @@ def test_a_target_that_sees_the_hidden_tokens_alone():
 class RandomBags(BagJEPA):
     """Bags of which a random half is hidden."""
 
-    hiding: Random = Random(share=0.5)
+    hiding: RandomTokens = RandomTokens(share=0.5)
 
 
 @pytest.mark.parametrize("sees", ["all", "hidden"])
@@ -126,4 +131,4 @@ def test_targets_depend_on_what_their_encoder_sees_alone(sees: str):
 def test_what_cannot_hold_is_refused_when_it_is_built(options: dict, layout, said: str):
     signal = SimpleNamespace(layout=layout, axes=SIGNAL.axes, noun="clips")
     with pytest.raises(UserError, match=said):
-        Random(**options).build(signal)
+        RandomTokens(**options).build(signal)

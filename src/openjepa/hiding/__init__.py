@@ -8,9 +8,9 @@ from openjepa.hiding.blocks import Blocks
 from openjepa.hiding.crops import Crops
 from openjepa.hiding.discs import Discs
 from openjepa.hiding.future import Future
-from openjepa.hiding.random import Random
+from openjepa.hiding.random import RandomTokens
 from openjepa.hiding.tubes import Tubes
 
 Hiding = Annotated[Blocks | Crops, Field(discriminator="kind")]
 
-__all__ = ["Blocks", "Crops", "Discs", "Future", "Hiding", "Random", "Tubes"]
+__all__ = ["Blocks", "Crops", "Discs", "Future", "Hiding", "RandomTokens", "Tubes"]

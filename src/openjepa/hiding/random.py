@@ -13,7 +13,7 @@ from openjepa.hiding.base import HidingChoice, TargetSees, TokenHiding
 from openjepa.jepa import Tokens
 
 
-class Random(HidingChoice):
+class RandomTokens(HidingChoice):
     """Each sample hides its own random `share` of the tokens that are there; the context is all the others.
 
     Samples of equally many tokens hide equally many; of padded ones, each hides its share of its own.
@@ -54,7 +54,7 @@ class Random(HidingChoice):
 class RandomHiding(TokenHiding):
     """Batches to pairs, by a random mask a sample."""
 
-    config: Random
+    config: RandomTokens
 
     def sample(self, tokens: Tokens, rng: Rng) -> Tensor:
         """Which tokens are hidden, `[B, N]` bool."""
