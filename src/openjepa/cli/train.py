@@ -53,6 +53,12 @@ def add(commands: Commands) -> None:
     parser.add_argument("--steps", help="short for --train.steps")
     parser.add_argument("--seed", help="short for --train.seed")
     parser.add_argument("--on-collapse", help="warn, stop or rollback; short for --train.on_collapse")
+    parser.add_argument(
+        "--log",
+        action="append",
+        metavar="NAME",
+        help="also log to csv, tensorboard, wandb or trackio; several as csv,tensorboard; short for --train.log",
+    )
     add_json(parser, "print the result as JSON and no progress")
 
 
@@ -65,7 +71,16 @@ def run(args: argparse.Namespace) -> None:
 
     progress = Silent() if args.json else Console()
     if args.resume:
-        named = (args.recipe, args.preset, args.out, args.config, args.steps, args.seed, args.on_collapse)
+        named = (
+            args.recipe,
+            args.preset,
+            args.out,
+            args.config,
+            args.steps,
+            args.seed,
+            args.on_collapse,
+            args.log,
+        )
         if args.changes or any(value is not None for value in named):
             raise UserError(
                 "--resume continues a run as it was configured: give nothing but --data beside it"
@@ -95,7 +110,12 @@ def configure(args: argparse.Namespace) -> "Recipe":
         recipe = own.enter(args.recipe)
     if recipe is None:
         raise UserError("name a recipe to train; `openjepa recipes` lists them")
-    named = {"train.steps": args.steps, "train.seed": args.seed, "train.on_collapse": args.on_collapse}
+    named = {
+        "train.steps": args.steps,
+        "train.seed": args.seed,
+        "train.on_collapse": args.on_collapse,
+        "train.log": f"[{','.join(args.log)}]" if args.log else None,
+    }
     changes = {name: value for name, value in {**named, "data": args.data}.items() if value is not None}
     return recipes.configure(recipe, args.preset or (None if base else "tiny"), changes | args.changes, base)
 

@@ -65,6 +65,9 @@ class Training(Config):
     keep: int = Field(2, ge=1, le=1_000_000)
     """Checkpoints kept: the latest ones."""
     on_collapse: Literal["warn", "stop", "rollback"] = "warn"
+    log: tuple[str, ...] = Field((), max_length=64)
+    """Trackers (csv, tensorboard, wandb, trackio) that metrics go to beside the run's own `metrics.jsonl`; of several
+    processes the first one logs."""
 
 
 class Measures(Protocol):

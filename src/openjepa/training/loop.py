@@ -81,6 +81,8 @@ def fit(
                     trainer.event(note)
                 return trainer.run_to_end(resume)
         finally:
+            if run:
+                run.trackers.close()
             if told:
                 told.finished()
 

@@ -2,6 +2,7 @@
 
 config.json    everything that was chosen                  checkpoints/  see `checkpoints`
 run.json       command, versions, data                     model/        the trained model, for `openjepa.load`
+logs/          what trackers write, see `trackers`
 metrics.jsonl  one JSON object a line, with "step" and "kind": train, health, verdict or event
 """
 
@@ -29,6 +30,7 @@ from openjepa.recipes import Recipe, own
 from openjepa.signals.base import Samples
 from openjepa.training.checkpoints import Checkpoints, TrainingState
 from openjepa.training.metrics import Line, Metrics
+from openjepa.training.trackers import Trackers, require_known
 
 ABOUT, METRICS = "run.json", "metrics.jsonl"
 
@@ -40,6 +42,7 @@ class Run:
         self.path, self.config, self.writes, self.lock = path, config, rank() == 0, lock
         self.metrics = Metrics(path / METRICS)
         training = config.train
+        self.trackers = Trackers(path, training.log if self.writes else (), config.model_dump(mode="json"))
         self.checkpoints = Checkpoints(
             path / files.CHECKPOINTS, training.keep, training.on_collapse == "rollback"
         )
@@ -56,8 +59,9 @@ class Run:
         """Start a directory.
 
         Raises:
-            UserError: another run lies there, or it cannot be written.
+            UserError: another run lies there, it cannot be written, or a tracker's library is missing.
         """
+        require_known(config.train.log)
         run = cls(Path(path), config, lock)
         if not run.writes:
             return run
@@ -134,6 +138,7 @@ class Run:
         if self.writes:
             with self._writing(METRICS):
                 self.metrics.append(kind, step, values)
+            self.trackers.log(kind, step, values)
 
     def save(self, state: TrainingState) -> None:
         """A checkpoint, and the metrics that belong to it. Raises UserError; see `Checkpoints.save`."""
@@ -147,13 +152,18 @@ class Run:
         if self.writes:
             with self._writing(METRICS):
                 self.metrics.rewind(0, 0)
+            self.trackers.rewind(0, [])
 
     def rewind(self, state: TrainingState) -> bool:
         """Cut the metrics back to what they were at a checkpoint; False where they have been changed since."""
         if not self.writes:
             return True
         with self._writing(METRICS):
-            return self.metrics.rewind(state.metrics_bytes, state.step)
+            intact = self.metrics.rewind(state.metrics_bytes, state.step)
+        if self.trackers.names:
+            kept = [line for line in self.metrics.lines() if line["step"] >= state.step]
+            self.trackers.rewind(state.step, kept)
+        return intact
 
     def records(self, kind: str) -> Iterator[Line]:
         """The metrics' lines of one kind, oldest first."""
@@ -210,6 +220,7 @@ class Run:
                 with suppress(OSError):
                     file.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints.root, ignore_errors=True)
+        self.trackers.remove()
 
     def finish(self, model: JEPA, samples: Samples) -> None:
         """Write `model/`, and the files that proved unreadable on the way."""
