@@ -20,8 +20,8 @@ from benchmarks.record import cpu_model, write_json
 from openjepa.recipes import Recipe, build, configure, find, registered
 from openjepa.recipes.images import ImageRecipe
 from openjepa.recipes.signaljepa import SignalJEPA
-from openjepa.recipes.vjepa import VJEPA
 from openjepa.signals.electrodes import ElectrodeSignal, open_recordings, place
+from openjepa.signals.video.signal import VideoSignal
 from openjepa.training.data import Batches
 from openjepa.training.optim import adamw
 from openjepa.training.start import open_data
@@ -96,8 +96,8 @@ def drawn_samples(config: Recipe) -> Any:
     random = np.random.default_rng(0)
     if isinstance(config, SignalJEPA):
         return _waves(random, config.signal)
-    if isinstance(config, VJEPA):
-        signal = config.signal
+    signal = getattr(config, "signal", None)
+    if isinstance(signal, VideoSignal):
         frames = _stripes(random, signal.frames * signal.channels, max(signal.sides))
         return frames.reshape(IMAGES, signal.frames, signal.channels, *frames.shape[2:])
     if isinstance(config, ImageRecipe):

@@ -11,11 +11,12 @@ from pathlib import Path
 from openjepa.common.files import CONFIG, read_json
 from openjepa.common.hub import fetched, on_hub, repository
 from openjepa.errors import UserError
-from openjepa.hub import ijepa, licences, store
+from openjepa.hub import ijepa, licences, store, vjepa2
 from openjepa.jepa import JEPA
 
 READERS: dict[str, Callable[[Path], JEPA]] = {
     "ijepa": ijepa.read,
+    "vjepa2": vjepa2.read,
 }
 """By `model_type`."""
 

@@ -7,7 +7,6 @@ you trust one, flatten its `encoder`, `target_encoder` and `predictor` to `encod
 tensors with safetensors. Every tensor must find its place: what may be left out is listed in `_UNUSED`.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from openjepa.common.files import read_json, read_tensors
 from openjepa.errors import UserError, warn
+from openjepa.hub.tensors import fused, needed, read_directory, renamed, require_fit, transformer_sizes
 from openjepa.jepa import JEPA
 from openjepa.nets.positions import sincos
 from openjepa.nets.predictor import Narrow, Ports, TokenPredictor
@@ -108,12 +107,7 @@ def read(directory: str | Path) -> JEPA:
     Raises:
         UserError: no such files, pickled ones only, or tensors that do not make an I-JEPA.
     """
-    directory = Path(directory)
-    files = sorted(directory.glob("*.safetensors")) or [directory / "model.safetensors"]
-    tensors = {name: tensor for file in files for name, tensor in read_tensors(file).items()}
-    preprocessor = directory / "preprocessor_config.json"
-    pixels = read_json(preprocessor) if preprocessor.exists() else {}
-    converted = convert(tensors, read_json(directory / "config.json") | pixels)
+    converted = convert(*read_directory(Path(directory), "preprocessor_config.json"))
     if said := converted.said():
         warn(f"{directory}: {said}")
     return converted.build()
@@ -166,7 +160,7 @@ def _groups(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]]
         elif training and plain.startswith("encoder."):
             group, plain = "online", plain.removeprefix("encoder.")
         plain = plain.removeprefix("module.")
-        ours = _renamed(plain)
+        ours = renamed(plain, _NAMES)
         if ours is not None:
             groups.setdefault(group, {})[ours] = tensor.float()
         elif any(re.fullmatch(pattern, plain) for pattern in _UNUSED):
@@ -177,31 +171,13 @@ def _groups(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]]
         raise UserError(f"{len(unknown)} tensors have names that no I-JEPA has, such as {unknown[0]!r}")
     if "target" not in groups:
         raise UserError("no encoder among the tensors: expected names such as 'blocks.0.attn.qkv.weight'")
-    return {group: _fused(weights) for group, weights in groups.items()}, tuple(unused)
-
-
-def _renamed(name: str) -> str | None:
-    for pattern, ours in _NAMES:
-        if match := re.fullmatch(pattern, name):
-            return match.expand(ours)
-    return None
-
-
-def _fused(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Queries, keys and values of a block in one matrix."""
-    fused = {name: tensor for name, tensor in weights.items() if not re.search(r"\.attention\.[qkv]\.", name)}
-    for name in weights.keys() - fused.keys():
-        parts = [re.sub(r"\.[qkv]\.", f".{part}.", name) for part in "qkv"]
-        if missing := [part for part in parts if part not in weights]:
-            raise UserError(f"the checkpoint lacks tensors, such as {missing[0]!r}")
-        fused[re.sub(r"\.[qkv]\.", ".qkv.", name)] = torch.cat([weights[part] for part in parts])
-    return fused
+    return {group: fused(weights) for group, weights in groups.items()}, tuple(unused)
 
 
 def _encoder(
     weights: dict[str, Tensor], config: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], ImageSignal, ViT]:
-    kernel, table = _needed(weights, "embed.weight", 4), _needed(weights, "position_table", 3)
+    kernel, table = needed(weights, "embed.weight", 4), needed(weights, "position_table", 3)
     width, channels, patch, side = *kernel.shape[:3], math.isqrt(table.shape[1])
     if kernel.shape[2] != kernel.shape[3] or side**2 != table.shape[1]:
         raise UserError("only square patches on a square grid can be converted")
@@ -210,7 +186,10 @@ def _encoder(
         raise UserError(
             f"the number of heads of an encoder of width {width} is not known: give its config.json"
         )
-    sizes = _sizes(weights, width) | {"heads": heads, "norm_eps": config.get("layer_norm_eps", 1e-6)}
+    sizes = transformer_sizes(weights, width) | {
+        "heads": heads,
+        "norm_eps": config.get("layer_norm_eps", 1e-6),
+    }
     pixels = {} if channels == 3 else {"mean": (0.5,), "std": (0.5,)}
     pixels |= {
         ours: config[key] for ours, key in (("mean", "image_mean"), ("std", "image_std")) if key in config
@@ -226,35 +205,23 @@ def _encoder(
         del weights["positions.position_table"]
     encoder = ViT.parse(sizes | {"positions": "sincos" if fixed else "learned"})
     with torch.device("meta"):
-        _check(weights, TokenEncoder(encoder, signal), "encoder")
+        require_fit(weights, TokenEncoder(encoder, signal), "encoder")
     return weights, signal, encoder
 
 
 def _predictor(
     weights: dict[str, Tensor], encoder: ViT, signal: ImageSignal
 ) -> tuple[dict[str, Tensor], Narrow]:
-    width = len(_needed(weights, "enter.weight", 2))
-    config = Narrow.parse(_sizes(weights, width) | {"heads": encoder.heads})
-    table = _needed(weights, "position_table", 3)
+    width = len(needed(weights, "enter.weight", 2))
+    config = Narrow.parse(transformer_sizes(weights, width) | {"heads": encoder.heads})
+    table = needed(weights, "position_table", 3)
     if table.shape[1] != math.prod(signal.layout) or not _fixed(table, signal.layout[0]):
         raise UserError("the predictor's positions are not the fixed ones of its encoder's grid")
     weights = {name: tensor for name, tensor in weights.items() if name != "position_table"}
-    weights["mask_token"] = _needed(weights, "mask_token", 3).flatten()
+    weights["mask_token"] = needed(weights, "mask_token", 3).flatten()
     with torch.device("meta"):
-        _check(weights, TokenPredictor(config, Ports(signal, encoder.width, encoder.width)), "predictor")
+        require_fit(weights, TokenPredictor(config, Ports(signal, encoder.width, encoder.width)), "predictor")
     return weights, config
-
-
-def _needed(weights: Mapping[str, Tensor], name: str, dimensions: int) -> Tensor:
-    if name not in weights or weights[name].dim() != dimensions:
-        raise UserError(f"the checkpoint lacks a tensor of {dimensions} dimensions for our {name!r}")
-    return weights[name]
-
-
-def _sizes(weights: Mapping[str, Tensor], width: int) -> dict[str, Any]:
-    blocks = {int(name.split(".")[1]) for name in weights if name.startswith("blocks.")}
-    hidden = len(_needed(weights, "blocks.0.mlp.0.weight", 2))
-    return {"width": width, "depth": max(blocks) + 1, "mlp_ratio": hidden / width}
 
 
 def _fixed(table: Tensor, side: int) -> bool:
@@ -262,15 +229,3 @@ def _fixed(table: Tensor, side: int) -> bool:
     if table.shape[2] % 4:
         return False
     return torch.allclose(table, sincos(grid_positions(side, side), table.shape[2]), atol=1e-5)
-
-
-def _check(weights: Mapping[str, Tensor], network: nn.Module, what: str) -> None:
-    expected = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
-    given = {name: list(tensor.shape) for name, tensor in weights.items()}
-    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
-    if wrong:
-        first = wrong[0]
-        raise UserError(
-            f"{len(wrong)} tensors of the {what} do not fit, such as our {first!r}: "
-            f"expected shape {json.dumps(expected.get(first))}, given {json.dumps(given.get(first))}"
-        )

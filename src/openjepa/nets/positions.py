@@ -1,7 +1,8 @@
 """Embeddings of positions: added to tokens (sine-cosine, a learned table), or rotary, which turn queries and keys.
 
-Every kind of added positions is built alike, `config.build(signal, width)`, into a module from tokens to
-`[1 or B, N, width]`; encoders and predictors use them.
+Every kind is built alike, `config.build(signal, width)`, into a module from tokens to what is added to them,
+`[1 or B, N, width]`; of rotary positions, to the coordinates `[1 or B, N, P]` by which blocks turn. Encoders and
+predictors use them.
 """
 
 import math
@@ -39,7 +40,25 @@ class Learned(Choice):
         return LearnedPositions(signal, width)
 
 
-PositionsKind = Annotated[SinCos | Learned | Channels, Field(discriminator="kind")]
+RotaryStyle = Literal["interleaved", "tiled"]
+
+
+class RoPE(Choice):
+    """Rotary positions of any number of axes: nothing is added to tokens, blocks turn queries and keys by them."""
+
+    kind: Literal["rotary"] = "rotary"
+    style: RotaryStyle = "interleaved"
+    """`tiled` is V-JEPA 2's released code, see `rotary`."""
+    grid: int | None = Field(None, ge=2, le=4096)
+    """Rows and columns are scaled so that the first lies at 0 and the last at this number less one, whatever the
+    resolution (V-JEPA 2.1: 16); none: token coordinates as they are (V-JEPA 2)."""
+
+    def build(self, signal: Any, width: int) -> "RotaryPositions":
+        """Raises UserError for `grid` and a signal whose tokens fill none."""
+        return RotaryPositions(self, signal)
+
+
+PositionsKind = Annotated[SinCos | Learned | Channels | RoPE, Field(discriminator="kind")]
 
 
 class SinCosPositions(nn.Module):
@@ -74,6 +93,33 @@ class LearnedPositions(nn.Module):
                 )
             table = F.interpolate(table.permute(0, 3, 1, 2), layout, mode="bicubic").permute(0, 2, 3, 1)
         return table.flatten(1, -2)
+
+
+class RotaryPositions(nn.Module):
+    """`Tokens -> [1 or B, N, P]`: the coordinates by which blocks turn. It has no parameters."""
+
+    def __init__(self, config: RoPE, signal: Any) -> None:
+        super().__init__()
+        if config.grid and signal.layout is None:
+            raise UserError("positions.grid needs tokens that fill a grid: leave it out")
+        self.config, self.axes = config, len(signal.axes)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        places = tokens.positions
+        if self.config.grid is None:
+            return places
+        assert tokens.layout is not None
+        sides = tokens.layout[-2:]
+        last = [(self.config.grid - 1) / max(side - 1, 1) for side in sides]
+        return places * places.new_tensor([1.0] * (self.axes - len(sides)) + last)
+
+    def turn(self, places: Tensor, heads_width: int) -> "Rotary":
+        """What turns the queries and keys `[B, heads, N, heads_width]` of tokens at `[1 or B, N, P]`."""
+        return rotary(places.unsqueeze(1), heads_width, self.config.style)
+
+    def require_room(self, heads_width: int) -> None:
+        """Raises UserError when heads are too narrow for a pair of numbers an axis."""
+        rotary_pairs(heads_width, self.axes)
 
 
 def placed(positions: nn.Module, tokens: Tokens, place: Tensor | None) -> Tensor:
@@ -125,8 +171,8 @@ class Rotary:
     """Turns queries and keys `[..., N, D]` by their positions; numbers beyond the first R stay as they are.
 
     Attributes:
-        cos: `[N, R]`.
-        sin: `[N, R]`.
+        cos: `[N, R]`, or with axes before that broadcast, such as samples and heads.
+        sin: likewise.
     """
 
     cos: Tensor
@@ -139,11 +185,8 @@ class Rotary:
         return torch.cat([(turned * self.cos + quarter * self.sin).to(x.dtype), rest], -1)
 
 
-RotaryStyle = Literal["interleaved", "tiled"]
-
-
 def rotary(positions: Tensor, width: int, style: RotaryStyle = "interleaved") -> Rotary:
-    """Rotary embedding (RoPE) of positions `[N, P]` for heads of `width` numbers.
+    """Rotary embedding (RoPE) of positions `[..., N, P]` for heads of `width` numbers.
 
     The P axes get equal, even shares of the width; what is left over is not turned. Within a share, pairs of
     neighbours turn by position * 10000^(-i/pairs). A token at 0 on an axis is not turned there at all, so one that
@@ -155,14 +198,19 @@ def rotary(positions: Tensor, width: int, style: RotaryStyle = "interleaved") ->
     Raises:
         UserError: heads too narrow for a pair per axis.
     """
-    axes = positions.shape[-1]
-    pairs = width // axes // 2
-    if pairs == 0:
-        raise UserError(
-            f"heads of width {width} have no room for {axes}-D rotary positions: at least {2 * axes}"
-        )
+    pairs = rotary_pairs(width, positions.shape[-1])
     frequency = 10000.0 ** -(torch.arange(pairs, device=positions.device, dtype=torch.float64) / pairs)
     angle = positions.double().unsqueeze(-1) * frequency
     angle = angle.repeat_interleave(2, -1) if style == "interleaved" else torch.cat([angle, angle], -1)
     angle = angle.flatten(-2)
     return Rotary(angle.cos().float(), angle.sin().float())
+
+
+def rotary_pairs(width: int, axes: int) -> int:
+    """Pairs of numbers that turn by each axis; UserError when there is no room for one."""
+    pairs = width // axes // 2
+    if pairs == 0:
+        raise UserError(
+            f"heads of width {width} have no room for {axes}-D rotary positions: at least {2 * axes}"
+        )
+    return pairs

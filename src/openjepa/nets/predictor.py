@@ -3,7 +3,7 @@
 All are built alike, `config.build(ports)`, into a network from a context's features and the pair to predictions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from openjepa.config import Choice
 from openjepa.jepa import Pair, Tokens, View, gather
-from openjepa.nets.positions import PositionsKind, SinCos, placed, require_room, rescale, sincos
+from openjepa.nets.positions import (
+    PositionsKind,
+    Rotary,
+    RotaryPositions,
+    SinCos,
+    placed,
+    require_room,
+    rescale,
+    sincos,
+)
 from openjepa.nets.transformer import Block, Placed, initialise
 
 
@@ -47,9 +56,12 @@ class Narrow(Placed):
     """False: once per target block, blocks unaware of one another (I-JEPA). True: all blocks in one sequence,
     V-JEPA's way and cheaper."""
     positions: PositionsKind = SinCos()
-    """What is added to context and mask tokens."""
+    """What is added to context and mask tokens, or turns them."""
     mask_init: Literal["normal", "zero"] = "normal"
     """Mask tokens at the start: drawn with std 0.02, or zero (V-JEPA)."""
+    mask_tokens: Literal["kind", "one"] = "kind"
+    """One mask token for each kind of pair (V-JEPA), or one for all (what V-JEPA 2's released code does with clips of
+    one length)."""
 
     def build(self, ports: Ports) -> "TokenPredictor":
         return TokenPredictor(self, ports)
@@ -99,8 +111,13 @@ def mask_tokens(ports: Ports, width: int) -> nn.Parameter:
 def queries_of(mask_token: Tensor, place: Tensor, pair: Pair, condition: str) -> Tensor:
     """Mask tokens `[B, M, T, width]` for what a pair asks for, with their places, of `[B, N, width]`, if told."""
     asked = pair.picked(place)
-    token = mask_token if mask_token.dim() == 1 else mask_token[pair.kind]
+    token = mask_token_of(mask_token, pair)
     return token + (asked if condition == "positions" else torch.zeros_like(asked))
+
+
+def mask_token_of(mask_token: Tensor, pair: Pair) -> Tensor:
+    """The mask token `[width]` of a pair's kind."""
+    return mask_token if mask_token.dim() == 1 else mask_token[pair.kind]
 
 
 class TokenPredictor(nn.Module):
@@ -110,7 +127,9 @@ class TokenPredictor(nn.Module):
         super().__init__()
         self.config, self.condition = config, ports.condition
         self.enter = nn.Linear(ports.width, config.width)
-        self.mask_token = mask_tokens(ports, config.width)
+        self.mask_token = mask_tokens(
+            ports if config.mask_tokens == "kind" else replace(ports, kinds=1), config.width
+        )
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_ratio, config.norm_eps) for _ in range(config.depth)
         )
@@ -120,24 +139,42 @@ class TokenPredictor(nn.Module):
         if config.mask_init == "normal":
             nn.init.trunc_normal_(self.mask_token, std=0.02)
         self.positions = config.positions.build(ports.signal, config.width)
+        if isinstance(self.positions, RotaryPositions):
+            self.positions.require_room(config.width // config.heads)
 
     def forward(self, s_x: Tensor, pair: Pair) -> Tensor:
         context, target = pair.context, pair.target[0]
         kept = context.keep if s_x.shape[1] != _count(context) else None
-        known = self.enter(s_x) + _at(self._embedded(context.tokens, None), kept)
+        here = _at(self._embedded(context.tokens, None), kept)
         place = self._embedded(target.tokens, pair.place).expand(len(s_x), -1, -1)
-        queries = queries_of(self.mask_token, place, pair, self.condition)
-        batch, blocks, hidden = queries.shape[:3]
-        if self.config.joint:
-            x = torch.cat([known, queries.flatten(1, 2)], 1)
+        known, turn = self.enter(s_x), None
+        if isinstance(self.positions, RotaryPositions):
+            there = pair.picked(place) if self.condition == "positions" else pair.picked(place) * 0
+            queries = mask_token_of(self.mask_token, pair).expand(*there.shape[:3], -1)
+            turn = self._turn(here.expand(len(s_x), -1, -1), there)
         else:
-            x = torch.cat([known.repeat_interleave(blocks, 0), queries.flatten(0, 1)], 1)
+            known = known + here
+            queries = queries_of(self.mask_token, place, pair, self.condition)
+        batch, blocks, hidden = queries.shape[:3]
+        x = self._sequence(known, queries)
         mask = self._mask(pair, kept is not None, known.shape[1], queries)
         *earlier, last = self.blocks
         for block in earlier:
-            x = block(x, mask=mask)
-        asked = last(x, known.shape[1], mask=mask)  # of the context nothing is wanted any more
+            x = block(x, mask=mask, turn=turn)
+        asked = last(x, known.shape[1], mask=mask, turn=turn)  # of the context nothing is wanted any more
         return self.leave(self.norm(asked)).view(batch, blocks, hidden, -1)
+
+    def _sequence(self, known: Tensor, queries: Tensor) -> Tensor:
+        """Of `[B, K, ...]` and `[B, M, T, ...]` what blocks are given: `[B, K + M * T, ...]` jointly, else
+        `[B * M, K + T, ...]`."""
+        if self.config.joint:
+            return torch.cat([known, queries.flatten(1, 2)], 1)
+        return torch.cat([known.repeat_interleave(queries.shape[1], 0), queries.flatten(0, 1)], 1)
+
+    def _turn(self, here: Tensor, there: Tensor) -> Rotary:
+        """What blocks turn by, of coordinates of the context `[B, K, P]` and of what is asked for `[B, M, T, P]`."""
+        assert isinstance(self.positions, RotaryPositions)
+        return self.positions.turn(self._sequence(here, there), self.config.width // self.config.heads)
 
     def _embedded(self, tokens: Tokens, place: Tensor | None) -> Tensor:
         embedded = placed(self.positions, tokens, place)
@@ -151,12 +188,9 @@ class TokenPredictor(nn.Module):
         asked = pair.asked
         if there is None and asked is None:
             return None
-        batch, blocks = queries.shape[:2]
-        there = queries.new_ones(batch, known, dtype=torch.bool) if there is None else there
+        there = queries.new_ones(len(queries), known, dtype=torch.bool) if there is None else there
         asked = queries.new_ones(queries.shape[:3], dtype=torch.bool) if asked is None else asked
-        if self.config.joint:
-            return torch.cat([there, asked.flatten(1)], 1)[:, None, None]
-        return torch.cat([there.repeat_interleave(blocks, 0), asked.flatten(0, 1)], 1)[:, None, None]
+        return self._sequence(there, asked)[:, None, None]
 
 
 def _at(embedded: Tensor, index: Tensor | None) -> Tensor:

@@ -11,7 +11,7 @@ from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import View, gather
 from openjepa.nets.attention import attend
-from openjepa.nets.positions import PositionsKind, Rotary, SinCos
+from openjepa.nets.positions import PositionsKind, Rotary, RotaryPositions, SinCos
 from openjepa.nets.stems import Stem
 
 
@@ -218,7 +218,7 @@ class ViT(Placed, TransformerBlocks):
     hide: Literal["drop", "replace"] = "drop"
     """What becomes of tokens that a view does not keep: left out, or a learned mask token in their place."""
     positions: PositionsKind = SinCos()
-    """What is added to the embedded tokens, so that they tell where they lie."""
+    """What is added to the embedded tokens, or turns them, so that they tell where they lie."""
     drop_path: float = Field(0.0, ge=0, lt=1)
     """Share of the samples that the last block passes over in training; it rises evenly from 0 at the first block
     (LeJEPA: 0.1)."""
@@ -248,12 +248,12 @@ class ViT(Placed, TransformerBlocks):
 class TokenEncoder(nn.Module):
     """`View -> [B, K, D]`: the kept tokens (drop), or all of them with mask tokens in place (replace).
 
-    Three parts: a stem embeds raw tokens, positions are added (`enter`), and the blocks follow (`trunk`). Tokens that
-    are not there are not looked at; what stands in their place means nothing.
-    """
+    Three parts: a stem embeds raw tokens, positions are added (`enter`), and the blocks follow (`trunk`), which turn by
+    rotary positions. Tokens that are not there are not looked at; what stands in their place means nothing.
 
-    entrance = ("stem", "embed", "positions", "mask_token")
-    """What belongs to `enter`; all else is the trunk."""
+    Attributes:
+        entrance: what belongs to `enter`; all else is the trunk.
+    """
 
     def __init__(self, config: ViT, signal: Any, stem: Any = None) -> None:
         super().__init__()
@@ -270,6 +270,10 @@ class TokenEncoder(nn.Module):
         initialise(self, config.init)
         self.stem = stem
         self.positions = config.positions.build(signal, config.width)
+        self.entrance = ("stem", "embed", "positions", "mask_token")
+        if isinstance(self.positions, RotaryPositions):
+            self.positions.require_room(config.width // config.heads)
+            self.entrance = ("stem", "embed", "mask_token")
         self.register_load_state_dict_pre_hook(_table_of_before)
         if config.hide == "replace":
             self.mask_token = nn.Parameter(torch.randn(config.width) * 0.02)
@@ -284,10 +288,10 @@ class TokenEncoder(nn.Module):
     def trunk(self, x: Tensor, view: View, count: int) -> list[Tensor]:
         """Outputs of the last `count` blocks for tokens `[B, K, D]` that `enter` has given."""
         there = view.present if self.config.hide == "drop" else view.tokens.valid
-        mask = None if there is None else there[:, None, None]
+        mask, turn = None if there is None else there[:, None, None], self._turn(view)
         outputs = []
         for i, block in enumerate(self.blocks):
-            x = block(x, mask=mask)
+            x = block(x, mask=mask, turn=turn)
             if i >= len(self.blocks) - count and i < len(self.blocks) - 1:
                 outputs.append(x)
         return [*outputs, self.norm(x)]
@@ -297,16 +301,32 @@ class TokenEncoder(nn.Module):
         return layout
 
     def enter(self, view: View) -> Tensor:
-        """Embedded tokens with their positions, `[B, K, D]`."""
+        """Embedded tokens with what is added for their positions, `[B, K, D]`."""
+        embedded = self._embedded(view)
+        if isinstance(self.positions, RotaryPositions):
+            return embedded
+        return embedded + self._kept(self.positions(view.tokens) * self._scale, view)
+
+    def _embedded(self, view: View) -> Tensor:
         tokens, keep = view.tokens, view.keep
-        positions = self.positions(tokens) * self._scale
         if self.stem is not None:
-            return self.embed(self.stem(view)) + (positions if keep is None else gather(positions, keep))
+            return self.embed(self.stem(view))
         if keep is None:
-            return self.embed(tokens.values) + positions
+            return self.embed(tokens.values)
         if self.config.hide == "drop":
-            return self.embed(gather(tokens.values, keep)) + gather(positions, keep)
-        return torch.where(view.shown[..., None], self.embed(tokens.values), self.mask_token) + positions
+            return self.embed(gather(tokens.values, keep))
+        return torch.where(view.shown[..., None], self.embed(tokens.values), self.mask_token)
+
+    def _turn(self, view: View) -> Rotary | None:
+        """What blocks turn queries and keys by; `None` where positions are added."""
+        if not isinstance(self.positions, RotaryPositions):
+            return None
+        places = self._kept(self.positions(view.tokens), view)
+        return self.positions.turn(places, self.width // self.config.heads)
+
+    def _kept(self, of_all: Tensor, view: View) -> Tensor:
+        """Of `[1 or B, N, ...]` what belongs to the tokens that the blocks are given."""
+        return of_all if view.keep is None or self.config.hide == "replace" else gather(of_all, view.keep)
 
     @property
     def _scale(self) -> float:

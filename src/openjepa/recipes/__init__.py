@@ -24,6 +24,7 @@ from openjepa.recipes import (
     remotejepa,
     signaljepa,
     vjepa,
+    vjepa2,
     vjepa2ac,
 )
 from openjepa.recipes.base import Recipe, Training, all_recipes, register, registered
@@ -49,6 +50,7 @@ __all__ = [
     "remotejepa",
     "signaljepa",
     "vjepa",
+    "vjepa2",
     "vjepa2ac",
 ]
 

@@ -1,0 +1,133 @@
+"""V-JEPA 2: V-JEPA with rotary positions, a constant average, and a last stage at full length and size.
+
+Assran et al., 2025, arXiv:2506.09985.
+
+signal     tubelets of 2 frames and 16 x 16 px     target   EMA encoder of constant momentum, layer-normalised
+hiding     8 short-range and 2 long-range tubes    energy   L1
+condition  target positions, rotary                guard    none beyond the target
+
+    openjepa train v-jepa-2 --data clips      # preset tiny: folders of short films, a class a folder
+    openjepa train v-jepa-2 --preset tiny-cooldown --data clips --init runs/v-jepa-2-tiny-0
+    torchrun --nproc-per-node 8 -m openjepa train v-jepa-2 --preset vit-l16 --data films
+    torchrun --nproc-per-node 8 -m openjepa train v-jepa-2 --preset vit-l16-cooldown --data films --init RUN
+
+Training has two stages, each a run: the learning rate warms up and stays, then a second run that starts from the first
+lets it fall to almost nothing, on longer and larger clips. Positions are rotary, so that both have the same weights.
+
+Departures from the released code: the two numbers of a rotary pair turn at one frequency, as is meant and as V-JEPA 2.1
+does (`--encoder.positions.style tiled --predictor.positions.style tiled` is what V-JEPA 2 released). Contexts and
+what is to be predicted are cut to the batch's shortest by a random draw (see v-jepa). Images are not mixed in as
+films that stand still; v-jepa-2-1 takes them as images. Activations are not computed again in the backward pass.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from openjepa.conditions import Condition, Positions
+from openjepa.energies import L1, Energy
+from openjepa.guards import Guard, NoGuard
+from openjepa.hiding import Tubes
+from openjepa.nets.positions import RoPE
+from openjepa.nets.predictor import Narrow
+from openjepa.nets.transformer import ViT
+from openjepa.recipes.base import Training, register
+from openjepa.recipes.tokens import TokenRecipe
+from openjepa.signals.video.signal import UCF9, VideoSignal
+from openjepa.targets import EMA, Target
+
+HUGE: dict[str, Any] = {"width": 1280, "depth": 32, "heads": 16}
+GIANT: dict[str, Any] = {"width": 1408, "depth": 40, "heads": 22, "mlp_ratio": 48 / 11}
+COOLDOWN: dict[str, Any] = {
+    "steps": 12_000,
+    "warmup": 0.0,
+    "cooldown": 1.0,
+    "final_lr": 1e-6 / 5.25e-4,
+}
+LONG: dict[str, Any] = {"signal": {"frames": 64}, "train": COOLDOWN}
+TINY: dict[str, Any] = {
+    "signal": {
+        "size": [72, 96],
+        "frames": 8,
+        "stride": 4,
+        "fps": None,
+        "channels": 3,
+        "tubelet": 2,
+        "patch": 8,
+        "group": "{group}-{clip}",
+        **UCF9,
+    },
+    "hiding": {"size": [32, 48], "min_context": 0.15},
+    "encoder": {"width": 96, "depth": 4, "heads": 4, "init": "xavier"},
+    "predictor": {"width": 48, "depth": 2, "heads": 2, "init": "xavier"},
+    "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "layers": 4, "to_one": False},
+    "train": {
+        "steps": 3000,
+        "batch_size": 64,
+        "lr": 1e-3,
+        "warmup": 0.1,
+        "start_lr": 0.0,
+        "weight_decay": 0.05,
+    },
+}
+
+
+@register("v-jepa-2")
+class VJEPA2(TokenRecipe):
+    """V-JEPA 2's six choices; the defaults are the paper's ViT-L/16 before the last stage."""
+
+    paper: ClassVar[str] = "Assran et al., 2025, arXiv:2506.09985"
+
+    recipe: Literal["v-jepa-2"] = "v-jepa-2"
+    preset: str = "vit-l16"
+    signal: VideoSignal = VideoSignal(size=(256,), frames=16, fps=4)
+    hiding: Tubes = Tubes()
+    condition: Condition = Positions()
+    encoder: ViT = ViT(width=1024, depth=24, heads=16, positions=RoPE())
+    predictor: Narrow = Narrow(
+        width=384,
+        depth=12,
+        heads=12,
+        joint=True,
+        mask_init="zero",
+        mask_tokens="one",
+        positions=RoPE(),
+    )
+    target: Target = EMA(norm="layer", half_life=924, to_one=False)
+    energy: Energy = L1()
+    guard: Guard = NoGuard()
+    train: Training = Training(
+        steps=240_000,
+        batch_size=3072,
+        lr=5.25e-4,
+        schedule="constant",
+        warmup=12 / 240,
+        start_lr=1e-4 / 5.25e-4,
+        cooldown=0.0,
+        weight_decay=0.04,
+    )
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "vit-l16": {},
+        "vit-h16": {"encoder": HUGE},
+        "vit-g16": {"encoder": GIANT},
+        "vit-l16-cooldown": LONG,
+        "vit-h16-cooldown": {"encoder": HUGE, **LONG},
+        "vit-g16-cooldown": {"encoder": GIANT, **LONG},
+        "vit-g16-384-cooldown": {
+            "encoder": GIANT,
+            "signal": {"size": [384], "frames": 64},
+            "train": COOLDOWN,
+        },
+        "tiny": TINY,
+        "tiny-cooldown": {
+            **TINY,
+            "signal": {**TINY["signal"], "size": [72, 96], "frames": 16, "stride": 2},
+            "hiding": {"size": [48, 64], "min_context": 0.15},
+            "train": {
+                **TINY["train"],
+                "steps": 300,
+                "warmup": 0.0,
+                "cooldown": 1.0,
+                "final_lr": 2e-3,
+            },
+        },
+    }
