@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from openjepa.common.files import read_json, read_tensors
 from openjepa.errors import UserError
 
-Names = Sequence[tuple[str, str]]
+TensorNames = Sequence[tuple[str, str]]
 """Patterns of whole names, and what each becomes; the first that fits counts."""
 
 
@@ -34,7 +34,7 @@ def read_directory(directory: Path, *processors: str) -> tuple[dict[str, Tensor]
     return tensors, config
 
 
-def renamed(name: str, names: Names) -> str | None:
+def renamed(name: str, names: TensorNames) -> str | None:
     """Our name of a tensor; `None` where no pattern fits."""
     for pattern, ours in names:
         if match := re.fullmatch(pattern, name):
