@@ -72,7 +72,7 @@ def test_what_followed_a_step_is_never_the_camera(tmp_path: Path) -> None:
     path = stored.robomimic(tmp_path / "a.hdf5")
     assert np.array_equal(open_episodes(path)[0].frames, frames_of(0, 5))
     two = stored.robomimic(tmp_path / "b.hdf5", wrist="obs/wrist_image", later="next_obs/wrist_image")
-    with pytest.raises(UserError, match=r"--names\.frames obs/front_image") as refused:
+    with pytest.raises(UserError, match=r"--signal\.camera front, .*\[front, wrist\]") as refused:
         open_episodes(two)
     assert "next_obs" not in str(refused.value)
     named = open_episodes(two, names={"frames": "next_obs/front_image"})

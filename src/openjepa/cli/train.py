@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
     add_data(
         parser,
         "a folder, tar shards, or a .npy file of what the recipe learns from; images: fashion-mnist is the default; a "
-        "world model: a folder of episodes, as `openjepa collect` writes it, or an .hdf5 file",
+        "world model: a folder of episodes, as `openjepa collect` or LeRobot writes it, of films with tables, or .hdf5",
     )
     parser.add_argument("--out", help="the run's directory (default: runs/RECIPE-PRESET-SEED)")
     parser.add_argument("--config", help="a saved config.json or a YAML file, with options on top")

@@ -35,6 +35,7 @@ class DataNames(Config):
     """Names of the data, where they are not plain or there are several: paths within an episode, or columns."""
 
     frames: str | None = None
+    """Pictures that do not look like any; a camera is named by `signal.camera`."""
     actions: str | None = None
     state: str | None = None
     lengths: str | None = None
@@ -53,7 +54,7 @@ class WorldRecipe(Recipe):
     """
 
     data: str = ""
-    """A folder of episodes, or an HDF5 file."""
+    """A folder of episodes, or an HDF5 file (see docs/acting.md)."""
     names: DataNames = DataNames()
     signal: FrameSignal = FrameSignal()
     hiding: Future
@@ -102,7 +103,10 @@ class WorldRecipe(Recipe):
             episodes = data
         else:
             names = self.names.model_dump(exclude_none=True)
-            episodes = open_episodes(data, names=names, size=self.signal.size)
+            asked: dict[str, Any] = {
+                name: getattr(self.signal, name) for name in ("camera", "camera_as", "white")
+            }
+            episodes = open_episodes(data, names=names, size=self.signal.size, **asked)
         return EpisodeWindows(episodes, self.window + self.signal.stack - 1, self.signal.block)
 
     def adapt(self, samples: "EpisodeWindows") -> Self:

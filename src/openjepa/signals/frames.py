@@ -46,6 +46,13 @@ class FrameSignal(Choice):
     kind: Literal["frames"] = "frames"
     size: int = Field(64, ge=1, le=4096)
     """Side of a frame in pixels."""
+    camera: tuple[str, ...] = ()
+    """Camera whose pictures are the frames, where the data have several; or several, whose pictures go together."""
+    camera_as: Literal["channels", "views"] = "channels"
+    """How the pictures of several cameras are one frame: behind one another, each of full size (channels); or side by
+    side on a square grid, each of half the size or less (views), for encoders of three channels."""
+    white: float | None = Field(None, gt=0)
+    """Value of white in frames of floating numbers: 1 or 255, found in the data where it is none."""
     channels: int = Field(3, ge=1, le=4096)
     action_dim: int = Field(2, ge=1, le=4096)
     """A: numbers in one action of the environment, or how many discrete actions there are."""
@@ -85,6 +92,11 @@ class FrameSignal(Choice):
         return self.channels, self.size, self.size
 
     @property
+    def pictures(self) -> int:
+        """Pictures that lie behind one another in a frame: of how many cameras."""
+        return max(1, len(self.camera)) if self.camera_as == "channels" else 1
+
+    @property
     def seen(self) -> tuple[int, int, int]:
         """Channels, rows, columns of what the encoder is given: `stack` frames."""
         return self.stack * self.channels, self.size, self.size
@@ -101,6 +113,10 @@ class FrameSignal(Choice):
         """
         before = [frames[:, :1]] * (self.stack - 1)
         return torch.cat([*before, frames], 1).unfold(1, self.stack, 1).movedim(-1, 2)
+
+    def side_by_side(self, frames: Tensor) -> Tensor:
+        """Frames `[..., C, H, W]` to look at, `[..., c, H, n * W]`: the n cameras' pictures beside one another."""
+        return torch.cat(frames.chunk(self.pictures, -3), -1)
 
     def normalise(self, frames: Tensor) -> Tensor:
         """float32 `[..., C, H, W]` with the data's mean and spread taken out, from uint8 or float in 0..1.

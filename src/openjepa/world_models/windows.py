@@ -53,8 +53,13 @@ class EpisodeWindows:
     def fit(self, signal: FrameSignal) -> FrameSignal:
         """The signal with the frames' shape and the statistics of the actions that are trained on."""
         kept: dict[str, Any] = {"stack": signal.stack, "block_actions": signal.block_actions}
-        if signal.channels == self.windows.frame[0]:
-            kept |= {"mean": signal.mean, "std": signal.std}
+        cameras = self.episodes.cameras
+        kept |= {"camera": cameras.names, "camera_as": cameras.arranged, "white": cameras.white}
+        behind = self.windows.frame[0] // signal.channels if cameras.arranged == "channels" else 1
+        if signal.channels * behind == self.windows.frame[0] and behind in (1, len(cameras.names)):
+            for name in ("mean", "std"):  # of each camera's channels alike
+                values = getattr(signal, name)
+                kept[name] = values if len(values) == 1 else values * behind
         return self.windows.signal(**self.trained.action_scale(), **kept)
 
     @property

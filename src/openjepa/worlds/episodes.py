@@ -14,6 +14,7 @@ from openjepa.errors import UserError
 from openjepa.signals.frames import z_score
 from openjepa.signals.images import Skipped
 from openjepa.worlds.actions import Box
+from openjepa.worlds.cameras import Cameras
 from openjepa.worlds.pictures import Pixels
 from openjepa.worlds.records import EpisodeRecording, Progress
 from openjepa.worlds.tape import Tape
@@ -77,6 +78,11 @@ class Episodes:
     @property
     def about(self) -> Mapping[str, Any]:
         return self._recording.about
+
+    @property
+    def cameras(self) -> Cameras:
+        """Whose pictures a frame holds."""
+        return self._recording.cameras
 
     @property
     def frame(self) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ for.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from numpy.typing import NDArray
 from openjepa.errors import UserError
 from openjepa.signals.images import Skipped
 from openjepa.signals.images.decode import BROKEN
-from openjepa.worlds.fields import Fields, find_fields
+from openjepa.worlds.cameras import Cameras, joined
+from openjepa.worlds.fields import Asked, Fields, find_fields
 from openjepa.worlds.hdf5_source import Hdf5Source, RowRange
 from openjepa.worlds.pictures import ENCODED, looks_like_pictures
-from openjepa.worlds.records import EPISODES, STEPS, Progress, Raw, first_line, nothing
+from openjepa.worlds.records import EPISODES, STEPS, EpisodeSource, Progress, Raw, first_line, nothing
 from openjepa.worlds.truncated import (
     intact,
     locate,
@@ -44,22 +46,26 @@ _NUMBER = re.compile(r"(episode|data/demo)_[0-9]{1,18}")
 def read_files(
     name: str,
     files: Sequence[Path],
-    names: Mapping[str, str],
+    asked: Asked,
     expected: int | None = None,
     progress: Progress | None = None,
-) -> tuple[list[Raw], Hdf5Source, list[Skipped]]:
+) -> tuple[list[Raw], EpisodeSource, list[Skipped], Cameras]:
     """Every episode of some HDF5 files.
 
     Args:
         name: of the whole, for messages.
         files: each with one or many episodes.
-        names: see above.
+        asked: names as above, cameras, size.
         expected: how many episodes there should be, where that is known, so that missing ones can be named.
         progress: called for every file and episode.
+
+    Returns:
+        episodes, their frames, what was left out, and the cameras with the value of white.
 
     Raises:
         UserError: h5py is missing, it is not clear which array is which, or no episode can be read.
     """
+    names = asked.names
     found: list[Raw] = []
     kept: list[RowRange] = []
     skipped: list[Skipped] = []
@@ -84,7 +90,7 @@ def read_files(
             for i, place in enumerate(places):
                 try:
                     group = locate(file, place.group)
-                    fields = fields or _fields(name, group, names)
+                    fields = fields or _fields(name, group, asked)
                     found.append(_read(group, place, fields, size))
                     kept.append(place)
                 except UserError:
@@ -98,7 +104,17 @@ def read_files(
             skipped.append(Skipped(f"{expected - len(places):,} more episodes", "the file has them not"))
     if fields is None or not found:
         raise nothing(name, skipped)
-    return found, Hdf5Source(kept, fields.frames), skipped
+    sources = [Hdf5Source(kept, path, asked.cameras.white) for path in fields.frames]
+    for source in sources:
+        source.find_white()
+    whites = {source.white for source in sources} - {None}
+    if len(whites) > 1:
+        raise UserError(
+            f"{name}: the cameras' frames are floating numbers of two ranges, 0..1 and 0..255: rescale one, or open "
+            "them one by one"
+        )
+    cameras = replace(asked.cameras, white=next(iter(whites), None))
+    return found, joined(sources, cameras, asked.size), skipped, cameras
 
 
 def _places(
@@ -172,7 +188,7 @@ def _there(file: Any, group: str) -> bool:
     return True
 
 
-def _fields(where: str, group: Any, names: Mapping[str, str]) -> Fields:
+def _fields(where: str, group: Any, asked: Asked) -> Fields:
     arrays: dict[str, Any] = {}
 
     def walk(node: Any, prefix: str, depth: int) -> None:
@@ -185,7 +201,7 @@ def _fields(where: str, group: Any, names: Mapping[str, str]) -> Fields:
 
     walk(group, "", 0)
     require_filters(where, arrays)
-    return find_fields(where, arrays, [path for path, array in arrays.items() if _pictures(array)], names)
+    return find_fields(where, arrays, [path for path, array in arrays.items() if _pictures(array)], asked)
 
 
 def _pictures(array: Any) -> bool:
@@ -203,20 +219,27 @@ def _read(group: Any, place: RowRange, fields: Fields, size: int | None) -> Raw:
     Raises:
         One of `BROKEN`: something is missing or does not fit.
     """
-    arrays = {key: locate(group, path) for key, path in vars(fields).items() if path is not None}
-    for name, array in arrays.items():
+    paths = {"actions": fields.actions} | ({} if fields.state is None else {"state": fields.state})
+    arrays = {key: locate(group, path) for key, path in paths.items()}
+    pictures = {f"frames {path}": locate(group, path) for path in fields.frames}
+    for name, array in (arrays | pictures).items():
         if len(array.shape) == 0 or len(array) > STEPS * (1 if place.stop is None else EPISODES):
             raise ValueError(
                 f"its {name} have the shape {list(array.shape)}: at most {STEPS:,} steps are read"
             )
-    stop = place.stop if place.stop is not None else len(arrays["frames"])
-    if stop - place.first > STEPS or stop > len(arrays["frames"]):
-        raise ValueError(f"it is to be frames {place.first} to {stop} of {len(arrays['frames'])}")
+    lengths = [len(array) for array in pictures.values()]
+    if len(set(lengths)) > 1:
+        said = ", ".join(f"{path} {length}" for path, length in zip(fields.frames, lengths, strict=True))
+        raise ValueError(f"its cameras have unequally many frames: {said}")
+    stop = place.stop if place.stop is not None else lengths[0]
+    if stop - place.first > STEPS or stop > lengths[0]:
+        raise ValueError(f"it is to be frames {place.first} to {stop} of {lengths[0]}")
     for name in ("actions", "state"):
         if name in arrays:
             require_plausible(arrays[name])
     if size is not None and not all(
-        intact(array, place.first, min(stop, len(array)), size) for array in arrays.values()
+        intact(array, place.first, min(stop, len(array)), size)
+        for array in (*arrays.values(), *pictures.values())
     ):
         raise ValueError("it lies beyond the end of the file")
     actions, frames = arrays["actions"][place.first : place.stop], stop - place.first

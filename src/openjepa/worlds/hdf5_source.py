@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from openjepa.worlds.pictures import Pixels, from_array, from_encoded
+from openjepa.signals.images.decode import BROKEN
+from openjepa.worlds.pictures import Pixels, from_array, from_encoded, white_of
 from openjepa.worlds.truncated import locate, open_hdf5, require_plausible
 
 _OPEN = 8  # files that a process keeps open
+LOOKED_AT = 8
+"""Episodes, and frames of each, that show how white floating numbers are."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,11 @@ class Hdf5Source:
     Args:
         places: the rows of each episode.
         field: path of the frames within an episode.
+        white: the value of white in frames of floating numbers; `None`: what some of them show.
     """
 
-    def __init__(self, places: Sequence[RowRange], field: str) -> None:
-        self._places, self._field = list(places), field
+    def __init__(self, places: Sequence[RowRange], field: str, white: float | None = None) -> None:
+        self._places, self._field, self.white = list(places), field, white
         self._files: OrderedDict[tuple[int, Path], Any] = OrderedDict()
 
     @property
@@ -47,13 +52,45 @@ class Hdf5Source:
         return self.__dict__ | {"_files": OrderedDict()}
 
     def frames(self, number: int, first: int, stop: int) -> Pixels:
+        found = self._stored(number, first, stop)
+        if found.ndim <= 2:
+            return from_encoded([row.tobytes() for row in found])
+        return from_array(found, self.white)
+
+    def find_white(self) -> None:
+        """Set `white` by some frames of some episodes, where frames are floating numbers and it is not known.
+
+        Raises:
+            UserError: values that lie in neither range.
+        """
+        looked_at = []
+        for number in range(0, len(self._places), max(1, len(self._places) // LOOKED_AT)):
+            try:
+                rows = self._rows(number)
+                picked = np.unique(np.linspace(0, rows - 1, LOOKED_AT).astype(int)) if rows else ()
+                looked_at += [self._stored(number, int(row), int(row) + 1) for row in picked]
+            except BROKEN:  # told when it is read
+                continue
+            if looked_at and looked_at[0].dtype.kind != "f":
+                return
+        if self.white is None and looked_at:
+            self.white = white_of(np.concatenate([frames.ravel() for frames in looked_at]))
+
+    def _rows(self, number: int) -> int:
+        place = self._places[number]
+        if place.stop is not None:
+            return place.stop - place.first
+        return len(locate(self._group(place), self._field))
+
+    def _stored(self, number: int, first: int, stop: int) -> NDArray:
+        """Frames as the file has them."""
         place = self._places[number]
         array = locate(self._group(place), self._field)
         require_plausible(array)
         found = array[place.first + first : place.first + stop]
         if len(found) < stop - first:
             raise ValueError(f"{place.file.name} has lost frames")
-        return from_encoded([row.tobytes() for row in found]) if found.ndim <= 2 else from_array(found)
+        return found
 
     def info(self, number: int) -> dict[str, Any]:
         """The group's attributes, nested at `/`, and those of its `infos` that have one number a frame."""

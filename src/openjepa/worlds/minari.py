@@ -8,6 +8,7 @@ collector has written is read here, if its observations hold pictures. `store` p
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from openjepa.common.reach import fitting, inside, parse_json, read_json
 from openjepa.errors import UserError
 from openjepa.worlds.actions import Box
+from openjepa.worlds.fields import Asked
 from openjepa.worlds.hdf5 import read_files
 from openjepa.worlds.records import CHOICES, EPISODES, EpisodeRecording, Progress, settle
 from openjepa.worlds.truncated import open_hdf5
@@ -107,7 +109,7 @@ def describe(
     }
 
 
-def open_minari(folder: Path, names: Mapping[str, str], progress: Progress | None) -> EpisodeRecording:
+def open_minari(folder: Path, asked: Asked, progress: Progress | None) -> EpisodeRecording:
     """Episodes of a folder that `Store` or Minari wrote, finished or not; `folder` is the one above `data`.
 
     Raises:
@@ -126,10 +128,12 @@ def open_minari(folder: Path, names: Mapping[str, str], progress: Progress | Non
             parts = [part for part in parts if f"episode_{int(part.stem)}" not in main]
     ours, space = about.openjepa, about.space(folder)
     if ours:
-        names = {"frames": "observations/frame", "actions": "actions", **names}
-        if ours.variables:
-            names = {"state": "observations/state", **names}
-    found, source, skipped = read_files(str(folder), [*files, *parts], names, about.total_episodes, progress)
+        known = {} if asked.cameras.names else {"frames": "observations/frame"}
+        known |= {"actions": "actions"} | ({"state": "observations/state"} if ours.variables else {})
+        asked = replace(asked, names=known | dict(asked.names))
+    found, source, skipped, cameras = read_files(
+        str(folder), [*files, *parts], asked, about.total_episodes, progress
+    )
     return settle(
         str(folder),
         found,
@@ -137,6 +141,7 @@ def open_minari(folder: Path, names: Mapping[str, str], progress: Progress | Non
         skipped,
         space.actions(folder),
         first=space.start,
+        cameras=cameras,
         variables=ours.variables if ours else (),
         about=ours.model_dump(exclude_unset=True) if ours else {},
     )

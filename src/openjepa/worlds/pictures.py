@@ -19,12 +19,18 @@ ENCODED = (b"\xff\xd8\xff", b"\x89PNG")
 
 Pixels = NDArray[np.uint8]
 
+SLACK = 1e-3
+"""Share of the range by which floating numbers may lie outside of it, as rounding leaves them."""
+
 PICTURE_BYTES, PICTURE_PIXELS = 2**26, 2**25
 """The largest encoded picture, and the most pixels in a frame."""
 
 
-def from_array(array: NDArray) -> Pixels:
-    """Frames `[n, H, W]`, `[n, H, W, C]` or `[n, C, H, W]`, integers in 0..255 or floats in 0..1.
+def from_array(array: NDArray, white: float | None = None) -> Pixels:
+    """Frames `[n, H, W]`, `[n, H, W, C]` or `[n, C, H, W]`, integers in 0..255, or floats in 0..`white`.
+
+    Args:
+        white: 1 where it is `None`.
 
     Raises:
         UserError: another shape or range.
@@ -33,7 +39,30 @@ def from_array(array: NDArray) -> Pixels:
         raise UserError(f"frames of shape {list(array.shape[1:])} are larger than {PICTURE_PIXELS:,} pixels")
     if array.ndim == 4 and array.dtype == np.uint8 and array.shape[1] <= 4 < array.shape[3]:
         return array
+    if white is not None and array.dtype.kind == "f":
+        low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+        if not (-SLACK * white <= low and high <= (1 + SLACK) * white):  # NaN is none either
+            raise UserError(
+                f"its frames have values from {low:g} to {high:g}, where white is {white:g}: set signal.white, or "
+                "mend the frames"
+            )
+        array = np.clip(array / np.float32(white), 0, 1)
     return to_pixels(array).numpy()
+
+
+def white_of(array: NDArray) -> float:
+    """The value of white in frames of floating numbers, by some of them: 1 where none is above it, else 255.
+
+    Raises:
+        UserError: values that lie in neither range.
+    """
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 1.0)
+    if not (low >= -SLACK and high <= 255 * (1 + SLACK)):
+        raise UserError(
+            f"frames of floating numbers have values from {low:g} to {high:g}, neither in 0..1 nor in 0..255: say "
+            "which value is white with --signal.white, or rescale them"
+        )
+    return 1.0 if high <= 1 + SLACK else 255.0
 
 
 def from_encoded(images: Sequence[bytes]) -> Pixels:

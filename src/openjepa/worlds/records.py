@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from openjepa.errors import UserError
 from openjepa.signals.images import Skipped
 from openjepa.worlds.actions import Box
+from openjepa.worlds.cameras import ONLY, Cameras
 from openjepa.worlds.outliers import outlying
 from openjepa.worlds.pictures import Pixels
 
@@ -82,6 +83,7 @@ class EpisodeRecording:
         actions: bounds of one action, or how many discrete ones there are; `None` where the data does not say.
         variables: names of the P variables of the state.
         about: how it was recorded, plain data.
+        cameras: whose pictures a frame holds.
         skipped: episodes left out, and why.
     """
 
@@ -91,6 +93,7 @@ class EpisodeRecording:
     actions: Box | int | None = None
     variables: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    cameras: Cameras = ONLY
     skipped: Sequence[Skipped] = ()
 
 

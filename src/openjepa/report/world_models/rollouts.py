@@ -111,9 +111,10 @@ def _energy(
 def _step(frame: Tensor, imagined: np.ndarray, ratio: float, action: Tensor, viewer: StateViewer) -> Step:
     red, green, blue = pictures.against_even(np.array(ratio)).tolist()
     numbers = action[0].tolist() if len(action) else []
+    side_by_side = viewer.model.signal.side_by_side
     return Step(
-        real=pixels.data_uri(pictures.to_rgb(frame.cpu().numpy())),
-        imagined=pixels.data_uri(pictures.to_rgb(imagined)),
+        real=pixels.data_uri(pictures.to_rgb(side_by_side(frame.cpu()).numpy())),
+        imagined=pixels.data_uri(pictures.to_rgb(side_by_side(torch.from_numpy(imagined)).numpy())),
         ratio=ratio,
         colour=f"rgb({red} {green} {blue})",
         action=", ".join(f"{value:.2g}" for value in numbers[:4]) + (" …" if len(numbers) > 4 else ""),

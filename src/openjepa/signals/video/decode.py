@@ -167,6 +167,21 @@ class Film:
         array = np.rot90(array, _turns(picture))
         return fit(torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1), size)
 
+    def times(self) -> np.ndarray:
+        """Seconds since its start at which each frame is due, float64 `[T]`, by the packets; nothing is decoded.
+
+        Raises:
+            ValueError: packets without time stamps.
+        """
+        base, stamps = self.stream.time_base, []
+        for packet in self.container.demux(self.stream):
+            if packet.size > 0:
+                if packet.pts is None or base is None:
+                    raise ValueError("its frames have no time stamps")
+                stamps.append(float(packet.pts * base))
+        self._rewind()
+        return np.sort(np.array(stamps, np.float64)) - self._start()
+
     def seek(self, seconds: float) -> bool:
         """Go to a key frame at or before that time; whether the film can."""
         base = self.stream.time_base
@@ -212,6 +227,16 @@ def inspect(file: Path | BinaryIO) -> FilmHeader:
     """
     with Film(file) as film:
         return film.header()
+
+
+def frame_times(file: Path | BinaryIO) -> np.ndarray:
+    """Seconds since its start at which each frame is due, float64 `[T]`.
+
+    Raises:
+        One of `broken()`.
+    """
+    with Film(file) as film:
+        return film.times()
 
 
 def decode(
