@@ -32,11 +32,11 @@ ACTIONS, STATES = ("action", "actions"), ("state", "states", "observation.state"
 TIMES = ("time", "timestamp")
 
 Columns = Mapping[str, NDArray[np.float64]]
-Films = Mapping[str, Mapping[str, str]]
+TableFilms = Mapping[str, Mapping[str, str]]
 """By table: each camera's film. All are relative to the folder."""
 
 
-def find_films(folder: Path) -> Films:
+def find_films(folder: Path) -> TableFilms:
     """The tables in a folder and below it that have films, and these, in the order of their numbers."""
     names = sorted(_visible(folder), key=_natural)
     tables = {Path(name).with_suffix("").as_posix(): name for name in names if name.lower().endswith(".csv")}
@@ -52,7 +52,9 @@ def find_films(folder: Path) -> Films:
     return {name: found[name] for name in tables.values() if name in found}
 
 
-def open_film_folder(folder: Path, films: Films, asked: Asked, progress: Progress | None) -> EpisodeRecording:
+def open_film_folder(
+    folder: Path, films: TableFilms, asked: Asked, progress: Progress | None
+) -> EpisodeRecording:
     """Episodes of a folder of films with tables.
 
     An episode is left out where its table or a film of it cannot be read, or where they differ in length.
