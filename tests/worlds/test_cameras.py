@@ -311,7 +311,7 @@ def test_a_real_robots_logs(tmp_path: Path) -> None:
 
     folder = lerobot(Path(given) / "robot", tmp_path / "g1", 6)
     opened = open_episodes(folder, size=32)
-    assert not opened.skipped and opened.lengths.tolist() == [130, 114, 118, 122, 136, 123]
+    assert not opened.skipped and opened.lengths.tolist() == [130, 114, 118, 122, 136, 148]
     assert opened.frame == (3, 32, 32) and opened.variables == tuple(VARIABLES) and opened.action_dim == 26
     moved = np.abs(np.diff(opened[0].frames.astype(float), axis=0)).mean((1, 2, 3))
     assert (moved > 0).mean() > 0.9
