@@ -3,7 +3,7 @@
 import pytest
 
 from openjepa.errors import UserError
-from openjepa.evals.table import ProbeTable, Score
+from openjepa.evals.table import DRAWS, ProbeTable, Score
 from openjepa.report.scores import scores
 
 
@@ -39,7 +39,26 @@ def test_it_says_what_the_model_adds_to_classical_features():
         "Linear probe: beside HOG the model adds +5.0 points."
     )
     same = scores(table(("HOG", "knn", 1.0, 0.8), ("model + best classical", "knn", 1.0, 0.801)))
-    assert same.sentence.endswith("beside HOG the model adds +0.1 points (the intervals overlap).")
+    assert same.sentence.endswith("beside HOG the model adds +0.1 points (which may be chance).")
+
+
+def drawn(*values: tuple[str, tuple[float, ...]]) -> dict:
+    """Scores on the same draws of ten labels a class."""
+    return ProbeTable(
+        [Score(row, "linear", 0.01, found, 10_000, DRAWS, per_class=10) for row, found in values]
+    ).to_dict()
+
+
+def test_scores_on_the_same_draws_are_compared_draw_by_draw():
+    hard, easy = (0.60, 0.70, 0.65, 0.75, 0.68), (0.615, 0.713, 0.666, 0.765, 0.694)
+    found = scores(
+        drawn(("HOG", hard), ("model", easy))
+    )  # the intervals overlap, every difference is above 0
+    assert found.sentence == "Linear probe, 10 per class: the model beats HOG."
+    found = scores(drawn(("HOG", easy), ("model", hard)))
+    assert found.sentence == "Linear probe, 10 per class: the model is worse than HOG."
+    found = scores(drawn(("HOG", (0.60, 0.70, 0.65, 0.75, 0.70)), ("model", (0.59, 0.72, 0.64, 0.77, 0.69))))
+    assert found.sentence == "Linear probe, 10 per class: the model is level with HOG."
 
 
 def test_places_lie_on_the_axis_in_order():

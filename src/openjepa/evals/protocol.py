@@ -32,7 +32,16 @@ from openjepa.evals.plan import Amount, make_plan
 from openjepa.evals.probes import NEIGHBOURS
 from openjepa.evals.rows import Evaluation, Key, Outcome, Row, scored
 from openjepa.evals.splits import Rows
-from openjepa.evals.table import INITIALISATIONS, JOINED, RANDOM, UNKNOWN, ComputeCost, ProbeTable, Score
+from openjepa.evals.table import (
+    DRAWS,
+    INITIALISATIONS,
+    JOINED,
+    RANDOM,
+    UNKNOWN,
+    ComputeCost,
+    ProbeTable,
+    Score,
+)
 from openjepa.evals.tasks import LabelTask
 from openjepa.signals.base import Samples
 
@@ -318,7 +327,7 @@ def _score(row: str, cell: Cell, results: list[list[Outcome]], about: Evaluation
     values = [[o.score for o in result] for result in results]
     bounds = None
     if len(values) == 1:
-        means, over = tuple(values[0]), "draws of the labels" if len(values[0]) > 1 else ""
+        means, over = tuple(values[0]), DRAWS if len(values[0]) > 1 else ""
         bounds = results[0][0].bounds if len(values[0]) == 1 else None
     else:
         means, over = tuple(math.fsum(v) / len(v) for v in values), INITIALISATIONS

@@ -12,6 +12,9 @@ RANDOM, JOINED = "random init", "model + best classical"
 
 ACCURACY = "accuracy"
 
+DRAWS = "draws of the labels"
+"""What scores with few labels are repeated over; every row is given the same draws."""
+
 INITIALISATIONS = "random initialisations"
 """What a random encoder's scores are repeated over."""
 
@@ -109,6 +112,21 @@ class Score:
         """Plain data, the derived numbers included."""
         low, high = self.interval
         return asdict(self) | {"mean": self.mean, "low": low, "high": high, "method": self.method}
+
+
+def better_by(mine: Score, other: Score) -> tuple[float, float]:
+    """The 95 % interval's ends of how much better `mine` is than `other`; above 0 it is better, below 0 worse.
+
+    Scores on the same draws of the labels are compared draw by draw: Student's interval of the differences. Others are
+    compared by their own intervals, whose gap counts (0 where they overlap).
+    """
+    sign = 1 if mine.higher else -1
+    if mine.over == other.over == DRAWS and len(mine.values) == len(other.values) > 1:
+        return student([sign * (a - b) for a, b in zip(mine.values, other.values, strict=True)])
+    (low, high), (least, most) = mine.interval, other.interval
+    if sign < 0:
+        low, high, least, most = -high, -low, -most, -least
+    return low - most, high - least
 
 
 @dataclass(frozen=True)

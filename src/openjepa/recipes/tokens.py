@@ -156,14 +156,14 @@ def guarded_embeddings(pairs: Sequence[Pair], s_x: list[Tensor], s_y: list[Tenso
 
 
 def _check_fit(recipe: TokenRecipe) -> None:
-    hiding, views, tokens = recipe.hiding.kind, recipe.hiding.kind == "crops", recipe.head.kind == "none"
+    hiding, views, tokens = recipe.hiding.kind, recipe.hiding.kind == "crops", not recipe.head.pools
     if not views and recipe.predictor.kind == "none":
         raise UserError(
             f"--hiding {hiding} hides tokens that only a predictor can fill in: add --predictor transformer"
         )
     if not views and not tokens:
         raise UserError(
-            f"--hiding {hiding} predicts tokens, which --head projector pools away: use --head none"
+            f"--hiding {hiding} predicts tokens, which --head {recipe.head.kind} pools away: use --head none"
         )
     apart = getattr(recipe.hiding, "target_augment", None) is not None
     if apart and recipe.predictor.kind == "convolutional":

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from openjepa.health import Verdict, judged
 from openjepa.report.record import Line, Record
-from openjepa.report.scores import probe_table, standings
+from openjepa.report.scores import listed, probe_table, standings
 
 Mood = Literal["good", "wait", "warn", "bad"]
 MOODS: dict[str, Mood] = {
@@ -58,11 +58,11 @@ def _of_probe(probe: dict[str, Any], training: Headline) -> Headline | None:
     )
     mood: Mood
     if behind:
-        word, mood = f"worse than {' and '.join(behind)}", "bad"
+        word, mood = f"worse than {listed(behind)}", "bad"
     elif level:
-        word, mood = f"no better than {' and '.join(level)}", "warn"
+        word, mood = f"no better than {listed(level)}", "warn"
     else:
-        word, mood = f"better than {' and '.join(beats)}", "good"
+        word, mood = f"better than {listed(beats)}", "good"
     reason = f"{' '.join(map(str, found))} On training: {training.word}: {training.reason}"
     advice = training.advice or (
         "" if mood == "good" else "train longer, or with more data or a larger encoder"

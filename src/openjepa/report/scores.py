@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openjepa.errors import UserError
-from openjepa.evals.table import JOINED, RANDOM, ProbeTable, Score, column, title
+from openjepa.evals.table import JOINED, RANDOM, ProbeTable, Score, better_by, column, title
 from openjepa.report.shown import Section, Shown, section
 
 PROBES = {"linear": "Linear probe", "knn": "Nearest neighbours", "attentive": "Attentive probe"}
@@ -99,7 +99,7 @@ def _columns(table: ProbeTable) -> dict[tuple[Any, ...], str]:
 
 
 def _metrics(table: ProbeTable) -> str:
-    intervals = "with 95 % intervals (level: they overlap)."
+    intervals = "with 95 % intervals (level: they overlap; on the same draws of the labels: the differences' holds 0)."
     if not (said := table.metrics()):
         return f"Test accuracy of probes on frozen features, in percent, {intervals}"
     return f"Test scores of probes on frozen features, {intervals} {' '.join(s[0].upper() + s[1:] for s in said)}"
@@ -108,8 +108,13 @@ def _metrics(table: ProbeTable) -> str:
 def _needs(rows: Sequence[str]) -> str:
     if not rows:
         return ""
-    said = " and ".join(filter(None, (", ".join(rows[:-1]), rows[-1])))
+    said = listed(rows)
     return f"{said[0].upper()}{said[1:]} {'need' if len(rows) > 1 else 'needs'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _axis(scores: Sequence[Score]) -> tuple[float, float]:
@@ -140,7 +145,7 @@ def _row(score: Score, low: float, high: float) -> ScoreRow:
 
 @dataclass(frozen=True)
 class Standing:
-    """How the model stands beside the baselines in one probe, by whether 95 % intervals overlap."""
+    """How the model stands beside the baselines in one probe, by 95 % intervals (`better_by`)."""
 
     probe: str
     beats: list[str]
@@ -149,7 +154,7 @@ class Standing:
 
     def __str__(self) -> str:
         verbs = (("beats", self.beats), ("is level with", self.level), ("is worse than", self.behind))
-        said = [f"{verb} {' and '.join(names)}" for verb, names in verbs if names]
+        said = [f"{verb} {listed(names)}" for verb, names in verbs if names]
         return f"{self.probe}: the model {', '.join(said)}."
 
 
@@ -161,9 +166,9 @@ def standings(table: ProbeTable) -> list[Standing]:
         mine = group.pop(OURS, None)
         if mine is None or not group:
             continue
-        above = [name for name, s in group.items() if mine.interval[0] > s.interval[1]]
-        below = [name for name, s in group.items() if mine.interval[1] < s.interval[0]]
-        beats, behind = (above, below) if mine.higher else (below, above)
+        gaps = {name: better_by(mine, s) for name, s in group.items()}
+        beats = [name for name, (low, _) in gaps.items() if low > 0]
+        behind = [name for name, (_, high) in gaps.items() if high < 0]
         level = [name for name in group if name not in beats and name not in behind]
         found.append(Standing(told, beats, level, behind))
     return found
@@ -181,7 +186,7 @@ def added(table: ProbeTable) -> list[str]:
         best = max(classical, key=lambda s: s.mean if s.higher else -s.mean)
         more = both.mean - best.mean
         gain = f"{100 * more:+.1f} points" if both.is_share else f"{more:+.3f} of {both.metric}"
-        clear = both.interval[0] > best.interval[1] or both.interval[1] < best.interval[0]
-        sure = "" if clear else " (the intervals overlap)"
+        low, high = better_by(both, best)
+        sure = " (which may be chance)" if low <= 0 <= high else ""
         found.append(f"{told}: beside {best.row} the model adds {gain}{sure}.")
     return found
