@@ -362,7 +362,7 @@ def test_probing_needs_labels_a_test_set_and_known_probes(refused, trained, phot
     assert "has no split 'test'" in refused("probe", trained, "--data", photos / "train")
     assert "choose from linear, knn, attentive" in refused("probe", trained, "--kinds", "svm")
     assert "choose from none, quick, all" in refused("probe", trained, "--classical", "some")
-    assert "share of the labels between 0 and 1" in refused("probe", trained, "--few-label", "5")
+    assert "share of the labels between 0 and 1" in refused("probe", trained, "--few-label", "1.5")
 
 
 # Damaged and hostile models

@@ -255,14 +255,14 @@ def test_attentive_encodes_anew_where_tokens_do_not_fit(digit_sets, encoder, mon
     ("options", "message"),
     [
         ({"kinds": ("linear", "svm")}, "unknown probe 'svm'; choose from linear, knn, attentive"),
-        ({"few_label": (1.0,)}, "few_label=1 is not a share"),
+        ({"few_label": (1.0,)}, "few_label=1 is neither a share"),
         (
             {"few_label": (0.01,)},
             r"1,200 training labels is 12, fewer than two .* 10 classes; .* at least 0.017",
         ),
         ({"seeds": ()}, "give at least one random initialisation"),
         ({"draws": 0}, "draws=0: give at least one"),
-        ({"per_class": (0,)}, "per_class=0: draw at least one example of each class"),
+        ({"per_class": (0,)}, "few_label=0: draw at least one example of each class"),
         ({"classical": "some"}, "unknown classical features 'some'; choose from none, quick, all"),
         ({"validation": np.arange(1200)}, "leave nothing to validate on"),
     ],

@@ -209,7 +209,7 @@ def test_a_probe_of_balanced_accuracy_is_fitted_with_balanced_classes():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(UserError, match="per_class=10 draws examples of classes, and variables have none"):
+    with pytest.raises(UserError, match="so many of each class, and variables have none"):
         table("variables", per_class=(10,))
     with pytest.raises(UserError, match="the training set has variables, not classes"):
         table("variables", Classes())

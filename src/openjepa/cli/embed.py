@@ -2,7 +2,7 @@
 
 import argparse
 
-from openjepa.cli.options import Commands, add_data, add_json, add_run, command
+from openjepa.cli.options import Commands, add_data, add_json, add_labels, add_run, command, labels_of
 from openjepa.cli.results import show
 
 
@@ -10,6 +10,7 @@ def add(commands: Commands) -> None:
     parser = command(commands, "embed", run, "write one feature vector per sample, in bounded memory")
     add_run(parser)
     add_data(parser, "samples (default: the data of the run)")
+    add_labels(parser)
     parser.add_argument("--split", default="train", help="train or test, where the data has splits")
     parser.add_argument("-o", "--output", required=True, help="a .npy or .parquet file")
     add_json(parser)
@@ -19,11 +20,12 @@ def run(args: argparse.Namespace) -> None:
     from openjepa.common.progress import Waiting
     from openjepa.evals import embed_to_file
     from openjepa.recipes.tokens import require_tokens
+    from openjepa.signals.label_table import with_labels
     from openjepa.training import load
 
     model = load(args.run_dir)
     config = require_tokens(args.run_dir, model.config)
-    samples = config.samples(args.data or config.data, args.split)
+    (samples,) = with_labels(labels_of(args), config.samples(args.data or config.data, args.split))
     with Waiting() as waiting:
         embed_to_file(model, samples, args.output, name=args.run_dir, progress=waiting)
     if hasattr(samples, "tell"):

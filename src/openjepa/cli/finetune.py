@@ -2,11 +2,12 @@
 
 import argparse
 
-from openjepa.cli.options import Commands, add_data, add_json, add_run, command
+from openjepa.cli.options import Commands, add_data, add_json, add_labels, add_run, command, table_options
 from openjepa.cli.results import show_run
 
 EXAMPLES = """\
   openjepa finetune runs/photos --data labelled
+  openjepa finetune runs/photos --data scans --labels patients.csv --label age --group patient
   openjepa finetune runs/eeg --data recordings --classifier pre-local --frozen 1
   openjepa finetune runs/photos --data labelled --pretrained false      # the same from a random start, to compare
 
@@ -19,6 +20,7 @@ def add(commands: Commands) -> None:
     parser = command(commands, "finetune", run, text, examples=EXAMPLES, dotted=True)
     add_run(parser, "the run, or an exported model, whose encoder it starts from")
     add_data(parser, "labelled samples (default: the data of the run)")
+    add_labels(parser)
     parser.add_argument("--out", help="the new run's directory (default: RUN-finetuned)")
     parser.add_argument("--steps", help="short for --train.steps")
     parser.add_argument("--seed", help="short for --train.seed")
@@ -32,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
 
     named = {"source": args.run_dir, "data": args.data, "train.steps": args.steps, "train.seed": args.seed}
     changes = {name: value for name, value in named.items() if value is not None}
+    changes |= {f"labels.{name}": value for name, value in table_options(args).items()}
     config = recipes.configure("finetune", "tiny", changes | args.changes)
     out = args.out or f"{args.run_dir.rstrip('/')}-finetuned"
     show_run(args, start(config, out, progress=Silent() if args.json else Console(), command=args.line))

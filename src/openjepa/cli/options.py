@@ -27,7 +27,8 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             known = ", ".join(action.choices)
-            raise UserError(f"unknown command {value!r}, known are {known}{nearest(value, action.choices)}")
+            what = "command" if action.dest == "command" else f"value of {'/'.join(action.option_strings)}"
+            raise UserError(f"unknown {what} {value!r}, known are {known}{nearest(value, action.choices)}")
 
     def error(self, message: str) -> Any:
         raise UserError(f"{message}; see `{self.prog} --help`")
@@ -76,6 +77,57 @@ def add_own_recipe(parser: Parser) -> None:
 
 def add_data(parser: Parser, text: str) -> None:
     parser.add_argument("--data", help=text)
+
+
+def add_labels(parser: Parser) -> None:
+    """A table of labels beside the data; see `labels_of`."""
+    group = parser.add_argument_group("labels in a table")
+    group.add_argument(
+        "--labels",
+        metavar="TABLE",
+        help="a .csv, .tsv or .parquet file with a row a sample (default: the data's own)",
+    )
+    group.add_argument("--label", metavar="COLUMN", help="of labels (default: label, class, target or y)")
+    group.add_argument(
+        "--id",
+        metavar="COLUMN",
+        help="of file names or keys (default: id, file, path or the like, or the first one)",
+    )
+    group.add_argument(
+        "--group", metavar="COLUMN", help="of patients, speakers, sites: no split cuts one (default: group)"
+    )
+    group.add_argument(
+        "--as",
+        dest="label_kind",
+        choices=("classes", "numbers"),
+        help="what labels are (default: text and 0, 1, 2, ... classes, else numbers)",
+    )
+
+
+def table_options(args: argparse.Namespace) -> dict[str, str]:
+    """The options of the table of labels that are given, by their names in `openjepa.signals.label_table.LabelTable`.
+
+    Raises:
+        UserError: columns without a table.
+    """
+    named = {
+        "file": args.labels,
+        "label": args.label,
+        "id": args.id,
+        "group": args.group,
+        "kind": args.label_kind,
+    }
+    given = {name: value for name, value in named.items() if value is not None}
+    if given and args.labels is None:
+        raise UserError("--label, --id, --group and --as speak of a table: name it with --labels")
+    return given
+
+
+def labels_of(args: argparse.Namespace) -> Any:
+    """The table of labels that is named; empty where none is."""
+    from openjepa.signals.label_table import LabelTable
+
+    return LabelTable.parse(table_options(args))
 
 
 def add_seed(parser: Parser, text: str | None = None) -> None:

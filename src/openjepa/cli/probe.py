@@ -2,7 +2,17 @@
 
 import argparse
 
-from openjepa.cli.options import Commands, add_data, add_json, add_runs, add_seed, command, whole
+from openjepa.cli.options import (
+    Commands,
+    add_data,
+    add_json,
+    add_labels,
+    add_runs,
+    add_seed,
+    command,
+    labels_of,
+    whole,
+)
 from openjepa.cli.results import show_table
 
 
@@ -13,20 +23,21 @@ def add(commands: Commands) -> None:
     add_data(parser, "labelled samples (default: the data of the run)")
     parser.add_argument(
         "--test",
-        help="test samples (default: --data's test split, or a quarter of its groups)",
+        help="test samples (default: --data's test split, or a quarter of its groups, or of the samples in --labels)",
     )
+    add_labels(parser)
     parser.add_argument("--kinds", nargs="+", default=["linear", "knn"], help="of linear, knn, attentive")
     parser.add_argument(
-        "--few-label", nargs="+", type=float, default=[], metavar="SHARE", help="e.g. 0.01 0.1: of the labels"
+        "--few-label",
+        nargs="+",
+        type=_amount,
+        default=[],
+        metavar="AMOUNT",
+        help="also score with few labels: 0.01 is a share of them, 10 so many examples per class",
     )
     parser.add_argument(
-        "--per-class",
-        nargs="+",
-        type=int,
-        default=[],
-        metavar="N",
-        help="e.g. 10 1: labelled examples per class",
-    )
+        "--per-class", nargs="+", type=int, default=[], help=argparse.SUPPRESS
+    )  # its old name
     parser.add_argument(
         "--labelled",
         type=int,
@@ -67,10 +78,10 @@ def run(args: argparse.Namespace) -> None:
             args.runs,
             data=args.data,
             test=args.test,
+            labels=labels_of(args),
             kinds=args.kinds,
             classical=args.classical,
-            few_label=args.few_label,
-            per_class=args.per_class,
+            few_label=[*args.few_label, *args.per_class],
             balanced=args.balanced,
             forecast=args.forecast,
             cuts=args.cuts,
@@ -79,3 +90,11 @@ def run(args: argparse.Namespace) -> None:
             progress=waiting,
         )
     show_table(args, table)
+
+
+def _amount(text: str) -> int | float:
+    """A whole number of examples per class, or a share."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

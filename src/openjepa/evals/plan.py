@@ -87,13 +87,16 @@ def make_plan(
     train: Samples,
     test: Samples,
     validation: Rows | None,
-    few_label: Sequence[float],
+    few_label: Sequence[int | float],
     draws: int,
     seed: int,
     per_class_counts: Sequence[int] = (),
     task: LabelTask | None = None,
 ) -> ProbePlan:
     """Draws and splits from the labels and the seed alone.
+
+    Args:
+        few_label: whole numbers are examples per class, as `per_class_counts` are; others shares.
 
     Raises:
         UserError: see `openjepa.evals.probe`.
@@ -102,7 +105,8 @@ def make_plan(
     of, notes = _Of.the(train, y_train), _shared_groups(train, test)
     labels, classes = of.labels, of.classes
     n, rng = len(labels), np.random.default_rng([seed, 0])
-    sizes = {share: _draw_size(share, n, classes) for share in few_label}
+    wanted = [x for x in few_label if isinstance(x, int)]
+    sizes = {share: _draw_size(share, n, classes) for share in few_label if not isinstance(share, int)}
     if validation is None:
         fit, held = of.hold_out(validation_size(n), rng)
     else:
@@ -129,7 +133,7 @@ def make_plan(
             random = np.random.default_rng([seed, 1, size, i])
             rows = near_of.draw(size, random)
             drawn.append(Draw(Amount(share), rows, near_of.part(rows).quarters(random)))
-    counts, more = _fitting(per_class_counts, labels[near], classes, task)
+    counts, more = _fitting(list(dict.fromkeys([*wanted, *per_class_counts])), labels[near], classes, task)
     for count in counts:
         for i in range(draws):
             random = np.random.default_rng([seed, 2, count, i])
@@ -241,9 +245,11 @@ def _shared_groups(train: Samples, test: Samples) -> list[str]:
     ours, theirs = (None if s.labels is None else s.labels.groups for s in (train, test))
     if ours is None or theirs is None or not len(shared := np.intersect1d(ours, theirs)):
         return []
+    names = train.labels.group_names or {}
+    called = [names.get(group, group) for group in shared.tolist()]
     told = (
         f"{len(shared):,} of the test set's {len(np.unique(theirs)):,} groups are in the training set too "
-        f"({some(shared)}): scores tell little of new groups; split the data by group."
+        f"({some(called)}): scores tell little of new groups; split the data by group."
     )
     warn(told)
     return [told[0].upper() + told[1:]]
@@ -259,10 +265,10 @@ def _fitting(
     """The numbers of examples per class that every class has, and a sentence about the others."""
     if counts and not isinstance(task, Classes):
         raise UserError(
-            f"per_class={counts[0]} draws examples of classes, and {task.name} have none: use few_label"
+            f"{counts[0]} few labels are so many of each class, and {task.name} have none: give a share, such as 0.1"
         )
     if wrong := [count for count in counts if count < 1]:
-        raise UserError(f"per_class={wrong[0]}: draw at least one example of each class, e.g. 10")
+        raise UserError(f"few_label={wrong[0]}: draw at least one example of each class, e.g. 10")
     least = int(np.bincount(labels, minlength=classes).min())
     good, bad = ([c for c in counts if (c <= least) == fits] for fits in (True, False))
     notes = [
@@ -279,7 +285,8 @@ def _fitting(
 def _draw_size(share: float, samples: int, classes: int) -> int:
     if not 0 < share < 1:
         raise UserError(
-            f"few_label={share:g} is not a share of the labels between 0 and 1, such as 0.01 for 1 %"
+            f"few_label={share:g} is neither a share of the labels between 0 and 1, such as 0.01 for 1 %, nor a whole "
+            "number of examples per class"
         )
     size = round(share * samples)
     if size < 2 * classes:

@@ -64,7 +64,7 @@ def probe(
     cuts: bool = False,
     random_init: Callable[[int], FrozenEncoder] | None = None,
     seeds: Sequence[int] = (0,),
-    few_label: Sequence[float] = (),
+    few_label: Sequence[int | float] = (),
     per_class: Sequence[int] = (),
     draws: int = 5,
     validation: Rows | None = None,
@@ -94,8 +94,9 @@ def probe(
         cuts: whether the models' features are means over several cuts of each sample, which `samples.cuts` gives.
         random_init: builds the same encoder, untrained, from a seed; without it that row is left out.
         seeds: of the random initialisations; several give the mean over them.
-        few_label: shares of the training labels, e.g. `(0.01, 0.1)`, scored besides all of them.
-        per_class: examples of each class, e.g. `(10, 1)`, scored besides; a note says where a class has fewer.
+        few_label: what is scored besides all training labels: shares of them, e.g. `(0.01, 0.1)`, and whole numbers of
+            examples of each class, e.g. `(10, 1)`; a note says where a class has fewer.
+        per_class: more of the latter.
         draws: stratified draws per share and per number of examples.
         validation: rows of `train` to choose by; by default the folds that `train` comes with, else a stratified tenth
             (at least 500, at most 5,000), of few samples or groups several times a quarter.
@@ -145,7 +146,7 @@ class Comparison:
         classical: str | Sequence[Classical] = "all",
         task: LabelTask | None = None,
         cuts: bool = False,
-        few_label: Sequence[float] = (),
+        few_label: Sequence[int | float] = (),
         per_class: Sequence[int] = (),
         draws: int = 5,
         validation: Rows | None = None,

@@ -13,12 +13,13 @@ from openjepa.common.files import step_of
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.protocol import Comparison, Kind
-from openjepa.evals.splits import fewer, strata, whole_groups
+from openjepa.evals.splits import fewer, hold_out, strata
 from openjepa.evals.table import UNKNOWN, ComputeCost, ProbeTable, combine, together
 from openjepa.evals.tasks import Coming, LabelTask, task_of
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
 from openjepa.recipes.tokens import TokenRecipe, require_tokens
+from openjepa.signals.label_table import LabelTable, with_labels
 from openjepa.signals.parts import labelled, part
 from openjepa.training import Run, load
 
@@ -30,9 +31,10 @@ def probe_runs(
     *,
     data: str | None = None,
     test: str | None = None,
+    labels: LabelTable | None = None,
     kinds: Sequence[Kind] = ("linear", "knn"),
     classical: str = "all",
-    few_label: Sequence[float] = (),
+    few_label: Sequence[int | float] = (),
     per_class: Sequence[int] = (),
     balanced: bool = False,
     forecast: Sequence[int] = (),
@@ -51,9 +53,11 @@ def probe_runs(
         runs: directories that `openjepa train` has written, of one recipe and one data set.
         data: labelled samples to fit on, as the runs' signal opens them; `None`: the data of the run.
         test: labelled samples to test on; `None`: the test split of `data`, or where it has none but its samples have
-            groups (speakers, subjects, recordings), a quarter of the groups, drawn by `seed`.
+            groups (speakers, subjects, recordings), a quarter of the groups, drawn by `seed`; with a table of labels
+            also a quarter of samples without groups.
+        labels: a table of the samples' labels, in the place of the data's own.
         classical: which classical features stand beside the models: `none`, `quick` or `all`.
-        few_label, per_class: shares of the labels and examples per class that are scored besides all labels.
+        few_label, per_class: shares of the labels and examples per class, scored besides all labels; see `probe`.
         balanced: whether every class counts alike, in the score (balanced accuracy) and in the fit.
         forecast: horizons, in steps, at which the coming values are asked for besides what the labels ask.
         cuts: whether the models' features are means over several cuts of each sample (clips, crops).
@@ -67,7 +71,7 @@ def probe_runs(
     models = [load(run) for run in runs]
     configs = [require_tokens(run, model.config) for run, model in zip(runs, models, strict=True)]
     _check_alike(runs, configs)
-    train_set, test_set, notes = _sets(configs[0], data, test, seed)
+    train_set, test_set, notes = _sets(configs[0], data, test, seed, labels or LabelTable())
     if most is not None:
         train_set = fewer(train_set, most, np.random.default_rng([seed, 8]))
     tasks: list[LabelTask] = [Coming(horizon) for horizon in forecast]
@@ -81,7 +85,7 @@ def probe_runs(
             classical=configs[0].signal.classical(classical),
             task=task,
             cuts=cuts,
-            few_label=few_label,
+            few_label=[x for x in few_label if not (isinstance(task, Coming) and isinstance(x, int))],
             per_class=() if isinstance(task, Coming) else per_class,
             seed=seed,
             progress=progress,
@@ -141,33 +145,49 @@ def _total(lines: Iterable[Mapping[str, Any]], key: str) -> float:
     return math.fsum(known) if len(known) == len(values) else 0.0
 
 
-TESTED_GROUPS = 0.25
-"""Share of the groups that is tested on where the data have no test split."""
+TESTED = 0.25
+"""Share of the groups, or of samples with a table of labels, that is tested on where the data have no test split."""
 
 
-def _sets(config: TokenRecipe, data: str | None, test: str | None, seed: int) -> tuple[Any, Any, list[str]]:
+def _sets(
+    config: TokenRecipe, data: str | None, test: str | None, seed: int, labels: LabelTable
+) -> tuple[Any, Any, list[str]]:
     """What is fitted on and tested on, and what a reader should know of the division."""
     source = data or config.data
+    train_set, test_set = config.samples(source, "train"), None
     if test is not None:
-        return _open(source, "train", config), _open_whole(test, config), []
-    train_set = _open(source, "train", config)
-    try:
-        return train_set, _open(source, "test", config), []
-    except UserError:
-        if train_set.labels is None or train_set.labels.groups is None:
-            raise
-    groups, values = train_set.labels.groups, strata(train_set.labels.values)
-    size = round(TESTED_GROUPS * len(train_set))
-    held = whole_groups(values, size, np.random.default_rng([seed, 9]), groups)
+        test_set = _open_whole(test, config)
+    else:
+        try:
+            test_set = config.samples(source, "test")
+        except UserError:
+            if not labels and (train_set.labels is None or train_set.labels.groups is None):
+                raise
+    if test_set is not None:
+        train_set, test_set = map(labelled, with_labels(labels, train_set, test_set))
+        return train_set, test_set, []
+    (train_set,) = map(labelled, with_labels(labels, train_set))
+    return _divided(source, train_set, seed)
+
+
+def _divided(source: str, samples: Any, seed: int) -> tuple[Any, Any, list[str]]:
+    """A quarter to test on, whole groups where there are some, and a note about it."""
+    groups, values = samples.labels.groups, strata(samples.labels.values)
+    size, rng = round(TESTED * len(samples)), np.random.default_rng([seed, 9])
+    held = hold_out(values, size, rng, groups)[1]
     if not len(held):
+        what = "sample" if groups is None else "group"
         raise UserError(
-            f"{source} has no test split, and no group of its {train_set.noun} can be spared for one: give --test"
+            f"{source} has no test split, and no {what} of its {samples.noun} can be spared for one: give --test"
         )
+    told = f"{len(held):,} of {len(samples):,} {samples.noun}"
+    if groups is not None:
+        told = f"{len(np.unique(groups[held])):,} of {len(np.unique(groups)):,} groups"
     note = (
-        f"The data have no test split: {len(np.unique(groups[held])):,} of {len(np.unique(groups)):,} groups, drawn by "
-        f"seed {seed}, are tested on. Training, which sees no label, may have seen them."
+        f"The data have no test split: {told}, drawn by seed {seed}, are tested on. Training, which sees no label, may "
+        "have seen them."
     )
-    return part(train_set, np.setdiff1d(np.arange(len(train_set)), held)), part(train_set, held), [note]
+    return part(samples, np.setdiff1d(np.arange(len(samples)), held)), part(samples, held), [note]
 
 
 def _check_alike(runs: Sequence[str | Path], configs: Sequence[TokenRecipe]) -> None:
@@ -182,16 +202,12 @@ def _check_alike(runs: Sequence[str | Path], configs: Sequence[TokenRecipe]) -> 
                 )
 
 
-def _open(data: str, split: str, config: TokenRecipe) -> Any:
-    return labelled(config.samples(data, split))
-
-
 def _open_whole(data: str, config: TokenRecipe) -> Any:
     """A set that was named to be tested on: its test split, or all of it where it has none."""
     try:
-        return _open(data, "test", config)
+        return config.samples(data, "test")
     except UserError:
-        return _open(data, "train", config)
+        return config.samples(data, "train")
 
 
 def _write(run: Path, table: ProbeTable) -> None:

@@ -29,6 +29,7 @@ from openjepa.nets.classifiers import Classifier, MeanLinear
 from openjepa.nets.pretrained import encoder_weights
 from openjepa.recipes.base import Recipe, Training, all_recipes, register
 from openjepa.signals.base import move
+from openjepa.signals.label_table import LabelTable, with_labels
 from openjepa.signals.labelled import Labelled, LabelledSamples
 
 HELD_OUT = 0.1
@@ -45,6 +46,8 @@ class FineTune(Recipe):
     preset: str = "tiny"
     data: str = ""
     """Labelled samples, as the source's signal opens them."""
+    labels: LabelTable = LabelTable()
+    """A table of their labels, in the place of their own."""
     source: str = ""
     """The directory of a run or an exported model of ours."""
     pretrained: bool = True
@@ -99,7 +102,7 @@ class FineTune(Recipe):
     def open(self, data: Any, adapt: bool) -> LabelledSamples:
         if isinstance(data, LabelledSamples):
             return data
-        return LabelledSamples(self.samples(data))
+        return LabelledSamples(*with_labels(self.labels, self.samples(data)))
 
     def adapt(self, samples: LabelledSamples) -> Self:
         """The source's config, and how many answers there are."""

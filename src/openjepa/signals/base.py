@@ -67,12 +67,14 @@ class Labels:
         names: the classes' names, or those of the variables.
         groups: `[N]` int64, who or what a sample is of (speaker, subject, recording): no split cuts a group.
         folds: `[N]` int64, the parts into which the data are to be split, where they come with some.
+        group_names: what groups are called, by their numbers, where they have names.
     """
 
     values: NDArray[Any]
     names: tuple[str, ...] | None = None
     groups: NDArray[np.int64] | None = None
     folds: NDArray[np.int64] | None = None
+    group_names: Mapping[int, str] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -80,7 +82,7 @@ class Labels:
     def __getitem__(self, rows: NDArray[Any]) -> "Labels":
         """Those of some samples, by a mask or by indices."""
         groups, folds = (None if part is None else part[rows] for part in (self.groups, self.folds))
-        return Labels(self.values[rows], self.names, groups, folds)
+        return Labels(self.values[rows], self.names, groups, folds, self.group_names)
 
 
 class Samples(Protocol):

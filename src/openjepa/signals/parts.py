@@ -1,5 +1,6 @@
-"""Parts of a set of samples: some of its rows, those that are labelled."""
+"""Parts of a set of samples: some of its rows, those that are labelled; the same samples with other labels."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,10 @@ class SplitPart:
         found = self._whole.labels
         return None if found is None else found[self._rows]
 
+    def key(self, index: int) -> str:
+        """What the set calls a sample of the part."""
+        return _key(self._whole, int(self._rows[index]))
+
     def read(self, indices: Any, rng: Any = None) -> Any:
         """A batch; `indices` count within the part."""
         chosen = self._rows[np.asarray(indices)]
@@ -37,6 +42,57 @@ class SplitPart:
     def cuts(self, indices: Any) -> Any:
         """Several cuts of each sample, where the set offers them."""
         return self._whole.cuts(self._rows[np.asarray(indices)])
+
+
+class Relabelled:
+    """A set's samples with other labels."""
+
+    def __init__(self, samples: Any, labels: Labels | None) -> None:
+        self._whole, self.labels = samples, labels
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._whole, name)
+
+    def subset(self, rows: Any) -> "Relabelled":
+        """Some of the samples, with their labels."""
+        chosen = np.asarray(rows)
+        return Relabelled(part(self._whole, chosen), None if self.labels is None else self.labels[chosen])
+
+    def describe(self) -> dict[str, Any]:
+        """What the set tells of itself, with a fingerprint of the labels too."""
+        found = self._whole.describe()
+        digest = hashlib.sha256(str(found.get("fingerprint", "")).encode())
+        digest_labels(digest, self.labels)
+        return {**found, "fingerprint": digest.hexdigest()}
+
+
+def relabelled(samples: Any, labels: Labels | None) -> Any:
+    """The same samples with other labels, as a set of the same kind where the set can give one."""
+    return samples.relabelled(labels) if hasattr(samples, "relabelled") else Relabelled(samples, labels)
+
+
+def digest_labels(digest: Any, labels: Labels | None) -> None:
+    """Feed labels and groups to a checksum."""
+    for values in () if labels is None else (labels.values, labels.groups):
+        if values is not None:
+            digest.update(values.astype("<f8" if values.dtype.kind == "f" else "<i8").tobytes())
+
+
+def keys_of(samples: Any) -> list[str]:
+    """What each sample is called in its source: its path, its name in a shard, the recording that it is of, a number.
+
+    Paths are relative to the folder that was named. A set whose samples have no names has numbers.
+    """
+    return [_key(samples, row) for row in range(len(samples))]
+
+
+def _key(samples: Any, row: int) -> str:
+    return samples.key(row) if hasattr(samples, "key") else str(row)
 
 
 def part(samples: Any, rows: NDArray[Any]) -> Any:

@@ -73,7 +73,8 @@ def open_recordings(
     if isinstance(data, np.ndarray | Tensor):
         found = _of_array("array", np.asarray(data), signal, channels, rate, labels, groups)
         grouped = groups is not None or len(found) == 1
-        return windows_of("array", signal, [_prepared(r, signal) for r in found], grouped=grouped)
+        prepared = [_prepared(r, signal) for r in found]
+        return windows_of("array", signal, prepared, grouped=grouped, keys=_numbered("array", len(found)))
     raise UserError(
         f"a {type(data).__name__} is no recording: give a path, an array [N, C, S] with channels=, MNE's Raw or "
         "Epochs, or a list of openjepa.signals.electrodes.Recording"
@@ -89,12 +90,17 @@ def _open_path(path: Path, signal: Cut, split: str) -> RecordingSet:
             f"{path}: is no recording: give a file that ends in {', '.join(SUFFIXES)}, or a folder of them"
         )
     found = [_prepared(one, signal) for one in _read(path, path.name, signal)]
-    return windows_of(str(path), signal, found)
+    return windows_of(str(path), signal, found, keys=_numbered(path.name, len(found)))
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    """Keys of the recordings of one file or array: its name, or the number of each."""
+    return [name] if count == 1 else [str(i) for i in range(count)]
 
 
 def _open_folder(root: Path, signal: Cut, split: str) -> RecordingSet:
     listing = list_folder(root, split)
-    skipped, found = list(listing.skipped), list[Prepared]()
+    skipped, found, keys = list(listing.skipped), list[Prepared](), list[str]()
     for i, name in enumerate(listing.names):
         if not name.lower().endswith(SUFFIXES):
             continue
@@ -102,9 +108,11 @@ def _open_folder(root: Path, signal: Cut, split: str) -> RecordingSet:
         if listing.labels is not None and listing.classes is not None and listing.labels[i] >= 0:
             label = listing.classes[listing.labels[i]]
         try:
-            for one in _read(listing.folder / name, name, signal):
+            several = _read(listing.folder / name, name, signal)
+            for number, one in enumerate(several):
                 one = one if label is None or signal.windows == "events" else replace(one, label=label)
                 found.append(_prepared(one, signal))
+                keys.append(f"{listing.inside}{name}" + (f"[{number}]" if len(several) > 1 else ""))
         except UserError as error:
             skipped.append(
                 Skipped(name, str(error).removeprefix(f"{listing.folder / name}: ").removeprefix(f"{name}: "))
@@ -115,7 +123,8 @@ def _open_folder(root: Path, signal: Cut, split: str) -> RecordingSet:
             f"{root}: it holds no readable recording{example}; give files that end in {', '.join(SUFFIXES)}"
         )
     say_skipped(str(root), skipped, len(found), "recordings")
-    return windows_of(str(root), signal, found, [(one.name, one.reason) for one in skipped])
+    left_out = [(one.name, one.reason) for one in skipped]
+    return windows_of(str(root), signal, found, left_out, keys=keys)
 
 
 def _prepared(recording: Recording, signal: Cut) -> Prepared:

@@ -16,6 +16,7 @@ from openjepa.signals.base import Labels
 from openjepa.signals.electrodes.batch import Cut, Recordings
 from openjepa.signals.electrodes.montage import Place
 from openjepa.signals.electrodes.recording import Prepared
+from openjepa.signals.parts import digest_labels
 
 Indices = Sequence[int] | np.ndarray | Tensor
 
@@ -51,11 +52,17 @@ class RecordingPieces:
         pieces: float32 `[c, S]` each.
         has: int64 `[c]` each: the place in `channels` of each of its channels.
         places: float32 `[c, 3]` each.
+        keys: what the recording of each is called in its source.
+        starts: seconds after the beginning of its recording, of each.
+        people: who was recorded, by their numbers.
     """
 
     pieces: list[Tensor]
     has: list[Tensor]
     places: list[Tensor]
+    keys: list[str]
+    starts: list[float]
+    people: dict[int, str]
     channels: tuple[str, ...]
     where: tuple[Place, ...]
 
@@ -86,9 +93,10 @@ class RecordingSet:
         classes: list[str] | None,
         subjects: list[str],
         skipped: Sequence[tuple[str, str]] = (),
+        labels: Labels | None = None,
     ) -> None:
         self.name, self.signal, self.classes, self.subjects = name, signal, classes, subjects
-        self._held, self._windows, self._skipped = held, windows, list(skipped)
+        self._held, self._windows, self._skipped, self._labels = held, windows, list(skipped), labels
 
     def __len__(self) -> int:
         return len(self._windows.piece)
@@ -108,9 +116,23 @@ class RecordingSet:
 
     @property
     def labels(self) -> Labels | None:
-        if self.classes is None:
-            return None
-        return Labels(self._windows.label, tuple(self.classes), self.groups)
+        if self._labels is not None or self.classes is None:
+            return self._labels
+        return Labels(self._windows.label, tuple(self.classes), self.groups, group_names=self.group_names)
+
+    @property
+    def group_names(self) -> dict[int, str]:
+        """Who was recorded, by the numbers of `groups`."""
+        return self._held.people
+
+    def key(self, index: int) -> str:
+        """The recording that a window is of: its path, or its number in an array."""
+        return self._held.keys[self._windows.piece[index]]
+
+    def second(self, index: int) -> float:
+        """Where a window begins when nothing is drawn, in seconds after the beginning of its recording."""
+        piece = self._windows.piece[index]
+        return self._held.starts[piece] + float(self._windows.fixed[index]) / self.signal.rate
 
     @property
     def groups(self) -> np.ndarray | None:
@@ -152,6 +174,20 @@ class RecordingSet:
             classes=self.classes,
             subjects=self.subjects,
             skipped=self._skipped,
+            labels=None if self._labels is None else self._labels[rows],
+        )
+
+    def relabelled(self, labels: Labels | None) -> "RecordingSet":
+        """The same windows with other labels."""
+        return RecordingSet(
+            self.name,
+            self.signal,
+            self._held,
+            self._windows,
+            classes=self.classes,
+            subjects=self.subjects,
+            skipped=self._skipped,
+            labels=labels,
         )
 
     @property
@@ -182,6 +218,7 @@ class RecordingSet:
         for piece in self._held.pieces:
             digest.update(piece.numpy().tobytes())
         digest.update(self._windows.fixed.tobytes() + self._windows.label.tobytes())
+        digest_labels(digest, self._labels)
         return {"covers": "every sample", "sha256": digest.hexdigest()}
 
 
@@ -191,10 +228,12 @@ def windows_of(
     recordings: Sequence[Prepared],
     skipped: Sequence[tuple[str, str]] = (),
     grouped: bool = True,
+    keys: Sequence[str] | None = None,
 ) -> RecordingSet:
     """Cut prepared recordings into windows.
 
     Args:
+        keys: what each recording is called in its source; `None`: its name.
         grouped: whether anything says which recordings are of one person.
 
     Raises:
@@ -206,10 +245,12 @@ def windows_of(
             channels.setdefault(channel, where)
     number = {channel: i for i, channel in enumerate(channels)}
     subjects = sorted({recording.subject or recording.name for recording in recordings}) if grouped else []
-    pieces, has, places, rows = [], [], [], []
+    pieces, has, places, rows, called, starts = [], [], [], [], [], []
+    people: dict[int, str] = {}
     short = 0
-    for recording in recordings:
+    for recording, key in zip(recordings, keys or [r.name for r in recordings], strict=True):
         group = number_of(recording.subject or f"{name}: {recording.name}")
+        people[group] = recording.subject or recording.name
         for start, values in recording.pieces:
             found = (_events if signal.windows == "events" else _tiles)(
                 recording, start, values.shape[1], signal
@@ -219,6 +260,8 @@ def windows_of(
             pieces.append(torch.from_numpy(np.ascontiguousarray(values)))
             has.append(torch.tensor([number[channel] for channel in recording.channels]))
             places.append(torch.tensor(recording.places))
+            called.append(key)
+            starts.append(start)
     if not rows:
         raise UserError(_nothing(name, signal, recordings))
     if short:
@@ -229,7 +272,16 @@ def windows_of(
     label = np.array([-1 if value is None else names.index(value) for value in columns[4]], np.int64)
     whole = [np.array(column, np.int64) for column in (*columns[:4], columns[5])]
     windows = RecordingWindows(*whole[:4], label, whole[4])
-    held = RecordingPieces(pieces, has, places, tuple(channels), tuple(channels.values()))
+    held = RecordingPieces(
+        pieces,
+        has,
+        places,
+        called,
+        starts,
+        people if grouped else {},
+        tuple(channels),
+        tuple(channels.values()),
+    )
     return RecordingSet(
         name, signal, held, windows, classes=names or None, subjects=subjects, skipped=skipped
     )

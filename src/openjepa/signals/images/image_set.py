@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -16,15 +16,14 @@ from openjepa.signals.base import Labels
 from openjepa.signals.images.decode import BROKEN, PictureHeader
 from openjepa.signals.images.statistics import Statistics, measure
 from openjepa.signals.images.values import Kept, stored, together
+from openjepa.signals.parts import digest_labels
+from openjepa.signals.readers.folders import Names
 from openjepa.signals.readers.skipped import Skipped, attempt, attempt_all, reason_of, say, say_skipped
+from openjepa.signals.readers.skipping import Indices, SkippingSet
 
 IN_MEMORY_BYTES = 2**30
 """Sets whose decoded pixels need no more than this live in memory."""
 DEFAULT_SIZE = 224
-FINGERPRINTED = 64
-"""Images whose pixels enter a set's fingerprint."""
-
-Indices = Sequence[int] | np.ndarray | Tensor
 T = TypeVar("T")
 
 
@@ -65,14 +64,11 @@ class PixelSource(Protocol):
         ...
 
 
-class ImageSet:
+class ImageSet(SkippingSet):
     """Images of one size, map-style.
 
     Attributes:
-        name: where they come from, for messages and reports.
         shape: `(C, H, W)` of what `read` returns.
-        labels: classes, -1 where an image has none, and their names; or `None` where none has.
-        splits: what the source offers to `open_images(split=...)`.
         in_memory: whether `read` only copies; else it decodes files and is better called in worker processes.
     """
 
@@ -87,22 +83,12 @@ class ImageSet:
         classes: list[str] | None = None,
         splits: tuple[str, ...] = ("train",),
         skipped: Sequence[Skipped] = (),
-        rows: Tensor | None = None,
+        keys: Names | None = None,
     ) -> None:
-        self.name, self.splits = name, splits
-        self.labels = labels if labels is None or isinstance(labels, Labels) else _labels(labels, classes)
+        known = labels if labels is None or isinstance(labels, Labels) else _labels(labels, classes)
+        super().__init__(name, pixels, labels=known, splits=splits, skipped=skipped, keys=keys)
+        self._pixels, self._statistics = pixels, None
         self.shape, self.in_memory = pixels.shape, isinstance(pixels, LoadedImages)
-        self._pixels, self._skipped = pixels, list(skipped)
-        self._told, self._statistics = len(self._skipped), None
-        self._rows = torch.arange(len(pixels)) if rows is None else rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @property
-    def skipped(self) -> list[Skipped]:
-        """Files left out when the set was opened, and those that `read` has found damaged since, in any process."""
-        return self._skipped + self._pixels.damaged()
 
     @property
     def statistics(self) -> Statistics:
@@ -110,13 +96,6 @@ class ImageSet:
         if self._statistics is None:
             self._statistics = measure(self)
         return self._statistics
-
-    def tell(self) -> None:
-        """Warn about files that `read` has found damaged since the set was opened or this was last called."""
-        skipped = self.skipped
-        if len(skipped) > self._told:
-            say_skipped(self.name, skipped[self._told :], len(self), self.noun)
-            self._told = len(skipped)
 
     def read(self, indices: Indices, rng: Rng | None = None) -> Tensor:
         """`[B, C, H, W]`: bytes as uint8, other numbers, as they are in the data, as float32 (see `values`).
@@ -132,26 +111,18 @@ class ImageSet:
             return self._pixels.images.index_select(0, self._rows.index_select(0, chosen))
         return torch.stack([self._one(i) for i in chosen.tolist()])
 
-    def subset(self, indices: Indices) -> "ImageSet":
+    def subset(self, indices: Indices) -> Self:
         """The images at `indices`, in that order; shares the pixels."""
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        return ImageSet(
-            self.name,
-            self._pixels,
-            labels=None if self.labels is None else self.labels[chosen.numpy()],
-            splits=self.splits,
-            skipped=self._skipped,
-            rows=self._rows.index_select(0, chosen),
-        )
+        found = super().subset(indices)
+        found._statistics = None
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Name, number, shape, a SHA-256 over shape, labels and some pixels, one over all, and what was skipped."""
-        some = np.unique(np.linspace(0, len(self) - 1, FINGERPRINTED).astype(np.int64))
         self.tell()
         digest = hashlib.sha256(repr((len(self), self.shape)).encode())
-        digest.update(self.read(some).numpy().tobytes())
-        if self.labels is not None:
-            digest.update(self.labels.values.astype("<i8").tobytes())
+        digest.update(self.read(self._fingerprinted()).numpy().tobytes())
+        digest_labels(digest, self.labels)
         known = {} if self._statistics is None else {"values": self._statistics.describe()}
         return {
             "name": self.name,
@@ -170,11 +141,8 @@ class ImageSet:
 
     def _one(self, index: int) -> Tensor:
         assert isinstance(self._pixels, DecodedImages)
-        classes = None if self.labels is None else self.labels.values
-        for i in (*range(index, len(self)), *range(index)):
-            if classes is not None and classes[i] != classes[index]:
-                continue
-            image = self._pixels.get(int(self._rows[i]))
+        for row in self._stand_ins(index):
+            image = self._pixels.get(row)
             if image is not None:
                 return image
         raise UserError(f"{self.name}: none of its images can be decoded; are the files complete?")
@@ -246,8 +214,12 @@ def build(
     classes: list[str] | None = None,
     splits: tuple[str, ...] = ("train",),
     skipped: Sequence[Skipped] = (),
+    key: Callable[[int], str] = str,
 ) -> ImageSet:
     """Look at every header, settle the size and the channels, and hold the set in memory if it is small.
+
+    Args:
+        key: what the source's images are called, by row.
 
     Raises:
         UserError: nothing readable.
@@ -291,7 +263,8 @@ def build(
     labels = None if source.labels is None else source.labels[rows]
     if labels is not None and (labels < 0).all():
         labels = None
-    return ImageSet(name, pixels, labels=labels, classes=classes, splits=splits, skipped=missing)
+    keys = Names([key(row) for row in rows])
+    return ImageSet(name, pixels, labels=labels, classes=classes, splits=splits, skipped=missing, keys=keys)
 
 
 def _kept(headers: Mapping[int, PictureHeader]) -> tuple[Kept, dict[int, str]]:

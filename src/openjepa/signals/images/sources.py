@@ -66,6 +66,7 @@ def open_folder(root: Path, split: str, size: int | None, channels: int | None) 
         classes=found.classes,
         splits=found.splits,
         skipped=found.skipped,
+        key=lambda row: f"{found.inside}{source.name(row)}",
     )
 
 
@@ -79,7 +80,8 @@ def open_shards(
     """Images and labels of shards, `key.jpg` (or png, webp, bmp) and `key.cls` (see `readers.shards.read_shards`)."""
     splits, places, index = read_shards(name, shards, split, SHARDED)
     source = ShardSource(places, index)
-    return build(name, source, size=size, channels=channels, splits=splits, skipped=index.skipped)
+    skipped, key = index.skipped, source.name
+    return build(name, source, size=size, channels=channels, splits=splits, skipped=skipped, key=key)
 
 
 class DatasetSource:

@@ -54,12 +54,14 @@ class Listing:
 
     Attributes:
         folder: where the files are; `names` are relative to it.
+        inside: what leads to it from the folder that was named: empty, or the split's sub-folder with a slash.
         labels: int64 `[N]`, the number of each file's first-level sub-folder in `classes`, -1 beside these; or `None`.
         splits: those that the folder offers.
         skipped: links that lead out of it.
     """
 
     folder: Path
+    inside: str
     names: list[str]
     labels: np.ndarray | None
     classes: list[str] | None
@@ -90,7 +92,8 @@ def list_folder(root: Path, split: str) -> Listing:
         labels = np.array(
             [number[name.split("/", 1)[0]] if "/" in name else -1 for name in names], dtype=np.int64
         )
-    return Listing(folder, names, labels, None if labels is None else classes, splits, skipped)
+    inside = "" if folder == root else f"{folder.name}/"
+    return Listing(folder, inside, names, labels, None if labels is None else classes, splits, skipped)
 
 
 def _subfolders(folder: Path) -> list[str]:

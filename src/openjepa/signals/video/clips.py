@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -14,19 +14,18 @@ from openjepa.common.contents import Contents, of_array
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.signals.base import Labels
+from openjepa.signals.parts import digest_labels
+from openjepa.signals.readers.folders import Names
 from openjepa.signals.readers.skipped import Skipped, attempt, attempt_all, say_skipped
+from openjepa.signals.readers.skipping import Indices, SkippingSet
 from openjepa.signals.video.decode import LATE, SHORT, FilmHeader, broken, said
 
 IN_MEMORY_BYTES = 2**30
 """Sets whose decoded frames need no more than this live in memory."""
-FINGERPRINTED = 64
-"""Clips whose pixels enter a set's fingerprint."""
 CUTS = 3
 """Clips of a film over which features can be averaged."""
 SLACK = 16
 """Frames that a film may have more than its header says."""
-
-Indices = Sequence[int] | np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -117,15 +116,13 @@ class Frames(Protocol):
         ...
 
 
-class ClipSet:
+class ClipSet(SkippingSet):
     """Clips of one length and size, a film each, map-style.
 
     Attributes:
-        name: where they come from, for messages and reports.
         shape: `(T, C, H, W)` of what `read` returns.
         labels: classes, -1 where a film has none, their names, and groups, films of one source, which no split takes
             apart; `None` where no film has a label.
-        splits: what the source offers to `open_video(split=...)`.
         in_memory: whether `read` only copies; else it decodes files and is better called in worker processes.
         place: of the fixed cut among all clips of a film, in 0..1; see `at`.
     """
@@ -141,29 +138,12 @@ class ClipSet:
         labels: Labels | None = None,
         splits: tuple[str, ...] = ("train",),
         skipped: Sequence[Skipped] = (),
-        rows: Tensor | None = None,
+        keys: Names | None = None,
         place: float = 0.5,
     ) -> None:
-        self.name, self.labels, self.splits = name, labels, splits
-        self.cut, self.place, self.in_memory = cut, place, films.in_memory
+        super().__init__(name, films, labels=labels, splits=splits, skipped=skipped, keys=keys)
+        self._films, self.cut, self.place, self.in_memory = films, cut, place, films.in_memory
         self.shape = (cut.frames, *films.shape)
-        self._films, self._skipped, self._told = films, list(skipped), len(skipped)
-        self._rows = torch.arange(len(films)) if rows is None else rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @property
-    def skipped(self) -> list[Skipped]:
-        """Files left out when the set was opened, and those that `read` has found damaged since, in any process."""
-        return self._skipped + self._films.damaged()
-
-    def tell(self) -> None:
-        """Warn about files that `read` has found damaged since the set was opened or this was last called."""
-        skipped = self.skipped
-        if len(skipped) > self._told:
-            say_skipped(self.name, skipped[self._told :], len(self), self.noun)
-            self._told = len(skipped)
 
     def read(self, indices: Indices, rng: Rng | None = None) -> Tensor:
         """uint8 `[B, T, C, H, W]`.
@@ -184,26 +164,17 @@ class ClipSet:
 
     def at(self, place: float) -> "ClipSet":
         """The same films, cut at another place when nothing is drawn: 0 their beginnings, 1 their ends."""
-        return self._like(self._rows, self.labels, place)
+        return self._changed(place=place)
 
     def cuts(self, indices: Indices) -> Iterator[Tensor]:
         """Clips of several places of each film, `CUTS` batches as `read` gives them: beginning, middle and end."""
         return (self.at(i / (CUTS - 1)).read(indices) for i in range(CUTS))
 
-    def subset(self, indices: Indices) -> "ClipSet":
-        """The films at `indices`, in that order; shares the frames."""
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        labels = None if self.labels is None else self.labels[chosen.numpy()]
-        return self._like(self._rows[chosen], labels, self.place)
-
     def describe(self) -> dict[str, Any]:
         """Name, number, shape, a SHA-256 over shape, labels and some pixels, one over all, and what was skipped."""
-        some = np.unique(np.linspace(0, len(self) - 1, FINGERPRINTED).astype(np.int64))
         digest = hashlib.sha256(repr((len(self), self.shape, self.cut)).encode())
-        digest.update(self.read(some).numpy().tobytes())
-        for values in () if self.labels is None else (self.labels.values, self.labels.groups):
-            if values is not None:
-                digest.update(values.astype("<i8").tobytes())
+        digest.update(self.read(self._fingerprinted()).numpy().tobytes())
+        digest_labels(digest, self.labels)
         self.tell()
         return {
             "name": self.name,
@@ -214,24 +185,9 @@ class ClipSet:
             "skipped": [[skipped.name, skipped.reason] for skipped in self.skipped],
         }
 
-    def _like(self, rows: Tensor, labels: Labels | None, place: float) -> "ClipSet":
-        return ClipSet(
-            self.name,
-            self._films,
-            self.cut,
-            labels=labels,
-            splits=self.splits,
-            skipped=self._skipped,
-            rows=rows,
-            place=place,
-        )
-
     def _fill(self, clip: Tensor, index: int, place: float, drawn: bool) -> None:
-        classes = None if self.labels is None else self.labels.values
-        for i in (*range(index, len(self)), *range(index)):
-            if classes is not None and classes[i] != classes[index]:
-                continue
-            if self._films.fill(clip, int(self._rows[i]), self.cut, place, drawn):
+        for row in self._stand_ins(index):
+            if self._films.fill(clip, row, self.cut, place, drawn):
                 return
         raise UserError(f"{self.name}: none of its films can be decoded; are the files complete?")
 
@@ -336,8 +292,12 @@ def build(
     groups: np.ndarray | None = None,
     splits: tuple[str, ...] = ("train",),
     skipped: Sequence[Skipped] = (),
+    key: Callable[[int], str] = str,
 ) -> ClipSet:
     """Look at every header, settle the channels, and hold all frames in memory if they are few.
+
+    Args:
+        key: what the films are called, by row.
 
     Raises:
         UserError: nothing readable; or frames a second asked of what has no seconds.
@@ -403,6 +363,7 @@ def build(
         labels=known,
         splits=splits,
         skipped=missing,
+        keys=Names([key(row) for row in rows]),
     )
 
 

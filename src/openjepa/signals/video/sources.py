@@ -192,6 +192,7 @@ def open_folder(
         str(root),
         FilmFiles(found.folder, names, labels),
         cut,
+        key=lambda row: f"{found.inside}{names[row]}",
         size=size,
         channels=channels,
         classes=found.classes,
@@ -223,6 +224,7 @@ def _open_frames(
         str(root),
         FrameFolders(found.folder, names, frames, labels),
         cut,
+        key=lambda row: f"{found.inside}{names[row]}",
         size=size,
         channels=channels,
         classes=found.classes if nested else None,
@@ -250,10 +252,12 @@ def open_shards(
         classes = sorted({entry.split("/", 1)[0] for entry in names if "/" in entry}) or None
         number = {name: i for i, name in enumerate(classes or ())}
         index.labels = [number[n.split("/", 1)[0]] if "/" in n else -1 for n in names]
+    source = FilmShards(places, index)
     return build(
         name,
-        FilmShards(places, index),
+        source,
         cut,
+        key=source.name,
         size=size,
         channels=channels,
         classes=classes,
