@@ -245,7 +245,7 @@ def _shared_groups(train: Samples, test: Samples) -> list[str]:
     ours, theirs = (None if s.labels is None else s.labels.groups for s in (train, test))
     if ours is None or theirs is None or not len(shared := np.intersect1d(ours, theirs)):
         return []
-    names = train.labels.group_names or {}
+    names = (None if train.labels is None else train.labels.group_names) or {}
     called = [names.get(group, group) for group in shared.tolist()]
     told = (
         f"{len(shared):,} of the test set's {len(np.unique(theirs)):,} groups are in the training set too "
