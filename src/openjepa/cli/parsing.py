@@ -9,6 +9,7 @@ from openjepa.cli import (
     collect,
     controls,
     embed,
+    export,
     finetune,
     health,
     plan,
@@ -21,7 +22,7 @@ from openjepa.cli import (
 from openjepa.cli.options import Parser, nearest
 from openjepa.errors import UserError
 
-COMMANDS = (recipes, train, finetune, collect, probe, plan, controls, remote, embed, health, report)
+COMMANDS = (recipes, train, finetune, collect, probe, plan, controls, remote, embed, health, report, export)
 """In the order of `--help`."""
 
 

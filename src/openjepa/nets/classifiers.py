@@ -59,7 +59,11 @@ class MeanHead(nn.Module):
 
     def forward(self, encoder: nn.Module, batch: Any) -> Tensor:
         view = View(self.signal.tokenise(batch))
-        return self.leave(self.norm(mean_of(encoder(view), view.present)))
+        return self.read(encoder(view), view.present)
+
+    def read(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
+        """`[B, N, D] -> [B, outputs]`; `present` says which tokens are there, `[B, N]`."""
+        return self.leave(self.norm(mean_of(tokens, present)))
 
 
 class AttentiveHead(nn.Module):

@@ -199,6 +199,23 @@ class Signal(Choice):
         tokens = self.tokenise(batch)
         return AugmentedTokens(tokens, tokens)
 
+    @property
+    def traced_meaning(self) -> str:
+        """What the numbers of `traced_input` are, for whoever runs an exported model."""
+        return ""
+
+    def traced_input(self, count: int) -> Tensor:
+        """`count` random samples of the training size as a user's array has them, for a model that is exported.
+
+        Raises:
+            UserError: samples are not one array.
+        """
+        raise UserError(f"models of {self.noun} cannot be exported: a sample of theirs is no single array")
+
+    def traced(self, samples: Tensor) -> Tokens:
+        """`tokenise` of samples such as `traced_input` gives, without looking at any of their values."""
+        return self.tokenise(samples)
+
     @abstractmethod
     def tasks(self, batch: Any) -> Tasks:
         """Questions without labels about a held-out batch, by which health compares features."""

@@ -186,7 +186,23 @@ class ElectrodeSignal(Signal):
         Raises:
             UserError: windows shorter than a token.
         """
-        values = batch.values
+        places = batch.places
+        if len(places) > 1 and bool((places == places[:1]).all()):
+            places = places[:1]
+        return self._cut(batch.values, places, None if bool(batch.valid.all()) else batch.valid)
+
+    @property
+    def traced_meaning(self) -> str:
+        return f"microvolts at {self.rate:g} samples a second, of the channels {', '.join(self.channels)}"
+
+    def traced_input(self, count: int) -> Tensor:
+        return (self.scale or 1.0) * torch.randn(count, len(self.channels), self.samples)
+
+    def traced(self, samples: Tensor) -> Tokens:
+        return self._cut(samples, samples.new_tensor(self.places).unsqueeze(0), None)
+
+    def _cut(self, values: Tensor, places: Tensor, valid: Tensor | None) -> Tokens:
+        """Tokens of windows `[B, C, S]` at places `[1 or B, C, 3]`."""
         if values.shape[-1] < self.features:
             raise UserError(
                 f"windows of {values.shape[-1]} samples are shorter than a token of {self.features}: "
@@ -197,9 +213,6 @@ class ElectrodeSignal(Signal):
             values = values.clamp(-self.clip, self.clip)
         patches = values.unfold(-1, self.features, self.patch)  # [B, C, T, F]
         channels, steps = patches.shape[1:3]
-        places = batch.places
-        if len(places) > 1 and bool((places == places[:1]).all()):
-            places = places[:1]
         times = torch.arange(steps, device=values.device, dtype=torch.float32) * (self.patch / self.rate)
         positions = torch.cat(
             [
@@ -208,8 +221,8 @@ class ElectrodeSignal(Signal):
             ],
             -1,
         )
-        valid = None if bool(batch.valid.all()) else batch.valid.repeat_interleave(steps, 1)
-        return Tokens(patches.flatten(1, 2), positions.flatten(1, 2), (channels, steps), valid)
+        there = None if valid is None else valid.repeat_interleave(steps, 1)
+        return Tokens(patches.flatten(1, 2), positions.flatten(1, 2), (channels, steps), there)
 
     def picture(self, batch: Any, row: int, marks: Marks | None = None) -> Picture:
         """Traces and a map of the head."""

@@ -156,6 +156,25 @@ class ImageSignal(Signal):
         """Images in the units of the training images, scaled, normalised and cut into patches."""
         return self.cut(self.to_float(batch))
 
+    @property
+    def traced_meaning(self) -> str:
+        return "pixels, as bytes" if self._of_bytes else f"pixels; {self.range} become 0 and 1"
+
+    @property
+    def _of_bytes(self) -> bool:
+        return self.range in (None, (0.0, 255.0))
+
+    def traced_input(self, count: int) -> Tensor:
+        shape = count, self.channels, self.size, self.size
+        if self._of_bytes:
+            return torch.randint(0, 256, shape, dtype=torch.uint8)
+        low, high = self.range or (0.0, 1.0)
+        return low + (high - low) * torch.rand(shape)
+
+    def traced(self, samples: Tensor) -> Tokens:
+        low, high = (0.0, 255.0) if self._of_bytes else self.range or (0.0, 1.0)
+        return self.cut((samples.float() - low) / (high - low))
+
     def cut(self, images: Tensor) -> Tokens:
         """Images that are scaled already (see `to_float`), normalised and cut into patches.
 

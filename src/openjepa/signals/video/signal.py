@@ -142,6 +142,13 @@ class VideoSignal(Signal):
         """Clips as their set gives them, normalised and cut into tubelets."""
         return self.tubelets(self.to_float(batch))
 
+    @property
+    def traced_meaning(self) -> str:
+        return "pixels of clips, as bytes"
+
+    def traced_input(self, count: int) -> Tensor:
+        return torch.randint(0, 256, (count, self.frames, self.channels, *self.sides), dtype=torch.uint8)
+
     def tubelets(self, clips: Tensor) -> Tokens:
         """Clips in 0..1, normalised and cut into tubelets; what is left over at the edges and the end is cropped."""
         self._check(clips)
