@@ -26,7 +26,7 @@ ELECTRODES = ("C3", "C4", "Cz", "Pz")
 def model(name: str) -> Any:
     """Small random models, their batch norms away from where they begin."""
     presets = {"ijepa-convnet": ("i-jepa", "tiny", {}), "ijepa-vit": ("i-jepa", "tiny-vit", VIT)}
-    presets |= {"lejepa": ("lejepa", "tiny", {}), "video": ("v-jepa", "tiny", VIT)}
+    presets |= {"lejepa": ("lejepa", "tiny", {}), "video": ("v-jepa-2", "tiny", VIT | {"signal.frames": "4"})}
     presets |= {"counts": ("lejepa", "tiny-vit", VIT | {"signal.range": "[100, 4000]"})}
     presets |= {"electrodes": ("signal-jepa", "tiny", {})}
     recipe, preset, options = presets[name]

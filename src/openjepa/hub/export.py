@@ -22,6 +22,7 @@ from openjepa.common.files import library_version, reason
 from openjepa.common.hub import first_line
 from openjepa.errors import UserError
 from openjepa.jepa import FeatureModel, View, mean_of
+from openjepa.nets.positions import RotaryPositions
 
 Format = Literal["onnx", "torch"]
 SUFFIXES: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2"}
@@ -95,8 +96,9 @@ class Portable(nn.Module):
         self.own: Any = model.encoder  # an averaged trunk begins with its parts
         tokens = self.signal.traced(samples)
         for encoder in {self.own, self.evaluated}:
-            if isinstance(getattr(encoder, "positions", None), nn.Module):
-                encoder.positions = _Constant(encoder.positions(tokens))
+            added = getattr(encoder, "positions", None)
+            if isinstance(added, nn.Module) and not isinstance(added, RotaryPositions):
+                encoder.positions = _Constant(added(tokens))
 
     def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
         view = View(self.signal.traced(samples))
