@@ -11,6 +11,7 @@ from pydantic import Field
 
 from openjepa.nets.channels import ChannelConv
 from openjepa.nets.convnet import ConvNet
+from openjepa.nets.patches import PatchConv
 
-Stem = Annotated[ConvNet | ChannelConv, Field(discriminator="kind")]
+Stem = Annotated[ConvNet | ChannelConv | PatchConv, Field(discriminator="kind")]
 """Of images: convolutions that embed the patches, one place of their map a patch (Xiao et al., arXiv:2106.14881)."""

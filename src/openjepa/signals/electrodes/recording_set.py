@@ -16,7 +16,7 @@ from openjepa.signals.base import Labels
 from openjepa.signals.electrodes.batch import Cut, Recordings
 from openjepa.signals.electrodes.montage import Place
 from openjepa.signals.electrodes.recording import Prepared
-from openjepa.signals.parts import digest_labels
+from openjepa.signals.parts import digest_labels, number_of
 
 Indices = Sequence[int] | np.ndarray | Tensor
 
@@ -285,11 +285,6 @@ def windows_of(
     return RecordingSet(
         name, signal, held, windows, classes=names or None, subjects=subjects, skipped=skipped
     )
-
-
-def number_of(subject: str) -> int:
-    """A person's number, the same in every set."""
-    return int.from_bytes(hashlib.sha256(subject.encode("utf-8", "surrogateescape")).digest()[:7])
 
 
 Found = list[tuple[int, int, int, str | None]]

@@ -1,0 +1,156 @@
+"""What a user can have of series without training: their values, statistics, and random convolutions."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool1d
+
+from openjepa.errors import UserError
+from openjepa.signals.series.batch import SeriesBatch
+from openjepa.signals.series.minirocket import Kernels, fit_kernels
+
+Level = Literal["none", "quick", "all"]
+"""Which classical features: none; values and statistics; these and MiniRocket's."""
+Rows = NDArray[np.int64]
+Standardised = Callable[[SeriesBatch], Tensor]
+
+WIDEST = 8192
+"""Values of a series that are features as they are; of more, means of so many stretches."""
+BINS, LAGS, SHARES = 32, 12, (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+"""Frequency bins, autocorrelations and quantiles among the statistics."""
+FITTED = 512
+"""Series from which the biases of random convolutions are taken, at most."""
+LEAST = 1e-8
+
+
+def classical(standardised: Standardised, level: str = "all") -> list[Any]:
+    """The features of that `Level`, cheapest first.
+
+    Raises:
+        UserError: no such level.
+    """
+    if level not in get_args(Level):
+        raise UserError(f"unknown classical features {level!r}; choose from {', '.join(get_args(Level))}")
+    quick = [RawSeries(standardised), SeriesStatistics(standardised)]
+    return [] if level == "none" else quick if level == "quick" else [*quick, MiniRocket(standardised)]
+
+
+@dataclass(frozen=True)
+class SeriesFeatures:
+    """Features with nothing left to fit, as a `FeatureSource`: functions of standardised values and what is valid."""
+
+    name: str
+    standardised: Standardised
+    functions: dict[str, Callable[[Tensor, Tensor | None], Tensor]]
+    poolings: dict[str, int]
+    batch_size: int = 256
+    notes: Sequence[str] = field(default=())
+
+    @property
+    def default(self) -> str:
+        return next(iter(self.poolings))
+
+    def stream(
+        self, samples: Any, rows: Rows, names: Sequence[str]
+    ) -> Iterator[tuple[Rows, dict[str, Tensor]]]:
+        """Batches of float32 features by name."""
+        for start in range(0, len(rows), self.batch_size):
+            part = rows[start : start + self.batch_size]
+            batch = samples.read(part)
+            values = self.standardised(batch)
+            yield part, {name: self.functions[name](values, batch.valid).float() for name in names}
+
+
+@dataclass(frozen=True)
+class RawSeries:
+    """The values themselves, as they are and less the last of each channel."""
+
+    standardised: Standardised
+
+    name = "raw series"
+
+    def fit(self, samples: Any, **options: object) -> SeriesFeatures:
+        """Nothing is learned."""
+        channels, steps = samples.shape
+        dims = channels * min(steps, max(1, WIDEST // channels))
+        functions = {
+            "values": lambda values, valid: _flat(values, dims // channels),
+            "less the last": lambda values, valid: _flat(values - values[..., -1:], dims // channels),
+        }
+        return SeriesFeatures(self.name, self.standardised, functions, dict.fromkeys(functions, dims))
+
+
+def _flat(values: Tensor, steps: int) -> Tensor:
+    return (values if values.shape[-1] == steps else adaptive_avg_pool1d(values, steps)).flatten(1)
+
+
+@dataclass(frozen=True)
+class SeriesStatistics:
+    """Quantiles, spread, slope, roughness, autocorrelations and the power spectrum of each channel."""
+
+    standardised: Standardised
+
+    name = "statistics"
+
+    def fit(self, samples: Any, **options: object) -> SeriesFeatures:
+        """Nothing is learned."""
+        dims = samples.shape[0] * (len(SHARES) + 5 + LAGS + BINS)
+        return SeriesFeatures(self.name, self.standardised, {"statistics": statistics}, {"statistics": dims})
+
+
+def statistics(values: Tensor, valid: Tensor | None = None) -> Tensor:
+    """`[B, C, T] -> [B, C * 56]`, of what is valid; what is not counts as the mean where order matters."""
+    x = values.double()
+    there = torch.ones_like(x) if valid is None else valid.double()
+    count = there.sum(-1, keepdim=True).clamp_min(1)
+    mean = (x * there).sum(-1, keepdim=True) / count
+    centred = (x - mean) * there
+    variance = (centred.square().sum(-1, keepdim=True) / count).clamp_min(LEAST)
+    among = x.masked_fill(there == 0, torch.nan)
+    quantiles = torch.nan_to_num(among.nanquantile(x.new_tensor(SHARES), -1).movedim(0, -1))
+    steps = torch.linspace(-1, 1, x.shape[-1], dtype=x.dtype, device=x.device)
+    slope = (centred * steps).mean(-1, keepdim=True)
+    rough = centred.diff(dim=-1).square().mean(-1, keepdim=True) / variance
+    scaled = centred / variance.sqrt()
+    lags = []
+    for lag in range(1, LAGS + 1):
+        far = min(lag, x.shape[-1] - 1)
+        lags.append((scaled[..., far:] * scaled[..., : x.shape[-1] - far]).sum(-1) / count[..., 0])
+    spectrum = torch.fft.rfft(scaled).abs().square()[..., 1:] / count
+    power = (adaptive_avg_pool1d(spectrum, BINS) + LEAST).log() if spectrum.shape[-1] else x.new_zeros(*x.shape[:2], BINS)
+    length = count / x.shape[-1]
+    found = [quantiles, mean, variance.log(), slope, rough, length, torch.stack(lags, -1), power]
+    return torch.cat(found, -1).flatten(1).float()
+
+
+def parts_of(values: Tensor, count: int) -> Tensor:
+    """Means and logarithms of the deviations of `count` stretches, `[B, C, T] -> [B, 2 * C * count]`."""
+    count = min(count, values.shape[-1])
+    mean = adaptive_avg_pool1d(values, count)
+    square = adaptive_avg_pool1d(values.square(), count)
+    return torch.cat([mean, ((square - mean.square()).clamp_min(0) + 1e-4).log() / 2], -1).flatten(1)
+
+
+@dataclass(frozen=True)
+class MiniRocket:
+    """Shares of positive outputs of convolutions with fixed kernels and biases taken from series (Dempster et al. 2021)."""
+
+    standardised: Standardised
+    count: int = 10_000
+
+    name = "MiniRocket"
+
+    def fit(self, samples: Any, *, seed: int = 0, **options: object) -> SeriesFeatures:
+        """Biases are quantiles of the outputs for up to 512 series."""
+        random = np.random.default_rng([seed, 3])
+        rows = np.sort(random.permutation(len(samples))[:FITTED])
+        batch = samples.read(rows)
+        kernels: Kernels = fit_kernels(self.standardised(batch), batch.valid, self.count, random)
+        return SeriesFeatures(
+            self.name, self.standardised, {"shares": kernels}, {"shares": kernels.count}, batch_size=64
+        )
