@@ -21,6 +21,7 @@ from openjepa.recipes import Recipe, build, configure, find, registered
 from openjepa.recipes.images import ImageRecipe
 from openjepa.recipes.signaljepa import SignalJEPA
 from openjepa.signals.electrodes import ElectrodeSignal, open_recordings, place
+from openjepa.signals.series import SeriesSignal
 from openjepa.signals.video.signal import VideoSignal
 from openjepa.training.data import Batches
 from openjepa.training.optim import adamw
@@ -92,11 +93,13 @@ def first_losses(name: str, preset: str, count: int = STEPS) -> list[float]:
 
 
 def drawn_samples(config: Recipe) -> Any:
-    """Images or clips of random stripes, waves over a head, or episodes of a dot that goes where its actions say."""
+    """Images or clips of random stripes, waves over a head, tones, or episodes of a dot that its actions move."""
     random = np.random.default_rng(0)
     if isinstance(config, SignalJEPA):
         return _waves(random, config.signal)
     signal = getattr(config, "signal", None)
+    if isinstance(signal, SeriesSignal):
+        return _tones(random)
     if isinstance(signal, VideoSignal):
         frames = _stripes(random, signal.frames * signal.channels, max(signal.sides))
         return frames.reshape(IMAGES, signal.frames, signal.channels, *frames.shape[2:])
@@ -131,6 +134,13 @@ def _waves(random: np.random.Generator, signal: ElectrodeSignal) -> Any:
         0, 2, (RECORDINGS, 10, len(time))
     )
     return open_recordings(waves.astype(np.float32), signal, channels=names)
+
+
+def _tones(random: np.random.Generator) -> np.ndarray:
+    """Series of two channels, each a tone with noise."""
+    rate, phase = random.uniform(2, 20, (RECORDINGS, 2, 1)), random.uniform(0, 6, (RECORDINGS, 2, 1))
+    tones = np.sin(2 * np.pi * rate * np.arange(160) / 160 + phase)
+    return (tones + random.normal(0, 0.2, tones.shape)).astype(np.float32)
 
 
 class _Drawn:

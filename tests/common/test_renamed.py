@@ -10,11 +10,12 @@ from safetensors.torch import save_file
 
 import openjepa
 from openjepa import cli
-from openjepa.common.renamed import RECIPES, current
+from openjepa.common.renamed import RECIPES, NewName, current
 from openjepa.errors import UserError
 from openjepa.evals.planning import RemoteProtocol, remote_protocol_for
 from openjepa.recipes import configure, find
 from openjepa.recipes.remotejepa import RemoteJEPA
+from openjepa.recipes.tsjepa import TSJEPA
 from openjepa.report import write_report
 from openjepa.report.record import read_record
 from openjepa.training import Run, resume, train
@@ -88,21 +89,27 @@ def test_a_config_is_read_from_a_run_and_from_a_file(
 ) -> None:
     age(run)
     assert configure(NAME, None, None, read_config(run)) == Run.open(run).config
-    (tmp_path / "mine.yaml").write_text(f"recipe: {OLD}\ntrain: {{lr: 0.5}}\n")
+    (tmp_path / "mine.yaml").write_text(f"recipe: {OLD}\nsignal: {{kind: frames}}\ntrain: {{lr: 0.5}}\n")
     config = configure(NAME, None, None, read_config(tmp_path / "mine.yaml"))
     assert isinstance(config, RemoteJEPA) and config.train.lr == 0.5
     cli.main(["train", "--config", str(run), "--help"])
     assert f"Presets of {NAME}" in capsys.readouterr().out
 
 
-def test_the_name_is_free_for_a_model_of_another_signal() -> None:
+def test_the_name_is_that_of_a_model_of_series_today(tmp_path: Path) -> None:
     series = {"recipe": OLD, "signal": {"kind": "series"}}
     assert current(series) == series
+    for saved in (configure(OLD, "tiny").model_dump(mode="json"), {"recipe": OLD}):
+        assert current(saved) == saved
+    (tmp_path / "mine.yaml").write_text(f"recipe: {OLD}\ntrain: {{lr: 0.5}}\n")
+    assert read_config(tmp_path / "mine.yaml")["recipe"] == OLD
+    assert isinstance(configure(OLD, None, None, read_config(tmp_path / "mine.yaml")), TSJEPA)
     assert current({"recipe": "i-jepa"}) == {"recipe": "i-jepa"} and current([OLD]) == [OLD]
 
 
-def test_whoever_types_an_old_name_is_told_todays() -> None:
-    with pytest.raises(UserError, match=f"'{OLD}' is now called '{NAME}'"):
-        find(OLD)
+def test_whoever_types_an_old_name_is_told_todays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, "older-jepa", NewName(NAME, "frames"))
+    with pytest.raises(UserError, match=f"'older-jepa' is now called '{NAME}'"):
+        find("older-jepa")
     for today in RECIPES.values():
         assert find(today.name).model_validate({}).signal.kind == today.signal

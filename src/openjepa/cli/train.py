@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from openjepa.recipes import Recipe
 
 EXAMPLES = """\
-`openjepa recipes` says what each recipe learns from: images, films, electrodes, or episodes of frames and actions.
+`openjepa recipes` says what each recipe learns from: images, films, electrodes, series, or episodes of
+frames and actions.
 Every choice swaps from here, by its dotted name:
 
   openjepa train i-jepa --guard sigreg --target shared
@@ -28,7 +29,7 @@ def add(commands: Commands) -> None:
         commands,
         "train",
         run,
-        "train a recipe on images, films, recordings or episodes",
+        "train a recipe on images, films, recordings, series or episodes",
         examples=EXAMPLES,
         dotted=True,
         add_help=False,

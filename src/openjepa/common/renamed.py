@@ -26,7 +26,8 @@ class OldNames(NamedTuple):
 
 
 RECIPES = {"ts-jepa": NewName("remote-jepa", "frames")}
-"""By their old names."""
+"""By their old names, which may be another recipe's today. The signal's kind tells which a config means, and all that
+were saved have it; one without it means today's."""
 _PREDICTORS = {"conditioned": "adaln", "concatenated": "concat"}
 CONFIGS = OldNames(
     keys={"signal.told": "block_actions"},
@@ -62,7 +63,7 @@ def current(saved: Any) -> Any:
     if kind not in (None, "frames"):
         return saved
     today = RECIPES.get(saved["recipe"])
-    renamed = saved if today is None else {**saved, "recipe": today.name}
+    renamed = saved if today is None or kind != today.signal else {**saved, "recipe": today.name}
     return _renamed(renamed, CONFIGS)
 
 

@@ -21,6 +21,7 @@ from openjepa.evals.attentive import fit_attentive, padded
 from openjepa.evals.features import (
     Classical,
     EncodedFeatures,
+    FixedFeatures,
     FrozenEncoder,
     Joined,
     LoadedFeatures,
@@ -42,7 +43,7 @@ from openjepa.evals.table import (
     ProbeTable,
     Score,
 )
-from openjepa.evals.tasks import LabelTask
+from openjepa.evals.tasks import Coming, LabelTask
 from openjepa.signals.base import Samples
 
 Kind = Literal["linear", "knn", "attentive"]
@@ -171,7 +172,7 @@ class Comparison:
     def alone(self) -> ProbeTable:
         """The classical rows."""
         table = _Table(self.kinds, self.about)
-        for name, row in self.rows():
+        for name, row in (*self._plain(), *self.rows()):
             table.add(name, [row])
         return table.done()
 
@@ -187,6 +188,8 @@ class Comparison:
         """All rows for one model."""
         ours = self._encoded(model, name)  # a broken model is named before minutes are spent on the others
         table, best = _Table(self.kinds, self.about), _Best()
+        for called, row in self._plain():
+            table.add(called, [row])
         for called, row in self.rows():
             table.add(called, [row])
             best.see(row)
@@ -204,6 +207,18 @@ class Comparison:
         if self._rows is None:
             self._rows = [self._classical(kind) for kind in self.classical] if self.about.methods else []
         return self._rows
+
+    def _plain(self) -> list[tuple[str, Row]]:
+        """Answers that the task knows without a fit (`Coming.plain`): one score, with all labels."""
+        plan, kinds = self.about.plan, [kind for kind in self.kinds if kind in self.about.methods]
+        if not isinstance(plan.task, Coming) or not kinds:
+            return []
+        rows = []
+        for name, guess in plan.task.plain(self.about.test).items():
+            outcome = scored(plan, guess, Chosen(name, 0.0, math.nan))
+            source = FixedFeatures(name, {}, {})
+            rows.append((name, Row(source, {(kinds[0], Amount(), 0): outcome}, ComputeCost(0.0))))
+        return rows
 
     def _classical(self, kind: Classical) -> tuple[str, Row]:
         train, begun = self.about.train, time.process_time()

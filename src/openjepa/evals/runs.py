@@ -79,8 +79,7 @@ def probe_runs(
         tasks.insert(0, task_of(train_set, balanced=balanced))
     beside = [
         Comparison(
-            train_set,
-            test_set,
+            *_asked(task, train_set, test_set),
             kinds=kinds,
             classical=configs[0].signal.classical(classical),
             task=task,
@@ -109,6 +108,13 @@ def probe_runs(
         _write(Path(run), table)
         tables.append(table)
     return tables[0] if len(tables) == 1 else combine(tables)
+
+
+def _asked(task: LabelTask, train: Any, test: Any) -> tuple[Any, Any]:
+    """The sets that a task is put to: of a forecast, windows that as many steps follow, where samples can give them."""
+    if not isinstance(task, Coming) or not hasattr(train, "leaving"):
+        return train, test
+    return train.leaving(task.horizon), test.leaving(task.horizon)
 
 
 def untrained(config: Recipe, seed: int) -> JEPA:

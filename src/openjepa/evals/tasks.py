@@ -125,7 +125,9 @@ class Variables:
 class Coming:
     """What comes next? The values that follow each sample, by their squared error (MSE).
 
-    Values are standardised by the mean and deviation of the training set's, for each channel.
+    Values are standardised by the mean and deviation of the training set's, for each channel, unless the samples do so
+    themselves. Where samples have a `latest` value, the change since then is asked for: its error is the same, and
+    whoever forecasts nothing repeats the last value.
 
     Attributes:
         horizon: how many steps ahead.
@@ -141,8 +143,14 @@ class Coming:
         return f"next {self.horizon}"
 
     def answers(self, train: Any, test: Any) -> tuple["Coming", Tensor, Tensor]:
-        """Asks the samples for `coming(horizon)`, `[N, horizon, C]`."""
+        """Asks the samples for `coming(horizon)`, `[N, horizon, C]`, and for `latest()`, `[N, 1, C]`, if there is."""
         values = [self._coming(part, samples) for part, samples in (("training", train), ("test", test))]
+        if all(hasattr(samples, "latest") for samples in (train, test)):
+            changes = [
+                coming - torch.as_tensor(np.asarray(samples.latest()), dtype=torch.float64)
+                for coming, samples in zip(values, (train, test), strict=True)
+            ]
+            return self, changes[0].flatten(1), changes[1].flatten(1)
         mean, std = values[0].mean((0, 1)), values[0].std((0, 1), correction=0)
         std = torch.where(std > 0, std, 1.0)
         y_train, y_test = (((v - mean) / std).flatten(1) for v in values)
@@ -152,6 +160,18 @@ class Coming:
         if not hasattr(samples, "coming"):
             raise UserError(f"the {part} set's {samples.noun} have no future to forecast: give series")
         return torch.as_tensor(np.asarray(samples.coming(self.horizon)), dtype=torch.float64)
+
+    def plain(self, test: Any) -> dict[str, Tensor]:
+        """Forecasts without a fit, by name, as `answers` has them: the last value, and where samples know a season
+        (`lagged(horizon)`) the season before."""
+        if not hasattr(test, "latest"):
+            return {}
+        latest = torch.as_tensor(np.asarray(test.latest()), dtype=torch.float64)
+        found = {"last value repeated": torch.zeros_like(latest).expand(-1, self.horizon, -1).flatten(1)}
+        season = test.lagged(self.horizon) if hasattr(test, "lagged") else None
+        if season is not None:
+            found["last season repeated"] = (torch.as_tensor(season, dtype=torch.float64) - latest).flatten(1)
+        return found
 
     def parts(self, guess: Tensor, truth: Tensor) -> Tensor:
         missed = (guess.double() - truth.double()).square().mean(1, keepdim=True)

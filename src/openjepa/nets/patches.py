@@ -41,8 +41,8 @@ class PatchStem(nn.Module):
         for width, kernel, stride in config.layers:
             if steps < kernel:
                 raise UserError(
-                    f"encoder.stem convolves {kernel} steps at a time, and a patch of {needed} leaves {steps}: use a larger "
-                    "--signal.patch, or smaller encoder.stem.layers"
+                    f"encoder.stem convolves {kernel} steps at a time, and a patch of {needed} leaves {steps}: use a "
+                    "larger --signal.patch, or smaller encoder.stem.layers"
                 )
             layers += [nn.Conv1d(before, width, kernel, stride)]
             layers += [nn.GELU()] if config.activation == "gelu" else []

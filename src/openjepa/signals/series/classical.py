@@ -122,7 +122,11 @@ def statistics(values: Tensor, valid: Tensor | None = None) -> Tensor:
         far = min(lag, x.shape[-1] - 1)
         lags.append((scaled[..., far:] * scaled[..., : x.shape[-1] - far]).sum(-1) / count[..., 0])
     spectrum = torch.fft.rfft(scaled).abs().square()[..., 1:] / count
-    power = (adaptive_avg_pool1d(spectrum, BINS) + LEAST).log() if spectrum.shape[-1] else x.new_zeros(*x.shape[:2], BINS)
+    power = (
+        (adaptive_avg_pool1d(spectrum, BINS) + LEAST).log()
+        if spectrum.shape[-1]
+        else x.new_zeros(*x.shape[:2], BINS)
+    )
     length = count / x.shape[-1]
     found = [quantiles, mean, variance.log(), slope, rough, length, torch.stack(lags, -1), power]
     return torch.cat(found, -1).flatten(1).float()
@@ -138,7 +142,7 @@ def parts_of(values: Tensor, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class MiniRocket:
-    """Shares of positive outputs of convolutions with fixed kernels and biases taken from series (Dempster et al. 2021)."""
+    """Shares of positive outputs of dilated convolutions, biases taken from series (Dempster et al., KDD 2021)."""
 
     standardised: Standardised
     count: int = 10_000

@@ -1,7 +1,7 @@
 """MiniRocket: shares of positive outputs of 84 fixed kernels, dilated, with biases that are quantiles of outputs.
 
-Dempster, Schmidt & Webb, KDD 2021, arXiv:2012.08791. Series of several channels as in its multivariate form: each kernel
-and dilation sums over some channels, drawn once. Series of unequal lengths count their own steps alone.
+Dempster, Schmidt & Webb, KDD 2021, arXiv:2012.08791. Series of several channels as in its multivariate form: each
+kernel and dilation sums over some channels, drawn once. Series of unequal lengths count their own steps alone.
 """
 
 from dataclasses import dataclass

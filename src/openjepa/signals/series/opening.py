@@ -39,7 +39,7 @@ def open_series(
             a `.ts` or `.tsv` file of the UCR and UEA archives; of `NAME_TRAIN.ts` the test split is `NAME_TEST.ts`;
             a `.npz` file with `x` `[N, C, T]` or `[N, T]` and, where there are such, `y`, `groups`, `lengths`,
             `channels`; or `x_train`, `y_train`, `x_test`, `y_test`; a `.npy` file;
-            a folder of these, labelled by its first-level sub-folders; `train`, `test` and `val` sub-folders are splits;
+            a folder of these, labelled by its first-level sub-folders; `train`, `test`, `val` sub-folders are splits;
             an array or tensor `[N, C, T]`, `[N, T]` or `[T]`, or a pair of these and labels.
         cut: a `SeriesSignal`.
         split: `train`, `test` or `val`.
@@ -68,9 +68,7 @@ def _settled(name: str, cut: SeriesCut, found: list[OneSeries], split: str, adap
     """Series of data that say nothing of splits: one series is split in time, several are all of `train`."""
     if len(found) == 1 and found[0].answer is None and cut.parts is not None:
         there = [part for part, share in zip(ORDER, cut.parts, strict=True) if share > 0]
-        return series_set(
-            name, cut, found, adapt=adapt, part=ORDER.index(pick_split(name, there, split))
-        )
+        return series_set(name, cut, found, adapt=adapt, part=ORDER.index(pick_split(name, there, split)))
     pick_split(name, ("train",), split)
     return series_set(name, cut, found, adapt=adapt)
 
@@ -136,7 +134,9 @@ def _open_folder(root: Path, cut: SeriesCut, split: str, adapt: bool) -> SeriesS
         try:
             several = read_file(listing.folder / name, name, cut, "train")
         except UserError as error:
-            skipped.append(Skipped(name, str(error).removeprefix(f"{listing.folder / name}: ").removeprefix(f"{name}: ")))
+            skipped.append(
+                Skipped(name, str(error).removeprefix(f"{listing.folder / name}: ").removeprefix(f"{name}: "))
+            )
             continue
         for one in several:
             if label is not None and one.answer is None and one.steps is None:

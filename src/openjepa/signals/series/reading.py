@@ -121,9 +121,7 @@ def of_array(
             raise UserError(f"{name}: series {i} has {one.shape[1]} steps, and lengths says {end}")
         answer = None if labels is None else _answer(labels[i])
         group = "" if groups is None else str(groups[i])
-        found.append(
-            OneSeries(f"{name}[{i}]", one[:, :end].astype(np.float32), names, answer, group=group)
-        )
+        found.append(OneSeries(f"{name}[{i}]", one[:, :end].astype(np.float32), names, answer, group=group))
     return found
 
 

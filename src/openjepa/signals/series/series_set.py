@@ -30,7 +30,8 @@ class SeriesPieces:
         valid: bool `[C, S]`, what was measured; `None`: all.
         offset: int64 `[n + 1]`, where each series begins and ends.
         first, last: int64 `[n]`, the steps of each series that belong to this part of it, within it.
-        answers: int64 `[n]` numbers of classes or float64 `[n]` variables, and what `steps` says of every step, int64 `[S]`.
+        answers: numbers of classes, int64 `[n]`, or variables, float64 `[n]`.
+        steps: the class of every step, int64 `[S]`, where it changes within a series; or `None`.
         group: int64 `[n]`.
     """
 
@@ -180,8 +181,8 @@ class SeriesSet:
         if not found:
             longest = int((held.last - held.first).max())
             raise UserError(
-                f"{self.name}: the longest series of this part has {longest:,} steps, and a window of {self.length} with "
-                f"{horizon} to come does not fit: use a smaller signal.length or a nearer horizon"
+                f"{self.name}: the longest series of this part has {longest:,} steps, and a window of {self.length} "
+                f"with {horizon} to come does not fit: use a smaller signal.length or a nearer horizon"
             )
         return self._with(_windows(found, len(self.channels) if self.apart else 1))
 
@@ -206,7 +207,9 @@ class SeriesSet:
     def _at(self, steps: NDArray[np.int64], horizon: int) -> NDArray[np.float64]:
         found, held = self._windows, self._held
         if horizon and (found.fixed + self.length + horizon > held.last[found.piece]).any():
-            raise UserError(f"{self.name}: some windows are not followed by {horizon} steps: take leaving({horizon})")
+            raise UserError(
+                f"{self.name}: some windows are not followed by {horizon} steps: take leaving({horizon})"
+            )
         at = torch.from_numpy((held.offset[found.piece] + found.fixed)[:, None] + steps)
         values = self._of(held.values, found, at).double().mT.numpy()
         if not self.cut.mean:
@@ -217,7 +220,7 @@ class SeriesSet:
         return (values - mean) / std
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel, of what was measured in this part; 1 of one that never changes."""
+        """Mean and deviation of each channel, of what was measured in this part; 1 of one that never changes."""
         held, inside = self._held, np.zeros(self._held.values.shape[1], bool)
         for offset, first, last in zip(held.offset[:-1], held.first, held.last, strict=True):
             inside[offset + first : offset + last] = True
@@ -291,8 +294,8 @@ def series_set(
     for one in found:
         if len(one.channels) != len(channels):
             raise UserError(
-                f"{one.name} has {len(one.channels)} channels and {found[0].name} {len(channels)}: give series of equally "
-                "many"
+                f"{one.name} has {len(one.channels)} channels and {found[0].name} {len(channels)}: give series of "
+                "equally many"
             )
     if part is not None:
         found, first, last = _split(name, cut, found[0], part)
@@ -333,7 +336,8 @@ def _split(
     first, last = (int(edge) for edge in edges[part : part + 2])
     if last - first < 2:
         raise UserError(
-            f"{name}: {steps:,} steps in parts of {list(cut.parts)} leave {last - first} to part {part + 1}: change signal.parts"
+            f"{name}: {steps:,} steps in parts of {list(cut.parts)} leave {last - first} to part {part + 1}: change "
+            "signal.parts"
         )
     return [one], np.array([first]), np.array([last])
 
@@ -359,9 +363,7 @@ def _windows(found: list[tuple[int, ...]], channels: int) -> SeriesWindows:
     return SeriesWindows(piece, np.tile(np.arange(channels), len(found)), low, high, fixed, end)
 
 
-def _filled(
-    name: str, found: Sequence[OneSeries]
-) -> tuple[Tensor, Tensor | None, NDArray[np.int64]]:
+def _filled(name: str, found: Sequence[OneSeries]) -> tuple[Tensor, Tensor | None, NDArray[np.int64]]:
     """All series in a row, gaps filled by lines between what was measured, ends by the nearest value."""
     offset = np.cumsum([0, *(one.values.shape[1] for one in found)])
     values = np.concatenate([one.values for one in found], 1)
@@ -389,9 +391,14 @@ def _filled(
 
 
 def _say_constant(name: str, found: Sequence[OneSeries]) -> None:
-    flat = [one.name for one in found if np.ptp(np.nan_to_num(one.values, nan=np.nanmin(one.values)), 1).max() == 0] if len(found) > 1 else []
+    flat = [one.name for one in found if not _changes(one.values)]
     if flat:
         warn(f"{name}: {len(flat):,} of {len(found):,} series never change: {', '.join(flat[:3])}")
+
+
+def _changes(values: NDArray[np.float32]) -> bool:
+    """Whether any channel `[C, T]` has two values; NaN is none."""
+    return bool((np.fmax.reduce(values, 1) > np.fmin.reduce(values, 1)).any())
 
 
 def _answers(

@@ -87,7 +87,7 @@ class SeriesSignal(Signal):
         return self
 
     @property
-    def axes(self) -> tuple[str, ...]:  # ty: ignore[invalid-method-override]
+    def axes(self) -> tuple[str, ...]:  # ty: ignore[incompatible-property-override]
         """What the coordinates of a token's position are."""
         return ("channel", "step") if self.tokens == "channel" else ("step",)
 
@@ -160,8 +160,8 @@ class SeriesSignal(Signal):
         ratio = np.median(np.array(std) / np.array(self.std))
         if not OTHER_UNITS < ratio < 1 / OTHER_UNITS:
             warn(
-                f"{samples.name}: its values spread {ratio:.3g} times as much as those of the training data: are they in "
-                "other units?"
+                f"{samples.name}: its values spread {ratio:.3g} times as much as those of the training data: are they "
+                "in other units?"
             )
 
     def classical(self, level: str = "all") -> list[Any]:
@@ -185,10 +185,12 @@ class SeriesSignal(Signal):
         values = values[None, None] if values.dim() == 1 else values[:, None] if values.dim() == 2 else values
         count = max(1, len(self.channels))
         if values.dim() != 3 or values.shape[1] != count:
-            raise UserError(f"series of shape {list(values.shape)} are not [N, {count}, T], of {count} channels")
+            raise UserError(
+                f"series of shape {list(values.shape)} are not [N, {count}, T], of {count} channels"
+            )
         if values.shape[-1] > self.length:
             raise UserError(
-                f"series of {values.shape[-1]} steps are longer than the {self.length} trained on: cut them into windows"
+                f"series of {values.shape[-1]} steps are longer than the {self.length} trained on: cut them"
             )
         there = values.isfinite()
         if len(empty := (~there.flatten(1).any(1)).nonzero()):
@@ -213,7 +215,9 @@ class SeriesSignal(Signal):
             count = there.sum(-1, keepdim=True).clamp_min(1)
             centred = values - (values * there).sum(-1, keepdim=True) / count
             deviation = ((centred.square() * there).sum(-1, keepdim=True) / count).sqrt()
-            values = centred / torch.where(deviation > 1e-6 * values.abs().amax(-1, keepdim=True), deviation, 1)
+            values = centred / torch.where(
+                deviation > 1e-6 * values.abs().amax(-1, keepdim=True), deviation, 1
+            )
         elif self.norm == "data" and self.mean:
             mean, std = (values.new_tensor(part) for part in (self.mean, self.std))
             if batch.channel is not None and len(mean) > 1:
@@ -285,4 +289,6 @@ def _carried(values: Tensor, there: Tensor) -> Tensor:
     steps = torch.arange(values.shape[-1], device=values.device)
     last = torch.where(there, steps, -1).cummax(-1).values
     first = torch.where(there, steps, values.shape[-1]).amin(-1, keepdim=True).clamp_max(values.shape[-1] - 1)
-    return torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).gather(-1, torch.where(last >= 0, last, first))
+    return torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).gather(
+        -1, torch.where(last >= 0, last, first)
+    )
