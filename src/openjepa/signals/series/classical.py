@@ -12,7 +12,7 @@ from torch.nn.functional import adaptive_avg_pool1d
 
 from openjepa.errors import UserError
 from openjepa.signals.series.batch import SeriesBatch
-from openjepa.signals.series.minirocket import Kernels, fit_kernels
+from openjepa.signals.series.minirocket import RandomConvolutions, fit_kernels
 
 Level = Literal["none", "quick", "all"]
 """Which classical features: none; values and statistics; these and MiniRocket's."""
@@ -154,7 +154,7 @@ class MiniRocket:
         random = np.random.default_rng([seed, 3])
         rows = np.sort(random.permutation(len(samples))[:FITTED])
         batch = samples.read(rows)
-        kernels: Kernels = fit_kernels(self.standardised(batch), batch.valid, self.count, random)
+        kernels: RandomConvolutions = fit_kernels(self.standardised(batch), batch.valid, self.count, random)
         return SeriesFeatures(
             self.name, self.standardised, {"shares": kernels}, {"shares": kernels.count}, batch_size=64
         )

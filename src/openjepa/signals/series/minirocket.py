@@ -57,7 +57,7 @@ class Dilated:
 
 
 @dataclass(frozen=True, eq=False)
-class Kernels:
+class RandomConvolutions:
     """All dilations; called with standardised values `[B, C, T]` and what is valid, gives `[B, count]`."""
 
     parts: tuple[Dilated, ...]
@@ -71,7 +71,9 @@ class Kernels:
         return torch.cat([part.shares(values, lengths) for part in self.parts], 1)
 
 
-def fit_kernels(values: Tensor, valid: Tensor | None, count: int, random: np.random.Generator) -> Kernels:
+def fit_kernels(
+    values: Tensor, valid: Tensor | None, count: int, random: np.random.Generator
+) -> RandomConvolutions:
     """Dilations up to the length of the series, biases from random ones of them; about `count` features."""
     values, lengths = _settled(values, valid)
     kernels = _kernels()
@@ -99,7 +101,7 @@ def fit_kernels(values: Tensor, valid: Tensor | None, count: int, random: np.ran
             part.biases[k] = own.quantile(wanted)
             used += several
         parts.append(part)
-    return Kernels(tuple(parts))
+    return RandomConvolutions(tuple(parts))
 
 
 def _settled(values: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
