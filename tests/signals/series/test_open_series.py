@@ -148,9 +148,9 @@ def test_a_folder_of_files_is_labelled_by_its_folders_and_damaged_ones_are_named
         folder.mkdir(exist_ok=True)
         write_csv(folder / f"{i}.csv", one.T, ["a", "b"])
     (tmp_path / "slow" / "bad.csv").write_text("a,b\n1,2\n3\n")
-    with pytest.warns(OpenJEPAWarning, match=r"bad.csv \(row 2 has 1 cells"):
+    with pytest.warns(OpenJEPAWarning, match=r"bad.csv \(row 3 has 1 cells"):
         found = open_series(tmp_path, CUT)
-    assert len(found) == 8 and found.labels.names == ("fast", "slow")
+    assert len(found) == 8 and found.labels.names == ("fast", "slow") and found.key(0) == "fast/1.csv"
 
 
 def refused(match: str, data: object, **options: object) -> None:
@@ -180,6 +180,7 @@ def test_bad_series_get_one_sentence(tmp_path: Path) -> None:
     refused("not a readable numpy file", tmp_path / "e.npz")
     refused("is no file of series", _text(tmp_path / "f.doc", "x"))
     refused("is empty", _text(tmp_path / "g.csv", ""))
+    refused("first line holds numbers", _text(tmp_path / "h.csv", "0.5,1.5\n2.5,3\n"))
     refused("cannot be read", tmp_path / "none.csv")
 
 

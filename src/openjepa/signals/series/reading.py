@@ -1,7 +1,7 @@
 """Series out of files, tables and arrays, each with its channels, its class and its group."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from openjepa.errors import UserError, warn
 from openjepa.signals.readers.arrays import read_array_file
-from openjepa.signals.readers.tables import Columns, read_table
+from openjepa.signals.readers.tables import Table, numbers_of, read_table, text_of
 from openjepa.signals.readers.ts_files import TextSeries, read_ts, read_tsv
 from openjepa.signals.series.batch import SeriesCut
 
@@ -22,6 +22,8 @@ GAP = 0.5
 """Share of missing values above which a sentence says so."""
 
 Answer = str | float | None
+Columns = Mapping[str, NDArray[Any]]
+"""By name, in order, `[rows]` each: float64, NaN where nothing is; text; or objects that are arrays of numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,7 @@ def read_file(path: Path, name: str, cut: SeriesCut, split: str) -> list[OneSeri
     if suffix in (".ts", ".tsv"):
         return of_text(read_ts(path) if suffix == ".ts" else read_tsv(path), name)
     if suffix in (".csv", ".parquet"):
-        return of_table(read_table(path), name, cut)
+        return of_table(columns_of(read_table(path)), name, cut)
     with read_array_file(path, split, "series") as arrays:
         values, labels = np.asarray(arrays.samples), arrays.labels
     extra = _extras(path, split) if suffix == ".npz" else {}
@@ -140,6 +142,41 @@ def _one_each(name: str, what: str, given: Any, count: int) -> NDArray[Any] | No
     if values.shape != (count,):
         raise UserError(f"{name}: {what} have shape {list(values.shape)} for {count} series: give one each")
     return values
+
+
+def columns_of(table: Table) -> Columns:
+    """All columns of a table.
+
+    Raises:
+        UserError: its first line holds numbers, which are no names.
+    """
+    if len(table.names) > 1 and all(map(_is_fraction, table.names)):
+        raise UserError(f"{table.name}: its first line holds numbers: let it name the columns")
+    return {name: _column(table, name) for name in table.names}
+
+
+def _is_fraction(word: str) -> bool:
+    try:
+        return not float(word).is_integer()
+    except (ValueError, OverflowError):
+        return False
+
+
+def _column(table: Table, name: str) -> NDArray[Any]:
+    cells = table.read(name)
+    if any(isinstance(cell, list) for cell in cells):
+        found = np.empty(len(cells), object)
+        for i, cell in enumerate(cells):
+            found[i] = np.array([np.nan if v is None else v for v in cell or ()], np.float64)
+        return found
+    try:
+        return np.array(cells, np.float64)
+    except (ValueError, TypeError):
+        known = table.column(name)
+    numbers = numbers_of(known)
+    if numbers is None or not any(value is not None for value in numbers):
+        return np.array([text_of(cell) or "" for cell in known])
+    return np.array([np.nan if value is None else value for value in numbers], np.float64)
 
 
 def of_table(columns: Columns, name: str, cut: SeriesCut) -> list[OneSeries]:

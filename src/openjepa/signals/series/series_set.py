@@ -33,6 +33,7 @@ class SeriesPieces:
         answers: numbers of classes, int64 `[n]`, or variables, float64 `[n]`.
         steps: the class of every step, int64 `[S]`, where it changes within a series; or `None`.
         group: int64 `[n]`.
+        keys: what each series is called.
     """
 
     values: Tensor
@@ -43,6 +44,7 @@ class SeriesPieces:
     answers: NDArray[Any]
     steps: NDArray[np.int64] | None
     group: NDArray[np.int64]
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +131,10 @@ class SeriesSet:
     @property
     def groups(self) -> NDArray[np.int64] | None:
         return self._held.group[self._windows.piece] if self.grouped else None
+
+    def key(self, index: int) -> str:
+        """The series that a sample is of: its file, its number in it."""
+        return self._held.keys[self._windows.piece[index]]
 
     def read(self, indices: Indices, rng: Rng | None = None) -> SeriesBatch:
         """Samples in their own units; with `rng` each window begins at a random step of its room."""
@@ -311,7 +317,8 @@ def series_set(
     several = len(windows.piece) > len(found)
     grouped = len(found) > 1 and (several or any(one.group for one in found))
     group = np.array([number_of(one.group or f"{name}: {one.name}") for one in found], np.int64)
-    held = SeriesPieces(values, valid, offset, first, last, answers, steps, group)
+    keys = tuple(one.name for one in found)
+    held = SeriesPieces(values, valid, offset, first, last, answers, steps, group, keys)
     return SeriesSet(
         name,
         cut,
