@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from openjepa import cli
+from openjepa import cli, config
 from openjepa.config import dotted_paths
-from openjepa.recipes import base, configure
+from openjepa.recipes import base, configure, own
 from openjepa.recipes.table import as_markdown
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ def commands() -> list:
                 words = shlex.split(text, comments=True)
                 if "openjepa" in words:
                     arguments = words[words.index("openjepa") + 1 :]
-                    found.append(pytest.param(arguments, id=f"{page.name}:{line + offset}"))
+                    found.append(pytest.param(page, arguments, id=f"{page.name}:{line + offset}"))
     return found
 
 
@@ -51,6 +51,8 @@ def elsewhere(tmp_path, monkeypatch):
     """An empty working directory; recipes registered by an example are forgotten after it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+    monkeypatch.setattr(config, "_OWN", {})
+    monkeypatch.setattr(own, "_FILES", {})
 
 
 @pytest.mark.parametrize("code", named("python"))
@@ -58,8 +60,16 @@ def test_python_in_the_docs_runs(code):
     exec(compile(code, "<documentation>", "exec"), {"__name__": "__main__"})
 
 
-@pytest.mark.parametrize("arguments", commands())
-def test_commands_in_the_docs_are_understood(arguments):
+def write_files_of(page: Path) -> None:
+    """A page's code that names its file in a first comment goes there, as a reader would put it."""
+    for _, code in blocks(page, "python"):
+        if name := re.match(r"# (\w+\.py)\n", code):
+            Path(name[1]).write_text(code)
+
+
+@pytest.mark.parametrize(("page", "arguments"), commands())
+def test_commands_in_the_docs_are_understood(page, arguments):
+    write_files_of(page)
     args = cli.parsing.parse(arguments)
     if args.command != "train" or args.help or args.resume:
         return
@@ -69,12 +79,12 @@ def test_commands_in_the_docs_are_understood(arguments):
         (folder / "config.json").write_text(
             json.dumps(configure("i-jepa", "tiny-vit").model_dump(mode="json"))
         )
-    config = cli.train.configure(args)
-    if config.recipe == "finetune" or config.signal.kind == "electrodes":
+    recipe = cli.train.configure(args)
+    if recipe.recipe == "finetune" or recipe.signal.kind == "electrodes":
         return  # built from another run, or for electrodes that the data name
-    if config.encoder.kind == "timm":
+    if recipe.encoder.kind == "timm":
         pytest.importorskip("timm")
-    config.build()
+    recipe.build()
 
 
 def test_the_table_of_systems_is_what_the_command_prints(capsys):
@@ -85,7 +95,7 @@ def test_the_table_of_systems_is_what_the_command_prints(capsys):
 
 
 def test_the_readme_shows_every_command():
-    shown = {words.values[0][0] for words in commands()}
+    shown = {words.values[1][0] for words in commands()}
     assert shown >= set(cli.parsing.subparsers(cli.parsing.make_parser())) - {"recipes"}
 
 

@@ -2,10 +2,13 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
 from openjepa.common.plain import parse_value, parse_words
 from openjepa.errors import UserError
@@ -68,7 +71,7 @@ def _kinds(cls: type[BaseModel], name: str) -> list[str]:
     """The kinds that a field's choice offers; none of a field that is no choice."""
     field = cls.model_fields.get(name)
     return (
-        [] if field is None else [kind for member in models_in(field.annotation) if (kind := kind_of(member))]
+        [] if field is None else [kind for member in models_in(type_of(field)) if (kind := kind_of(member))]
     )
 
 
@@ -76,6 +79,79 @@ class Choice(Config):
     """One member of a tagged union; `kind` names it in files and on the command line."""
 
     kind: str
+
+
+_OWN: dict[str, dict[str, type[Choice]]] = {}
+"""Members that were entered, by room and kind; see `enter`."""
+_OURS: dict[str, set[str]] = {}
+"""Kinds of the library's own members, by room."""
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Makes a union of choices one that members can be entered into: `Annotated[L1 | L2, OneOf("energy")]`.
+
+    Attributes:
+        room: the name by which `enter` knows it; several unions may share it.
+    """
+
+    room: str
+
+    @property
+    def entered(self) -> dict[str, type[Choice]]:
+        """The members that were entered, by kind."""
+        return {k: cls for k, cls in _OWN.get(self.room, {}).items() if k not in _OURS.get(self.room, ())}
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        members = models_in(source)
+        _OURS.setdefault(self.room, set()).update(filter(None, map(kind_of, members)))
+        tagged = Annotated[source, Field(discriminator="kind")] if len(members) > 1 else source
+        inner = handler.generate_schema(tagged)
+
+        def read(value: Any, known: Callable[[Any], Any]) -> Any:
+            kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+            own = self.entered.get(kind) if isinstance(kind, str) else None
+            if own is None:
+                return known(value)
+            plain = value.model_dump() if isinstance(value, Choice) and not isinstance(value, own) else value
+            return own.model_validate(plain)
+
+        def write(value: Any, known: Callable[[Any], Any], info: Any) -> Any:
+            own = isinstance(value, Choice) and not isinstance(value, tuple(members))
+            return value.model_dump(mode=info.mode) if own else known(value)
+
+        written = core_schema.wrap_serializer_function_ser_schema(write, info_arg=True, schema=inner)
+        return core_schema.no_info_wrap_validator_function(read, inner, serialization=written)
+
+
+def enter(room: str, member: type[Choice]) -> None:
+    """Add a member to every union of a room (see `OneOf`), under its `kind`.
+
+    Raises:
+        UserError: it has no kind, or one of the library has that kind.
+    """
+    kind = kind_of(member)
+    if kind is None:
+        raise UserError(f"{member.__name__} has no kind: begin it with `kind: Literal['mine'] = 'mine'`")
+    if kind in _OURS.get(room, ()):
+        raise UserError(
+            f"{member.__name__} calls itself {kind!r}, as another {room} does: choose another name"
+        )
+    _OWN.setdefault(room, {})[kind] = member
+
+
+def entered(room: str) -> Mapping[str, type[Choice]]:
+    """The members of a room that were entered, by kind."""
+    return OneOf(room).entered
+
+
+def type_of(field: FieldInfo) -> Any:
+    """A field's type, with what says which members were entered into its union (pydantic keeps that apart)."""
+    marks = [mark for mark in field.metadata if isinstance(mark, OneOf)]
+    kept: Any = field.annotation
+    for mark in marks:
+        kept = Annotated[kept, mark]
+    return kept
 
 
 def override(cls: type[Config], data: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
@@ -165,6 +241,8 @@ def kind_of(member: type[BaseModel]) -> str | None:
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
     """The config classes inside a field's annotation (a class, a union, `Annotated`, or an optional of these)."""
+    if isinstance(annotation, OneOf):
+        return list(annotation.entered.values())
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [model for inner in get_args(annotation) for model in models_in(inner)]
@@ -174,7 +252,7 @@ def _walk(cls: type[BaseModel], data: Mapping[str, Any]) -> Iterator[tuple[str, 
     for name, field in cls.model_fields.items():
         value = data.get(name, field.get_default(call_default_factory=True))
         value = value.model_dump() if isinstance(value, BaseModel) else value
-        members = models_in(field.annotation)
+        members = models_in(type_of(field))
         kind = value.get("kind") if isinstance(value, Mapping) else None
         chosen = next((m for m in members if kind_of(m) == kind), members[0] if members else None)
         if value is None and all(map(kind_of, members)):  # of a choice that is not made there are no options
@@ -186,7 +264,7 @@ def _annotation(cls: type[BaseModel], path: str, data: Mapping[str, Any]) -> Any
     """The type of an option that exists."""
     first, _, rest = path.partition(".")
     if not rest:
-        return cls.model_fields[first].annotation
+        return type_of(cls.model_fields[first])
     member, value = next((member, value) for name, member, value in _walk(cls, data) if name == first)
     assert member is not None
     return _annotation(member, rest, value if isinstance(value, Mapping) else {})
@@ -233,7 +311,7 @@ def _tagged(cls: type[BaseModel], path: list[str]) -> list[type[BaseModel]]:
     models: list[type[BaseModel]] = [cls]
     for name in path:
         fields = [m.model_fields[name] for m in models if name in m.model_fields]
-        models = [model for field in fields for model in models_in(field.annotation)]
+        models = [model for field in fields for model in models_in(type_of(field))]
     return [] if models == [cls] else models
 
 
@@ -248,7 +326,7 @@ def describe(cls: type[BaseModel], data: Mapping[str, Any], indent: str = "  ", 
                 [] if name == "kind" else [f"{option} {_written(value)}" + (f"   {text}" if text else "")]
             )
             continue
-        kinds = [kind for model in models_in(field.annotation) if (kind := kind_of(model))]
+        kinds = [kind for model in models_in(type_of(field)) if (kind := kind_of(model))]
         chosen = kind_of(member) or "" if value is not None else "none"
         lines.append(f"{option} {chosen}" + (f"   one of {', '.join(kinds)}" if len(kinds) > 1 else ""))
         if isinstance(value, Mapping) or value is None:

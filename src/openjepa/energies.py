@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from openjepa.config import Choice
+from openjepa.config import Choice, OneOf
 
 
 class EnergyChoice(Choice):
@@ -70,4 +70,4 @@ class Cosine(EnergyChoice):
         return 1 - F.cosine_similarity(prediction, target, dim=-1).mean()
 
 
-Energy = Annotated[L1 | L2 | SmoothL1 | Cosine, Field(discriminator="kind")]
+Energy = Annotated[L1 | L2 | SmoothL1 | Cosine, OneOf("energy")]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from openjepa.common.distributed import global_mean, world_size
 from openjepa.common.rng import Rng
-from openjepa.config import Choice
+from openjepa.config import Choice, OneOf
 
 KNOTS = 33
 """Points of SIGReg's quadrature on [-3, 3], of which only those from 0 up are computed: the released package's 17 on
@@ -186,4 +186,4 @@ def _multiples(angle: Tensor, count: int) -> Iterator[tuple[int, Tensor, Tensor]
         before, now = now, before
 
 
-Guard = Annotated[NoGuard | VICReg | SIGReg, Field(discriminator="kind")]
+Guard = Annotated[NoGuard | VICReg | SIGReg, OneOf("guard")]

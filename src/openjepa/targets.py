@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from openjepa.common.distributed import global_mean, global_mean_in_network
-from openjepa.config import Choice
+from openjepa.config import Choice, OneOf
 from openjepa.errors import UserError
 from openjepa.jepa import Pair, View, encode, target_views
 
@@ -35,6 +35,14 @@ class TargetChoice(Choice):
     @property
     def of_batch(self) -> bool:
         return self.norm == "batch" or self.centre == "position"
+
+    def build(self) -> "TargetBase":
+        """The module that gives `s_y`."""
+        raise NotImplementedError
+
+    def of(self, signal: Any) -> "TargetBase":
+        """The same, where it is of a signal's own; of most it is not."""
+        return self.build()
 
 
 class EMA(TargetChoice):
@@ -90,11 +98,17 @@ class Frozen(TargetChoice):
         return FrozenTarget(self)
 
 
-Target = Annotated[EMA | Shared | Frozen, Field(discriminator="kind")]
+Target = Annotated[EMA | Shared | Frozen, OneOf("target")]
 
 
 class TargetBase(nn.Module):
-    """Normalisation, and the hooks that the model calls."""
+    """Normalisation, and the hooks that the model calls.
+
+    Attributes:
+        width: D of what it gives; `None`: the encoder's.
+    """
+
+    width: int | None = None
 
     def __init__(self, config: TargetChoice) -> None:
         super().__init__()

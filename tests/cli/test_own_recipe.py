@@ -1,10 +1,10 @@
 """A recipe in a file of one's own: named on the command line, known again by it, and never imported otherwise."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from openjepa.cli import main
 from openjepa.recipes import base
@@ -33,8 +33,7 @@ def idea(tmp_path):
     (tmp_path / "my_idea.py").write_text(IDEA)
     np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8))
     yield tmp_path
-    base._REGISTRY.pop("my-idea", None)
-    sys.modules.pop("openjepa_recipe_my_idea", None)
+    forget()
 
 
 def forget():
@@ -53,15 +52,44 @@ def trained(idea):
 
 def test_the_run_says_which_file_and_is_known_again_by_it(idea, capsys):
     run = trained(idea)
-    about = json.loads((idea / "run" / "run.json").read_text())["recipe"]
+    (about,) = json.loads((idea / "run" / "run.json").read_text())["own"]
     assert about["file"] == f"{idea / 'my_idea.py'}:MyJEPA" and len(about["sha256"]) == 64
     forget()
     with pytest.raises(SystemExit):
         main(["health", run])
-    assert f"add --recipe {about['file']}" in capsys.readouterr().err  # nothing is imported that a file names
-    main(["health", run, "--recipe", about["file"]])
-    main(["embed", run, "--recipe", about["file"], "-o", str(idea / "e.npy")])
+    assert f"add --own {about['file']}" in capsys.readouterr().err  # nothing is imported that a file names
+    main(["health", run, "--own", about["file"]])
+    main(["embed", run, "--own", about["file"], "-o", str(idea / "e.npy")])
     assert np.load(idea / "e.npy").shape == (40, 16)
+
+
+def test_every_command_knows_the_run_by_it(idea, capsys):
+    """Probe, report, fine-tuning, resuming, and what comes of fine-tuning."""
+    run, file = trained(idea), str(idea / "my_idea.py")
+    images, labels = (
+        np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8),
+        np.arange(40) % 2,
+    )
+    for label in (0, 1):
+        (idea / "labelled" / str(label)).mkdir(parents=True)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        Image.fromarray(image).save(idea / "labelled" / str(label) / f"{i}.png")
+    labelled, tuned = str(idea / "labelled"), str(idea / "tuned")
+    for command in (
+        ["probe", run, "--data", labelled, "--test", labelled, "--classical", "none", "--kinds", "knn"],
+        ["report", run, "--data", labelled],
+        ["train", "--resume", run],
+        ["finetune", run, "--data", labelled, "--out", tuned, "--steps", "2", "--train.batch_size", "8"],
+        ["health", tuned],
+        ["train", "--config", run, "--seed", "1", "--out", str(idea / "again")],
+    ):
+        forget()
+        with pytest.raises(SystemExit) as stopped:
+            main(command)
+        assert stopped.value.code == 2 and "my_idea.py" in capsys.readouterr().err, command
+        forget()
+        main([*command, "--own", file])
+    assert (idea / "run" / "report.html").is_file() and (idea / "again" / "model").is_dir()
 
 
 def test_a_changed_file_is_told(idea, capsys):

@@ -24,8 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         args = parse(arguments)
         with _warnings_in_sentences():
-            if getattr(args, "own_recipe", None):
-                _enter(args.own_recipe)
+            _enter(getattr(args, "own", None) or [])
             args.run(args)
     except UserError as error:
         _refuse(str(error))
@@ -42,10 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
 
 
-def _enter(recipe: str) -> None:
-    from openjepa.recipes import own
+def _enter(files: Sequence[str]) -> None:
+    """Import recipes and parts of the user's own."""
+    if files:
+        from openjepa.recipes import own
 
-    own.enter(recipe)
+        for name in files:
+            own.enter_all(name)
 
 
 def _refuse(sentence: str) -> NoReturn:

@@ -56,22 +56,24 @@ def command(
 def add_run(parser: Parser, text: str | None = None) -> None:
     """One run, `args.run_dir`."""
     parser.add_argument("run_dir", metavar="RUN", help=text)
-    add_own_recipe(parser)
+    add_own(parser)
 
 
 def add_runs(parser: Parser, count: str, text: str) -> None:
     """Several runs, `args.runs`; `count` as argparse's `nargs`."""
     parser.add_argument("runs", nargs=count, metavar="RUN", help=text)
-    add_own_recipe(parser)
+    add_own(parser)
 
 
-def add_own_recipe(parser: Parser) -> None:
-    """A recipe in a file of the user's own, `args.own_recipe`; it is imported before the command runs."""
+def add_own(parser: Parser) -> None:
+    """Recipes and parts in files of the user's own, `args.own`; they are imported before the command runs."""
     parser.add_argument(
+        "--own",
         "--recipe",
-        dest="own_recipe",
-        metavar="FILE.py:CLASS",
-        help="where the run's recipe is one of your own",
+        dest="own",
+        action="append",
+        metavar="FILE.py:NAME",
+        help="a recipe or a part of your own, where the run has one; can be given several times",
     )
 
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from openjepa.cli.options import Commands, Parser, add_data, add_json, add_own_recipe, command
+from openjepa.cli.options import Commands, Parser, add_data, add_json, add_own, command
 from openjepa.cli.results import show_run
 from openjepa.errors import UserError
 
@@ -19,6 +19,7 @@ Every choice swaps from here, by its dotted name:
   openjepa train lejepa --encoder timm --encoder.name resnet18
   openjepa train i-jepa --preset tiny --train.steps 500 --train.lr 2e-3
   openjepa train pldm --data episodes --hiding.rollout 4 --terms.inverse 2
+  openjepa train i-jepa --encoder my_net.py:small_net      # a part of your own: docs/research.md
 
 `openjepa train RECIPE --help` lists the recipe's options with their values; with --preset, those of that preset.
 """
@@ -50,7 +51,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--resume", metavar="DIR", help="continue an interrupted run, bit for bit; --data where it has moved"
     )
-    add_own_recipe(parser)
+    add_own(parser)
     parser.add_argument("--steps", help="short for --train.steps")
     parser.add_argument("--seed", help="short for --train.seed")
     parser.add_argument("--on-collapse", help="warn, stop or rollback; short for --train.on_collapse")

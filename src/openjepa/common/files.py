@@ -19,6 +19,8 @@ from openjepa.common import reach
 from openjepa.errors import UserError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+ABOUT = "run.json"
+"""What a run says of its command, versions and data."""
 MODEL, CHECKPOINTS = "model", "checkpoints"
 """Folders of a run: its trained model, and what was saved on the way."""
 CHECKSUM = "sha256"

@@ -2,8 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
-
+from openjepa.config import OneOf
 from openjepa.hiding.blocks import Blocks
 from openjepa.hiding.crops import Crops
 from openjepa.hiding.discs import Discs
@@ -11,6 +10,6 @@ from openjepa.hiding.future import Future
 from openjepa.hiding.random import RandomTokens
 from openjepa.hiding.tubes import Tubes
 
-Hiding = Annotated[Blocks | Crops, Field(discriminator="kind")]
+Hiding = Annotated[Blocks | Crops, OneOf("hiding")]
 
 __all__ = ["Blocks", "Crops", "Discs", "Future", "Hiding", "RandomTokens", "Tubes"]

@@ -5,10 +5,9 @@ All are built alike: `config.build(signal)` gives a network from a view to the t
 
 from typing import Annotated
 
-from pydantic import Field
-
+from openjepa.config import OneOf
 from openjepa.nets.convnet import ConvNet
 from openjepa.nets.timm import Timm
 from openjepa.nets.transformer import ViT
 
-Encoder = Annotated[ViT | ConvNet | Timm, Field(discriminator="kind")]
+Encoder = Annotated[ViT | ConvNet | Timm, OneOf("encoder")]

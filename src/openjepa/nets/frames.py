@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from openjepa.config import OneOf
 from openjepa.errors import UserError
 from openjepa.jepa import View
 from openjepa.nets.backbones import Backbone
@@ -28,7 +29,7 @@ class PatchViT(ViT):
     """Side in pixels."""
 
 
-FrameNet = Annotated[Conv | PatchViT | Timm | FrozenNet, Field(discriminator="kind")]
+FrameNet = Annotated[Conv | PatchViT | Timm | FrozenNet, OneOf("encoder")]
 
 
 class FrameEncoder(nn.Module, ABC):

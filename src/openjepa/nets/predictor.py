@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from openjepa.config import Choice
+from openjepa.config import Choice, OneOf
 from openjepa.jepa import Pair, Tokens, View, gather
 from openjepa.nets.positions import (
     PositionsKind,
@@ -100,7 +100,7 @@ class Convolutional(Choice):
         return MapPredictor(self, ports)
 
 
-Predictor = Annotated[Narrow | Convolutional | Identity, Field(discriminator="kind")]
+Predictor = Annotated[Narrow | Convolutional | Identity, OneOf("predictor")]
 
 
 def mask_tokens(ports: Ports, width: int) -> nn.Parameter:

@@ -7,11 +7,10 @@ embedded tokens; else a linear map follows.
 
 from typing import Annotated
 
-from pydantic import Field
-
+from openjepa.config import OneOf
 from openjepa.nets.channels import ChannelConv
 from openjepa.nets.convnet import ConvNet
 from openjepa.nets.patches import PatchConv
 
-Stem = Annotated[ConvNet | ChannelConv | PatchConv, Field(discriminator="kind")]
+Stem = Annotated[ConvNet | ChannelConv | PatchConv, OneOf("stem")]
 """Of images: convolutions that embed the patches, one place of their map a patch (Xiao et al., arXiv:2106.14881)."""

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from openjepa.config import Choice
 from openjepa.errors import UserError
-from openjepa.jepa import Tokens, View, evaluating
+from openjepa.jepa import View
+from openjepa.nets.pictured import PictureEncoder
 from openjepa.signals.images.signal import ImageSignal
 
 
@@ -27,7 +28,7 @@ class Timm(Choice):
         return TimmEncoder(self, signal)
 
 
-class TimmEncoder(nn.Module):
+class TimmEncoder(PictureEncoder):
     """`View -> [B, h * w, D]`, the feature map in row order.
 
     What a view does not keep is grey in the picture (zero after normalisation). Only the kept tokens' features are
@@ -66,8 +67,8 @@ class TimmEncoder(nn.Module):
         self.trunk.train()
         return rows, columns
 
-    def forward(self, view: View) -> Tensor:
-        return self._select(self._features(self._picture(view)).flatten(1, 2), view)
+    def places(self, pictures: Tensor) -> Tensor:
+        return self._features(pictures).flatten(1, 2)
 
     def layers(self, view: View, count: int) -> list[Tensor]:
         """Up to `count` last feature maps, `[B, h * w, D]` each, earlier stages at their own size; the output last."""
@@ -75,23 +76,12 @@ class TimmEncoder(nn.Module):
         intermediates = getattr(self.trunk, "forward_intermediates", None)
         if count == 1 or intermediates is None or view.keep is not None:
             return [last]
-        maps = intermediates(self._picture(view), indices=count, intermediates_only=True, output_fmt="NCHW")
+        maps = intermediates(self.picture(view), indices=count, intermediates_only=True, output_fmt="NCHW")
         return [*(m.flatten(2).transpose(1, 2) for m in maps[:-1]), last]
 
     def layout(self, layout: tuple[int, ...]) -> tuple[int, int]:
         """The feature map of an image of `signal.size`, whatever the token grid."""
         return self._map
-
-    def unused(self) -> set[str]:
-        """Names of the parameters that no feature depends on: what a backbone keeps for its classifier."""
-        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        if not trained:
-            return set()
-        side, device = self.signal.size, next(iter(trained.values())).device
-        with evaluating(self), torch.enable_grad():
-            features = self._features(torch.zeros(1, self.signal.channels, side, side, device=device))
-            gradients = torch.autograd.grad(features.sum(), list(trained.values()), allow_unused=True)
-        return {name for name, gradient in zip(trained, gradients, strict=True) if gradient is None}
 
     def _advice(self) -> str:
         """The size that timm made the model for, and the patch that goes with its feature map."""
@@ -99,14 +89,6 @@ class TimmEncoder(nn.Module):
         if not self._stages:
             return f"use --signal.size {side}"
         return f"use --signal.size {side} --signal.patch {self._stages[-1]['reduction']}"
-
-    def _picture(self, view: View) -> Tensor:
-        tokens = view.tokens
-        if view.keep is None:
-            return self.signal.fold(tokens)
-        return self.signal.fold(
-            Tokens(tokens.values * view.shown[..., None], tokens.positions, tokens.layout)
-        )
 
     def _features(self, images: Tensor) -> Tensor:
         """`[B, h, w, D]`."""
@@ -121,12 +103,6 @@ class TimmEncoder(nn.Module):
         tokens = features[:, int(getattr(self.trunk, "num_prefix_tokens", 0)) :]
         rows = round((tokens.shape[1] * images.shape[-2] / images.shape[-1]) ** 0.5)
         return tokens.unflatten(1, (rows, tokens.shape[1] // rows))
-
-    def _select(self, features: Tensor, view: View) -> Tensor:
-        if view.keep is None or features.shape[1] != view.tokens.values.shape[1]:
-            return features
-        rows = torch.arange(len(features), device=features.device)[:, None]
-        return features[rows, view.keep]
 
 
 def _create(config: Timm, signal: ImageSignal) -> nn.Module:

@@ -168,9 +168,9 @@ class Recipe(Config):
         )
 
 
-GROUP = "openjepa.recipes"
-"""Entry points of installed packages by which commands find recipes of other people's: the name of a recipe, and the
-module that registers it."""
+GROUPS = "openjepa.recipes", "openjepa.parts"
+"""Entry points of installed packages by which commands find recipes and parts of other people's: a name, and the module
+that registers them."""
 _REGISTRY: dict[str, type[Recipe]] = {}
 _UNLISTED: set[str] = set()
 
@@ -188,7 +188,7 @@ def register(name: str, *, listed: bool = True) -> Callable[[type[Recipe]], type
 
 
 def registered() -> Mapping[str, type[Recipe]]:
-    """All JEPAs' recipes by name, in its order; with those of installed packages (see `GROUP`)."""
+    """All JEPAs' recipes by name, in its order; with those of installed packages (see `GROUPS`)."""
     return {name: cls for name, cls in all_recipes().items() if name not in _UNLISTED}
 
 
@@ -200,9 +200,10 @@ def all_recipes() -> Mapping[str, type[Recipe]]:
 
 @cache
 def _import_installed() -> None:
-    for point in entry_points(group=GROUP):
+    for point in (point for group in GROUPS for point in entry_points(group=group)):
         try:
             point.load()
         except Exception as error:
             package = point.dist.name if point.dist else point.value
-            warn(f"recipe {point.name} of {package} cannot be used: {type(error).__name__}: {error}")
+            what = point.group.rpartition(".")[2].removesuffix("s")
+            warn(f"{what} {point.name} of {package} cannot be used: {type(error).__name__}: {error}")

@@ -27,6 +27,7 @@ from openjepa.health.words import Verdict
 from openjepa.jepa import JEPA, FeatureModel, Output, Pair, evaluating
 from openjepa.nets.classifiers import Classifier, MeanLinear
 from openjepa.nets.pretrained import encoder_weights
+from openjepa.recipes import own
 from openjepa.recipes.base import Recipe, Training, all_recipes, register
 from openjepa.signals.base import move
 from openjepa.signals.label_table import LabelTable, with_labels
@@ -301,4 +302,5 @@ def held_out(samples: LabelledSamples) -> Tensor:
 def _config_of(source: str) -> dict[str, Any]:
     if not source:
         raise UserError("name the run whose encoder is to be fine-tuned: --source RUN")
+    own.check_run(source)
     return current(files.read_json(files.saved_model(source)[0]))

@@ -1,99 +1,208 @@
-"""Recipes in a file of one's own, which the command line names: `my_idea.py:MyJEPA`."""
+"""Recipes and parts in files of one's own, which the command line names: `my_idea.py:MyJEPA`.
+
+Only what a user types is imported, never what a saved file names. A run writes down the path and the hash of each file,
+so that it can say what to type, and whether a file has changed.
+"""
 
 import hashlib
 import importlib.util
+import re
 import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openjepa import parts
+from openjepa.common import files
+from openjepa.config import Choice, Config
+from openjepa.config import entered as entered_in
 from openjepa.errors import UserError, warn
 from openjepa.recipes.base import Recipe, all_recipes, register
 
-_FILES: dict[str, dict[str, str]] = {}
-"""Where recipes come from, by their names."""
+
+@dataclass(frozen=True)
+class Imported:
+    """A file that was imported, as it was then."""
+
+    path: Path
+    sha256: str
+    module: Any
+
+
+_FILES: dict[str, Imported] = {}
+"""By the name of the module that each became."""
 
 
 def is_file(name: str) -> bool:
-    """Whether a recipe is named by its file."""
-    return name.partition(":")[0].endswith(".py")
+    """Whether a recipe or a part is named by its file."""
+    return re.fullmatch(r".+\.py(:\w*)?", name) is not None
 
 
 def enter(name: str) -> str:
     """Import `FILE.py:CLASS`, or `FILE.py` where one recipe is in it, and enter the recipe under its own name.
 
-    Only what a user types is imported, never what a saved file names.
-
     Raises:
         UserError: no such file or class, or the file fails.
     """
     path, _, wanted = name.partition(":")
-    file = Path(path)
-    if not file.is_file():
-        raise UserError(f"{path} does not exist: name a Python file with a recipe, as FILE.py:CLASS")
-    before = set(all_recipes())
-    module = _imported(file)
-    if wanted and not hasattr(module, wanted):
+    module = _imported(path)
+    found = _recipes_in(module)
+    if wanted and wanted not in found and not _is_recipe(getattr(module, wanted, None)):
+        if hasattr(module, wanted):
+            raise UserError(f"{name} is not one recipe: {_offered(module)}")
+        raise UserError(f"{path} has no class {wanted}: {_offered(module)}")
+    if not wanted and len(found) != 1:
+        raise UserError(f"{name} is not one recipe: {_offered(module)}; name one as FILE.py:CLASS")
+    return _register(getattr(module, wanted) if wanted else next(iter(found.values())), name)
+
+
+def enter_all(name: str) -> None:
+    """Import `FILE.py:NAME`, a recipe or a part, or all recipes and parts of `FILE.py`.
+
+    Raises:
+        UserError: see `enter`; or there is neither.
+    """
+    path, _, wanted = name.partition(":")
+    module = _imported(path)
+    found, known = _recipes_in(module), {part.__name__ for _, part in _parts_in(module)}
+    if wanted in known:
+        return
+    if wanted:
+        enter(name)
+    elif not found and not known:
+        raise UserError(f"{path} has neither a recipe nor a part: {_offered(module)}")
+    for cls in () if wanted else found.values():
+        _register(cls, f"{path}:{cls.__name__}")
+
+
+def entered(changes: Mapping[str, str]) -> dict[str, str]:
+    """Dotted options with the kind in place of `FILE.py:NAME`, where that names a part of somebody's own.
+
+    Raises:
+        UserError: no such file or part, or the file fails.
+    """
+    found = dict(changes)
+    for option, value in changes.items():
+        room = option.removesuffix(".kind").rpartition(".")[2]
+        if room in parts.ROOMS and isinstance(value, str) and is_file(value):
+            found[option] = _part(room, value)
+    return found
+
+
+def _part(room: str, name: str) -> str:
+    path, _, wanted = name.partition(":")
+    module = _imported(path)
+    found = {part.__name__: part for of, part in _parts_in(module) if of == room}
+    if (wanted and wanted not in found) or (not wanted and len(found) != 1):
         raise UserError(
-            f"{path} has no class {wanted}: it has {', '.join(_recipes_in(module)) or 'no recipe'}"
+            f"{name} is not one {room}: {path} has {', '.join(found) or 'none'}; write @parts.{room} above a function "
+            "or a class, and name it as FILE.py:NAME"
         )
-    found = {wanted: getattr(module, wanted)} if wanted else _recipes_in(module)
-    if len(found) != 1 or not _is_recipe(next(iter(found.values()))):
-        known = ", ".join(_recipes_in(module)) or "none"
-        raise UserError(
-            f"{name} is not one recipe: name a class derived from a recipe, of {known}, as FILE.py:CLASS"
-        )
-    cls = next(iter(found.values()))
+    return found[wanted or next(iter(found))].model_fields["kind"].default
+
+
+def origins(config: Recipe) -> list[dict[str, str]]:
+    """`file` and `sha256` of the recipe and of each part of a config that came from a file; and what it is."""
+    used = [(what, type(part)) for known in _with_source(config) for what, part in _named(known)]
+    return [
+        {"what": what, "file": f"{came.path}:{cls.__name__}", "sha256": came.sha256}
+        for what, cls in dict.fromkeys(used)
+        if (came := _FILES.get(cls.__module__)) is not None
+    ]
+
+
+def _named(config: Recipe) -> Iterable[tuple[str, Config]]:
+    """A recipe and its choices, each with what a run calls it."""
+    yield f"recipe {config.recipe}", config
+    for path, part in config.within():
+        if isinstance(part, Choice):
+            yield f"{path.rpartition('.')[2]} {part.kind}", part
+
+
+def _with_source(config: Recipe) -> Iterable[Recipe]:
+    """A recipe, and that of the run whose encoder it starts from."""
+    yield config
+    source = getattr(config, "of", None)
+    if isinstance(source, Mapping) and (recipe := all_recipes().get(str(source.get("recipe")))):
+        yield from _with_source(recipe.parse(source))
+
+
+def check_run(run: str | Path) -> None:
+    """Compare what a run's directory says of files of somebody's own with what was imported now.
+
+    Raises:
+        UserError: something is missing; the sentence says what to type.
+    """
+    try:
+        saved = files.read_json(Path(run) / files.ABOUT).get("own")
+    except UserError:
+        return
+    sound = [o for o in saved if _is_origin(o)] if isinstance(saved, list) else []
+    missing = [origin["file"] for origin in sound if not _is_known(origin["what"])]
+    if missing:
+        what = "a recipe" if any(o["what"].startswith("recipe ") for o in sound) else "parts"
+        named = " ".join(f"--own {file}" for file in dict.fromkeys(missing))
+        raise UserError(f"{run} is a run of {what} of your own: add {named}")
+    now = {str(came.path): came.sha256 for came in _FILES.values()}
+    for path, sha256 in {o["file"].rpartition(":")[0]: o["sha256"] for o in sound}.items():
+        if now.get(path, sha256) != sha256:
+            warn(f"{path} has changed since {run} was started")
+
+
+def _is_origin(origin: Any) -> bool:
+    return isinstance(origin, dict) and all(
+        isinstance(origin.get(k), str) for k in ("what", "file", "sha256")
+    )
+
+
+def _is_known(what: str) -> bool:
+    kind, _, name = what.partition(" ")
+    return name in (all_recipes() if kind == "recipe" else entered_in(kind))
+
+
+def _register(cls: type[Recipe], name: str) -> str:
     own = cls.model_fields["recipe"].default
     if not isinstance(own, str):
         raise UserError(
             f"{name}: its recipe has no name: begin it with `recipe: Literal['my-idea'] = 'my-idea'`"
         )
-    came_from = {
-        "file": f"{file.resolve()}:{cls.__name__}",
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-    }
-    again = _FILES.get(own, {}).get("file") == came_from["file"]
-    if own in before and not again:
+    other = all_recipes().get(own)
+    if other is not None and _home(other) != _home(cls):
         raise UserError(f"{name} calls itself {own!r}, as another recipe does: choose another name")
     register(own)(cls)
-    _FILES[own] = came_from
     return own
 
 
-def origin(recipe: str) -> dict[str, str] | None:
-    """`file` and `sha256` of a recipe that came from a file; `None` of any other."""
-    return _FILES.get(recipe)
+def _home(cls: type) -> Any:
+    """Where a class was defined, the same for the file before and after it was changed."""
+    came = _FILES.get(cls.__module__)
+    return (came.path if came else cls.__module__), cls.__name__
 
 
-def check_origin(run: str | Path, saved: Any) -> None:
-    """Compare what a run has written down of its recipe's file with what was imported now.
-
-    Raises:
-        UserError: nothing was imported; the sentence says what to type.
-    """
-    if not isinstance(saved, dict) or not isinstance(saved.get("file"), str):
-        return
-    known = [origin for origin in _FILES.values() if origin["file"] == saved["file"]]
-    if not known and saved.get("recipe") not in all_recipes():
-        raise UserError(f"{run} is a run of a recipe of your own: add --recipe {saved['file']}")
-    if known and known[0]["sha256"] != saved.get("sha256"):
-        warn(f"{saved['file'].rpartition(':')[0]} has changed since {run} was started")
-
-
-def _imported(file: Path) -> Any:
-    name = f"openjepa_recipe_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
+def _imported(name: str) -> Any:
+    """The file's module, imported once unless it has changed."""
+    file = Path(name)
+    if not file.is_file():
+        raise UserError(f"{name} does not exist: name a Python file with a recipe or a part, as FILE.py:NAME")
+    path, sha256 = file.resolve(), hashlib.sha256(file.read_bytes()).hexdigest()
+    module_name = f"openjepa_own_{file.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    before = _FILES.get(module_name)
+    if before is not None and before.sha256 == sha256:
+        return before.module
+    spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(file.resolve().parent))
+    sys.modules[module_name] = module
+    sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[name]
+        del sys.modules[module_name]
         raise UserError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
-        sys.path.remove(str(file.resolve().parent))
+        sys.path.remove(str(path.parent))
+    _FILES[module_name] = Imported(path, sha256, module)
     return module
 
 
@@ -108,3 +217,19 @@ def _recipes_in(module: Any) -> dict[str, type[Recipe]]:
         for name, value in vars(module).items()
         if _is_recipe(value) and value.__module__ == module.__name__
     }
+
+
+def _parts_in(module: Any) -> list[tuple[str, type[Choice]]]:
+    """Parts that the file itself defines, each with its choice."""
+    return [
+        (room, part)
+        for room in parts.ROOMS
+        for part in entered_in(room).values()
+        if part.__module__ == module.__name__
+    ]
+
+
+def _offered(module: Any) -> str:
+    recipes = ", ".join(_recipes_in(module)) or "no recipe"
+    found = ", ".join(f"{part.__name__} ({room})" for room, part in _parts_in(module))
+    return f"it has {recipes}" + (f", and {found}" if found else "")

@@ -103,8 +103,15 @@ class TokenRecipe(Recipe):
         width = self.head.out(encoder.width)
         head = self.head.build(encoder.width)
         hiding = self.hiding.build(self.signal)
+        target = self.target.of(self.signal)
+        out = target.width or width
+        if out != width and self.predictor.kind == "none":
+            raise UserError(
+                f"--target {self.target.kind} gives {out} numbers a token and the encoder {width}: add a predictor, "
+                "such as --predictor transformer"
+            )
         positions = getattr(encoder, "positions", None)
-        ports = Ports(self.signal, width, width, self.condition.kind, self.hiding.kinds, positions)
+        ports = Ports(self.signal, width, out, self.condition.kind, self.hiding.kinds, positions)
         return JEPA(
             self,
             Parts(
@@ -113,7 +120,7 @@ class TokenRecipe(Recipe):
                 encoder=encoder,
                 head=head,
                 predictor=self.predictor.build(ports),
-                target=self.target.build(),
+                target=target,
                 energy=self.energy,
                 guard=self.guard,
                 guard_on=guarded_embeddings,
@@ -165,6 +172,11 @@ def _check_fit(recipe: TokenRecipe) -> None:
         raise UserError(
             f"--hiding {hiding} predicts tokens, which --head {recipe.head.kind} pools away: use --head none"
         )
+    if recipe.hiding.ragged and recipe.predictor.kind == "convolutional":
+        raise UserError(
+            f"--hiding {hiding} may hide unequal numbers of tokens, which --predictor convolutional cannot tell apart: "
+            "use --predictor transformer"
+        )
     apart = getattr(recipe.hiding, "target_augment", None) is not None
     if apart and recipe.predictor.kind == "convolutional":
         raise UserError(
@@ -193,6 +205,11 @@ def _check_map(recipe: TokenRecipe, encoder: Any) -> None:
         return
     if features == signal.layout and (fixed is None or _can_hide(recipe, features)):
         return
+    if getattr(encoder, "vector", False):
+        raise UserError(
+            f"--encoder {recipe.encoder.kind} gives one vector an image, and --hiding {recipe.hiding.kind} predicts "
+            "tokens: let it give a map [B, D, h, w], or hide whole views, as lejepa does"
+        )
     if not isinstance(signal, ImageSignal):
         raise UserError(
             f"the encoder gives features on a grid of {features}, --hiding {recipe.hiding.kind} hides tokens on one of "

@@ -9,6 +9,7 @@ from typing import Any
 
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
+from openjepa.recipes import own
 from openjepa.report import samples as looks
 from openjepa.report import scores, sections
 from openjepa.report.headline import headline
@@ -68,6 +69,7 @@ def write_report(
     record = read_record(run_dir)
     reasons: list[str] = []
     if model is None:
+        own.check_run(record.path)
         model = _found(lambda: _load(record), reasons)
     shown = Shown(record, model, data=data, limit=limit, progress=progress)
     if not shown.of_episodes:

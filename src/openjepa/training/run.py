@@ -32,7 +32,7 @@ from openjepa.training.checkpoints import Checkpoints, TrainingState
 from openjepa.training.metrics import Line, Metrics
 from openjepa.training.trackers import Trackers, require_known
 
-ABOUT, METRICS = "run.json", "metrics.jsonl"
+ABOUT, METRICS = files.ABOUT, "metrics.jsonl"
 
 
 class Run:
@@ -72,8 +72,8 @@ class Run:
         if run.path.exists() and not run.is_vacant():
             raise UserError(f"{path} exists and is not an empty directory: name another --out")
         about = {"command": command, "versions": _versions(), "data": samples.describe()}
-        if came_from := own.origin(config.recipe):
-            about["recipe"] = {"recipe": config.recipe, **came_from}
+        if came_from := own.origins(config):
+            about["own"] = came_from
         try:
             run.checkpoints.root.mkdir(parents=True, exist_ok=True)
             files.replace_json(run.path / ABOUT, about)
@@ -99,7 +99,7 @@ class Run:
                 f"{path} holds {signs[0]} but no {files.CONFIG}, which says what was trained: restore it"
                 + (f", or name {path} as --out again" if cls.is_unbegun(path) else "")
             )
-        check_recipe(path)
+        own.check_run(path)
         return cls(path, store.read_config(path / files.CONFIG))
 
     @property
@@ -247,19 +247,12 @@ class Run:
             ) from error
 
 
-def check_recipe(path: str | Path) -> None:
-    """Raises UserError where a run is of a recipe of the user's own, whose file was not named; it says what to type."""
-    try:
-        about = files.read_json(Path(path) / ABOUT)
-    except UserError:
-        return
-    own.check_origin(path, about.get("recipe"))
-
-
 def read_config(path: str | Path) -> dict[str, Any]:
     """Plain config data from a run's directory, a JSON or a YAML file. Raises UserError when it is unreadable."""
     path = Path(path)
-    path = path / files.CONFIG if path.is_dir() else path
+    if path.is_dir():
+        own.check_run(path)
+        path = path / files.CONFIG
     regular(path, plain.MOST_BYTES)
     try:
         data = plain.parse(path.read_text(encoding="utf-8"))

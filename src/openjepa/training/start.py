@@ -14,12 +14,12 @@ from openjepa.common.lock import Lock, sole_writer
 from openjepa.errors import UserError, warn
 from openjepa.hub import formats, store
 from openjepa.jepa import JEPA
-from openjepa.recipes import Recipe, configure
+from openjepa.recipes import Recipe, configure, own
 from openjepa.signals.base import Samples
 from openjepa.training.distributed import barrier, process_group
 from openjepa.training.fastest import chosen
 from openjepa.training.loop import RunProgress, fit
-from openjepa.training.run import Run, check_recipe
+from openjepa.training.run import Run
 from openjepa.training.stopping import Stopped
 
 
@@ -117,7 +117,7 @@ def load(path: str | Path) -> JEPA:
     """
     if on_hub(path) or formats.is_foreign(path):
         return formats.read(path)
-    check_recipe(path)
+    own.check_run(path)
     config, weights = files.saved_model(path)
     if weights and weights[0].parent == config.parent:
         return store.load_model(config.parent)
