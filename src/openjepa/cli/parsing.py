@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from openjepa.cli import (
     collect,
+    compare,
     controls,
     embed,
     export,
@@ -17,12 +18,28 @@ from openjepa.cli import (
     recipes,
     remote,
     report,
+    sweep,
     train,
 )
 from openjepa.cli.options import Parser, nearest
 from openjepa.errors import UserError
 
-COMMANDS = (recipes, train, finetune, collect, probe, plan, controls, remote, embed, health, report, export)
+COMMANDS = (
+    recipes,
+    train,
+    sweep,
+    finetune,
+    collect,
+    probe,
+    plan,
+    controls,
+    remote,
+    embed,
+    health,
+    report,
+    compare,
+    export,
+)
 """In the order of `--help`."""
 
 

@@ -20,6 +20,10 @@ _UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, err
 _open: set[int] = set()
 
 
+class InUse(UserError):
+    """Another process writes to the directory."""
+
+
 class Lock:
     """A directory that this process alone writes to."""
 
@@ -43,7 +47,8 @@ def sole_writer(directory: str | Path) -> Generator[Lock]:
     machines; where a file system has no locks, a warning says that nothing keeps a second process away.
 
     Raises:
-        UserError: another process holds it, or nothing can be written there.
+        InUse: another process holds it.
+        UserError: nothing can be written there.
     """
     directory = Path(directory)
     made: list[Path] = []
@@ -69,6 +74,23 @@ def sole_writer(directory: str | Path) -> Generator[Lock]:
         with contextlib.suppress(OSError):  # not empty
             for path in reversed(made):
                 path.rmdir()
+
+
+def in_use(directory: str | Path) -> bool:
+    """Whether another process, or this one, writes to the directory just now."""
+    if fcntl is None:
+        return False
+    try:
+        handle = os.open(Path(directory) / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.EACCES)
+    finally:
+        os.close(handle)
+    return False
 
 
 def _make(directory: Path, made: list[Path]) -> None:
@@ -109,7 +131,7 @@ def _lock(handle: int, directory: Path) -> None:
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             owner = os.pread(handle, 200, 0).decode(errors="replace")
-            raise UserError(
+            raise InUse(
                 f"{directory} is being written to by another process{owner and f' ({owner})'}: wait for its end, or "
                 "name another directory"
             ) from None

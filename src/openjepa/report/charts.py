@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 INK, FAINT = "#010203", "#040506"
 SERIES = ("#0b7a75", "#d9822b", "#3f6fb5", "#a23b72", "#7a8b3a", "#7d6b91")
 """Marker colours: each becomes a CSS variable in the page."""
+DASHES = {"": "solid", "dashed": (0, (4, 2)), "dotted": (0, (1, 1.5))}
+"""By which lines beyond the sixth are told from those of their colour; names for legends."""
 VARIABLES = {INK: "--muted", FAINT: "--line", **{colour: f"--s{i + 1}" for i, colour in enumerate(SERIES)}}
 BINS = 240
 """Points of a curve; longer ones are averaged in bins, with their range shaded."""
@@ -126,11 +128,11 @@ _STYLE: Any = {
 
 
 def _draw_lines(axes: Any, chart: Chart) -> None:
-    for line, colour in zip(chart.lines, _colours(chart), strict=True):
+    for i, (line, colour) in enumerate(zip(chart.lines, _colours(chart), strict=True)):
         steps, values, low, high = _binned(line)
         axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
         dots = {"marker": "o", "markersize": 3.5} if len(steps) < 3 else {}
-        axes.plot(steps, values, color=colour, **dots)
+        axes.plot(steps, values, color=colour, linestyle=DASHES[dash_of(i)], **dots)
     everything = [value for line in chart.lines for value in line.values]
     if chart.level:
         axes.axhline(chart.level[0], color=INK, linewidth=1, linestyle=(0, (4, 3)))
@@ -152,6 +154,11 @@ def _draw_stacked(axes: Any, chart: Chart) -> None:
     )
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+
+
+def dash_of(number: int) -> str:
+    """How a chart's line of this number is dashed, by the names of `DASHES`."""
+    return list(DASHES)[number // len(SERIES) % len(DASHES)]
 
 
 def _colours(chart: Chart) -> list[str]:

@@ -106,6 +106,32 @@ def resume(path: str | Path, *, data: Any = None, progress: RunProgress | None =
         return _continue(Run.open(path), data, progress)[0]
 
 
+def has_ended(path: str | Path) -> bool:
+    """Whether a run in a directory has been trained to its end."""
+    return (Path(path) / files.MODEL / files.WEIGHTS).is_file()
+
+
+def carry_on(
+    config: Recipe,
+    out: str | Path,
+    *,
+    adapt: bool = True,
+    progress: RunProgress | None = None,
+    command: str | None = None,
+) -> None:
+    """Train in a directory, or go on with the run there, which must have the same config.
+
+    Raises:
+        InUse: another process trains there.
+        UserError: the run there has other options; and see `train`.
+    """
+    with process_group():
+        if (Path(out) / files.CONFIG).is_file():
+            _continue(Run.open(out), None, progress, config, adapt)
+        else:
+            _begin(config, out, None, adapt, progress, command)
+
+
 def load(path: str | Path) -> JEPA:
     """The model of a run's directory (of an unfinished run: of its latest checkpoint) or an exported one; eval mode.
 
