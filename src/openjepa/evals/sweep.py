@@ -30,11 +30,11 @@ ABOUT, TABLE = "sweep.json", "sweep.csv"
 LABEL_FREE = "label-free"
 LONGEST_NAME = 120
 Kind = Literal["label-free", "linear", "knn", "attentive"]
-State = Literal["ended", "running", "interrupted", "failed", "waiting"]
+RunState = Literal["ended", "running", "interrupted", "failed", "waiting"]
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepPoint:
     """One run of a sweep.
 
     Attributes:
@@ -173,7 +173,7 @@ def points(
     settings: Sequence[Mapping[str, str]],
     seeds: Sequence[int],
     configure: Callable[[Mapping[str, str], int], tuple[Recipe, bool]],
-) -> list[Point]:
+) -> list[SweepPoint]:
     """Every run of a sweep, its seeds side by side.
 
     Raises:
@@ -185,7 +185,7 @@ def points(
     for seed in seeds:
         for setting in settings:
             config, adapt = configure(setting, seed)
-            found.append(Point(setting, seed, config, Path(out) / _named(setting, seed), adapt))
+            found.append(SweepPoint(setting, seed, config, Path(out) / _named(setting, seed), adapt))
     return found
 
 
@@ -231,7 +231,7 @@ def _told(value: Any) -> str:
 
 
 def work(
-    found: Sequence[Point],
+    found: Sequence[SweepPoint],
     judged: Judged,
     progress: Callable[[str], RunProgress],
     command: str | None = None,
@@ -264,9 +264,9 @@ def work(
     return failures
 
 
-def table(found: Sequence[Point], judged: Judged, failures: Mapping[str, str]) -> SweepTable:
+def table(found: Sequence[SweepPoint], judged: Judged, failures: Mapping[str, str]) -> SweepTable:
     """What is known of all runs by now."""
-    groups: dict[tuple[tuple[str, str], ...], list[Point]] = {}
+    groups: dict[tuple[tuple[str, str], ...], list[SweepPoint]] = {}
     for point in found:
         groups.setdefault(tuple(point.settings.items()), []).append(point)
     share = False
@@ -320,7 +320,7 @@ def write_table(out: str | Path, found: SweepTable) -> None:
     os.replace(files.partial(path), path)
 
 
-def state_of(path: Path, failed: bool = False) -> State:
+def state_of(path: Path, failed: bool = False) -> RunState:
     """Where a run stands."""
     if has_ended(path):
         return "ended"
