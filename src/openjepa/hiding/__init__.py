@@ -7,9 +7,21 @@ from openjepa.hiding.blocks import Blocks
 from openjepa.hiding.crops import Crops
 from openjepa.hiding.discs import Discs
 from openjepa.hiding.future import Future
+from openjepa.hiding.grid_blocks import GridBlocks
 from openjepa.hiding.random import RandomTokens
+from openjepa.hiding.time_frequency import TimeFrequency
 from openjepa.hiding.tubes import Tubes
 
 Hiding = Annotated[Blocks | Crops, OneOf("hiding")]
 
-__all__ = ["Blocks", "Crops", "Discs", "Future", "Hiding", "RandomTokens", "Tubes"]
+__all__ = [
+    "Blocks",
+    "Crops",
+    "Discs",
+    "Future",
+    "GridBlocks",
+    "Hiding",
+    "RandomTokens",
+    "TimeFrequency",
+    "Tubes",
+]

@@ -1,0 +1,158 @@
+"""From a file of sound to mono samples at a rate (extra `audio`: soundfile)."""
+
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openjepa.errors import UserError
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"})
+"""What files of sound are called."""
+RATES = (1000, 768_000)
+"""Samples a second that are taken for true."""
+MOST_SECONDS = 48 * 3600.0
+"""The longest recording that is read."""
+MOST_CHANNELS = 64
+SHORT = 0.98
+"""A file with less than this part of the sound that its header promises is cut off."""
+LOUD = 8.0
+"""Floating-point samples beyond this are of whole numbers, most probably, that were not scaled to -1..1."""
+LARGEST_FACTOR = 10_000
+"""Of the whole numbers whose ratio is that of two rates."""
+
+Source = Path | BinaryIO
+
+
+@dataclass(frozen=True)
+class SoundHeader:
+    """What is known of a file before it is decoded: samples a second, how many a channel, channels."""
+
+    rate: int
+    samples: int
+    channels: int
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.rate
+
+
+def library() -> Any:
+    """soundfile. Raises UserError where it is not installed."""
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:  # OSError: its libsndfile is missing
+        raise UserError(
+            f"files of sound are read by soundfile, which is not installed ({error}): pip install 'openjepa[audio]'"
+        ) from None
+    return soundfile
+
+
+def broken() -> tuple[type[BaseException], ...]:
+    """What soundfile is known to raise on damaged input."""
+    return (library().SoundFileError, OSError, EOFError, ValueError, TypeError, RuntimeError, struct.error)
+
+
+def inspect(source: Source) -> SoundHeader:
+    """Raises one of `broken()`: no sound, empty, cut off, or a header that cannot be true."""
+    promised = _promised(source)
+    with _opened(source) as file:
+        rate, channels, samples = int(file.samplerate), int(file.channels), int(file.frames)
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ValueError(f"its header says {rate:,} samples a second")
+    if channels > MOST_CHANNELS:
+        raise ValueError(f"its header says {channels} channels")
+    if samples < 1:
+        raise ValueError("it is empty")
+    if samples / rate > MOST_SECONDS:
+        raise ValueError(f"its header says {samples / rate / 3600:,.0f} hours: cut it into parts")
+    if promised is not None and samples < SHORT * promised:
+        raise EOFError(f"it is cut off after {samples / rate:.2f} of {promised / rate:.2f} s")
+    return SoundHeader(rate, samples, channels)
+
+
+def decode(source: Source, rate: int, start: float = 0.0, seconds: float | None = None) -> NDArray[np.float32]:
+    """Mono samples at `rate`, the mean of the channels: of the whole file, or of `seconds` from `start` on.
+
+    Raises:
+        one of `broken()`: damaged, cut off, or of values that are no numbers.
+    """
+    with _opened(source) as file:
+        own, total = int(file.samplerate), int(file.frames)
+        first = round(start * own)
+        count = total - first if seconds is None else min(total - first, round(seconds * own))
+        if first:
+            file.seek(first)
+        sound = file.read(max(0, count), dtype="float32", always_2d=True)
+    if len(sound) < SHORT * count:
+        raise EOFError(f"it is cut off after {(first + len(sound)) / own:.2f} of {total / own:.2f} s")
+    return resample(mono(sound), own, rate)
+
+
+def mono(sound: NDArray[Any]) -> NDArray[np.float32]:
+    """`[S]` of `[S]` or `[S, channels]`: the mean of the channels; whole numbers scaled to -1..1.
+
+    Raises:
+        ValueError: another shape or type, values that are no numbers, or that are far beyond -1..1.
+    """
+    if sound.ndim not in (1, 2) or 0 in sound.shape:
+        raise ValueError(f"an array of shape {list(sound.shape)} is no sound: give [samples] or [samples, channels]")
+    if sound.ndim == 2 and sound.shape[1] > MOST_CHANNELS:
+        raise ValueError(f"it has {sound.shape[1]:,} channels: give [samples, channels]")
+    if sound.dtype.kind == "i" and sound.dtype.itemsize in (2, 4):
+        sound = sound / np.float64(2 ** (8 * sound.dtype.itemsize - 1))
+    elif sound.dtype.kind != "f":
+        raise ValueError(f"it is of type {sound.dtype}: give floats in -1..1, or whole numbers of 16 or 32 bits")
+    sound = sound.mean(1) if sound.ndim == 2 else sound
+    sound = sound.astype(np.float32)
+    if not np.isfinite(sound).all():
+        raise ValueError("it holds values that are no numbers")
+    if (loudest := float(np.abs(sound).max())) > LOUD:
+        raise ValueError(f"its values reach {loudest:,.0f}: give floats in -1..1")
+    return sound
+
+
+def resample(sound: NDArray[np.float32], own: float, rate: int) -> NDArray[np.float32]:
+    """Sound at `own` samples a second, at `rate`: band-limited, by a polyphase filter."""
+    if own == rate:
+        return sound
+    from scipy.signal import resample_poly
+
+    ratio = Fraction(rate) / Fraction(own).limit_denominator(1000)
+    ratio = ratio.limit_denominator(LARGEST_FACTOR)
+    return resample_poly(sound, ratio.numerator, ratio.denominator).astype(np.float32)
+
+
+def _opened(source: Source) -> Any:
+    soundfile = library()
+    if isinstance(source, Path):
+        return soundfile.SoundFile(source)
+    source.seek(0)
+    return soundfile.SoundFile(source)
+
+
+def _promised(source: Source) -> int | None:
+    """Samples a channel that a WAV file's header promises: libsndfile believes the file's length instead."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return _promised(file)
+    source.seek(0)
+    if (head := source.read(12))[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return None
+    width = 0
+    while len(chunk := source.read(8)) == 8:
+        name, size = chunk[:4], struct.unpack("<I", chunk[4:])[0]
+        if name == b"data":
+            streamed = size in (0, 2**32 - 1) or size >= 2**31 - 1
+            return None if streamed or not width else size // width
+        if name == b"fmt ":
+            body = source.read(size)
+            width = struct.unpack("<H", body[12:14])[0]
+            source.seek(size % 2, 1)
+        else:
+            source.seek(size + size % 2, 1)
+    return None

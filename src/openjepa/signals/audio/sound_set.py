@@ -1,0 +1,246 @@
+"""Clips of one length out of recordings, cut at random or in the middle as they are read."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from openjepa.common.contents import Contents, of_array
+from openjepa.common.rng import Rng
+from openjepa.errors import UserError
+from openjepa.signals.audio.batch import Sounds
+from openjepa.signals.audio.spectrogram import LogMel
+from openjepa.signals.base import Labels
+from openjepa.signals.readers.skipped import Skipped, attempt, say_skipped
+
+Indices = Sequence[int] | NDArray[Any] | Tensor
+FINGERPRINTED = 64
+"""Clips whose spectrograms enter a set's fingerprint."""
+CUTS = 3
+"""Places of a recording that `cuts` gives: beginning, middle and end."""
+
+
+class Recorded(Protocol):
+    """Recordings by number, from which clips are cut."""
+
+    in_memory: bool
+    lengths: NDArray[np.int64]
+    """Frames of each."""
+    seconds: float
+    """Of all together."""
+
+    def mels(self, row: int, first: int, frames: int) -> Tensor:
+        """`[bands, t]`, of up to `frames` frames from `first` on; raises one of `broken()`."""
+        ...
+
+    def waves(self, row: int, first: int, frames: int) -> Tensor:
+        """The sound under `frames` windows, silence beyond the recording's ends; raises one of `broken()`."""
+        ...
+
+    def name(self, row: int) -> str: ...
+    def broken(self) -> tuple[type[BaseException], ...]:
+        """What reading a damaged recording raises."""
+        ...
+
+    def contents(self) -> Contents | None:
+        """A checksum over everything, if there is a cheap one."""
+        ...
+
+
+@dataclass(frozen=True)
+class SoundCuts:
+    """Where the clips of a set lie: arrays `[N]`.
+
+    Attributes:
+        row: in which recording.
+        low, high: a clip's first frame lies between these.
+    """
+
+    row: NDArray[np.int64]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+
+    def take(self, rows: NDArray[Any]) -> "SoundCuts":
+        return SoundCuts(self.row[rows], self.low[rows], self.high[rows])
+
+
+def cuts_of(lengths: NDArray[np.int64], frames: int, tiles: bool) -> SoundCuts:
+    """One clip a recording, anywhere in it; or with `tiles` as many as lie side by side in it, each with room for half
+    its length before and after."""
+    if not tiles:
+        row = np.arange(len(lengths))
+        return SoundCuts(row, np.zeros_like(lengths), np.maximum(lengths - frames, 0))
+    counts = np.maximum(lengths // frames, 1)
+    row = np.repeat(np.arange(len(lengths)), counts)
+    number = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    left = np.maximum(lengths - counts * frames, 0) // 2
+    fixed = left[row] + number * frames
+    last = np.maximum(lengths[row] - frames, 0)
+    return SoundCuts(row, np.clip(fixed - frames // 2, 0, last), np.clip(fixed + frames // 2, 0, last))
+
+
+class SoundSet:
+    """Clips of one length, map-style.
+
+    Attributes:
+        name: where they come from.
+        shape: bands and frames of a clip.
+        labels: classes, -1 where a clip has none, their names, groups and folds; `None` where nothing is known.
+        splits: what the source offers to `open_sounds(split=...)`.
+        in_memory: whether spectrograms of all recordings are held, so that `read` only copies.
+        spec: how spectrograms are made.
+        rate: samples a second of most recordings, before they were resampled.
+        place: of the fixed cut among all of a clip's, in 0..1.
+    """
+
+    noun: ClassVar[str] = "clips"
+
+    def __init__(
+        self,
+        name: str,
+        recorded: Recorded,
+        spec: LogMel,
+        frames: int,
+        cuts: SoundCuts,
+        *,
+        rate: int,
+        labels: Labels | None = None,
+        splits: tuple[str, ...] = ("train",),
+        skipped: Sequence[Skipped] = (),
+        place: float = 0.5,
+    ) -> None:
+        self.name, self.spec, self.rate, self.labels, self.splits = name, spec, rate, labels, splits
+        self.shape, self.place, self.in_memory = (spec.bands, frames), place, recorded.in_memory
+        self._recorded, self._cuts, self._skipped = recorded, cuts, list(skipped)
+
+    def __len__(self) -> int:
+        return len(self._cuts.row)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Files that were left out."""
+        return list(self._skipped)
+
+    @property
+    def recordings(self) -> NDArray[np.int64]:
+        """`[N]`, which recording each clip is of."""
+        return self._cuts.row
+
+    def read(self, indices: Indices, rng: Rng | None = None) -> Sounds:
+        """Clips; with `rng` each begins at a random frame of its room, else at the set's `place`.
+
+        Raises:
+            UserError: a recording can no longer be read.
+        """
+        found = self._cuts.take(torch.as_tensor(indices, dtype=torch.long).numpy())
+        room = found.high - found.low
+        if rng is None:
+            starts = found.low + np.floor(room * self.place).astype(np.int64)
+        else:
+            share = rng.uniform(len(room)).double().numpy()
+            starts = found.low + np.minimum(np.floor(share * (room + 1)).astype(np.int64), room)
+        return self._read(found.row, starts)
+
+    def at(self, place: float) -> "SoundSet":
+        """The same clips, cut at another place when nothing is drawn: 0 their beginnings, 1 their ends."""
+        return self._like(self._cuts, self.labels, place)
+
+    def cuts(self, indices: Indices) -> Iterator[Sounds]:
+        """Clips of several places of each recording, a batch a place: beginning, middle and end."""
+        return (self.at(i / (CUTS - 1)).read(indices) for i in range(CUTS))
+
+    def subset(self, indices: Indices) -> "SoundSet":
+        """The clips at `indices`, in that order; shares the recordings."""
+        rows = torch.as_tensor(indices, dtype=torch.long).numpy()
+        labels = None if self.labels is None else self.labels[rows]
+        return self._like(self._cuts.take(rows), labels, self.place)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data for `run.json`."""
+        some = np.unique(np.linspace(0, len(self) - 1, FINGERPRINTED).astype(np.int64))
+        batch = self.read(some)
+        held = batch.mels if batch.mels is not None else batch.waves
+        assert held is not None
+        digest = hashlib.sha256(repr((len(self), self.shape, self.spec)).encode())
+        digest.update(held.numpy().tobytes())
+        for values in () if self.labels is None else (self.labels.values, self.labels.groups):
+            if values is not None:
+                digest.update(np.ascontiguousarray(values).tobytes())
+        return {
+            "name": self.name,
+            self.noun: len(self),
+            "shape": list(self.shape),
+            "rate": self.rate,
+            "minutes": round(self._recorded.seconds / 60, 1),
+            "fingerprint": digest.hexdigest(),
+            "contents": self._recorded.contents(),
+            "skipped": [[one.name, one.reason] for one in self._skipped],
+        }
+
+    def _read(self, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> Sounds:
+        bands, frames = self.shape
+        lengths = torch.from_numpy(self._recorded.lengths[rows] - starts)
+        valid = torch.arange(frames) < lengths[:, None]
+        if self.in_memory:
+            mels = torch.zeros(len(rows), bands, frames)
+            for clip, row, start in zip(mels, rows.tolist(), starts.tolist(), strict=True):
+                part = self._recorded.mels(row, start, frames)
+                clip[:, : part.shape[1]] = part
+            return Sounds(valid, mels)
+        waves = torch.zeros(len(rows), self.spec.span(frames))
+        for clip, row, start in zip(waves, rows.tolist(), starts.tolist(), strict=True):
+            part = attempt(lambda row=row, start=start: self._recorded.waves(row, start, frames), self._recorded.broken())
+            if isinstance(part, str):
+                raise UserError(f"{self.name}: {self._recorded.name(row)} can no longer be read ({part}): restore it")
+            clip.copy_(part)
+        return Sounds(valid, waves=waves)
+
+    def _like(self, cuts: SoundCuts, labels: Labels | None, place: float) -> "SoundSet":
+        return SoundSet(
+            self.name,
+            self._recorded,
+            self.spec,
+            self.shape[1],
+            cuts,
+            rate=self.rate,
+            labels=labels,
+            splits=self.splits,
+            skipped=self._skipped,
+            place=place,
+        )
+
+
+class LoadedMels:
+    """Spectrograms of all recordings in one tensor `[sum of frames, bands]`."""
+
+    in_memory = True
+
+    def __init__(self, mels: Tensor, lengths: Sequence[int], seconds: float) -> None:
+        self.lengths, self.seconds = np.array(lengths, np.int64), seconds
+        self._mels, self._starts = mels, np.cumsum(self.lengths) - self.lengths
+
+    def mels(self, row: int, first: int, frames: int) -> Tensor:
+        begin, count = int(self._starts[row]) + first, min(frames, int(self.lengths[row]) - first)
+        return self._mels[begin : begin + count].T
+
+    def contents(self) -> Contents:
+        return {**of_array(self._mels), "covers": "every spectrogram"}
+
+    def waves(self, row: int, first: int, frames: int) -> Tensor:
+        raise NotImplementedError
+
+    def name(self, row: int) -> str:
+        return f"recording {row}"
+
+    def broken(self) -> tuple[type[BaseException], ...]:
+        return ()
+
+
+def tell_skipped(name: str, skipped: Sequence[Skipped], used: int) -> None:
+    """One sentence about what was left out."""
+    say_skipped(name, skipped, used, "recordings")
