@@ -20,6 +20,7 @@ from benchmarks.record import cpu_model, write_json
 from openjepa.recipes import Recipe, build, configure, find, registered
 from openjepa.recipes.images import ImageRecipe
 from openjepa.recipes.signaljepa import SignalJEPA
+from openjepa.recipes.sounds import SoundRecipe
 from openjepa.signals.electrodes import ElectrodeSignal, open_recordings, place
 from openjepa.signals.series import SeriesSignal
 from openjepa.signals.video.signal import VideoSignal
@@ -97,6 +98,8 @@ def drawn_samples(config: Recipe) -> Any:
     random = np.random.default_rng(0)
     if isinstance(config, SignalJEPA):
         return _waves(random, config.signal)
+    if isinstance(config, SoundRecipe):
+        return _chirps(random, config.signal.rate)
     signal = getattr(config, "signal", None)
     if isinstance(signal, SeriesSignal):
         return _tones(random)
@@ -106,6 +109,16 @@ def drawn_samples(config: Recipe) -> Any:
     if isinstance(config, ImageRecipe):
         return _stripes(random, config.signal.channels, config.signal.size)
     return _dots(random, getattr(config, "signal").size)  # noqa: B009
+
+
+def _chirps(random: np.random.Generator, rate: int) -> list[np.ndarray]:
+    """Of 0.2 to 1.2 seconds, with noise."""
+    found = []
+    for seconds, low, high in random.uniform((0.2, 100, 500), (1.2, 500, 3000), (RECORDINGS, 3)):
+        hertz = np.linspace(low, high, round(seconds * rate))
+        noise = random.normal(0, 0.01, len(hertz))
+        found.append((0.3 * np.sin(2 * np.pi * hertz.cumsum() / rate) + noise).astype(np.float32))
+    return found
 
 
 def _stripes(random: np.random.Generator, channels: int, side: int) -> np.ndarray:

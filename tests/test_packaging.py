@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OPTIONAL = {"torchvision", "timm", "transformers", "pyarrow"}
+OPTIONAL = {"torchvision", "timm", "transformers", "pyarrow", "soundfile"}
 HEAVY = {"sklearn", "matplotlib", "scipy", "pandas"}  # in the core, imported by what needs them when it runs
 
 

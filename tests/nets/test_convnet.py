@@ -5,7 +5,8 @@ import torch
 
 import openjepa
 from openjepa.errors import UserError
-from openjepa.jepa import View
+from openjepa.hiding.base import indices_of
+from openjepa.jepa import Tokens, View
 from openjepa.nets.convnet import ConvNet, PaddedConv, VisibleNorm
 from openjepa.nets.transformer import ViT
 from openjepa.recipes import build, configure
@@ -224,3 +225,86 @@ def test_small_maps_are_convolved_the_fast_way_in_bf16_alone():
         assert "SmallMapConv" in type(conv(x).grad_fn).__name__
         assert "SmallMapConv" not in type(conv(torch.randn(2, 4, 16, 16)).grad_fn).__name__
     assert "SmallMapConv" not in type(conv(x).grad_fn).__name__
+
+
+class TestUnequalNumbersOfVisiblePlaces:
+    """Views that are padded, or that hide unequally many tokens."""
+
+    SIGNAL = ImageSignal(size=24, channels=1, patch=4, mean=(0.0,), std=(1.0,))
+
+    def view(self, there: torch.Tensor, values: torch.Tensor | None = None, padded: bool = False) -> View:
+        tokens = self.SIGNAL.tokenise(torch.rand(len(there), 1, 24, 24, generator=torch.manual_seed(0)))
+        if values is not None:
+            tokens = Tokens(values, tokens.positions, tokens.layout)
+        if padded:
+            return View(Tokens(tokens.values, tokens.positions, tokens.layout, there))
+        keep, valid = indices_of(there)
+        return View(tokens, keep, valid)
+
+    def net(self, norm: str):
+        config = ConvNet(channels=(8, 16, 16), strides=(2, 2, 1), blocks=(0, 1, 0), norm=norm)
+        return config.build(self.SIGNAL)
+
+    @pytest.mark.parametrize("norm", ["batch", "group"])
+    @pytest.mark.parametrize("padded", [False, True])
+    def test_a_sample_alone_is_what_it_is_among_others_and_hidden_places_do_not_count(
+        self, norm: str, padded: bool
+    ):
+        net = self.net(norm).eval()
+        there = (
+            torch.rand(4, 36, generator=torch.manual_seed(1)) < torch.tensor([0.2, 0.5, 0.8, 0.9])[:, None]
+        )
+        there[:, 0] = True
+        view = self.view(there, padded=padded)
+        found = net(view)
+        noise = torch.where(there[..., None], view.tokens.values, torch.randn_like(view.tokens.values))
+        changed = net(self.view(there, noise, padded))
+        index = there if padded else view.present
+        index = torch.ones(found.shape[:2], dtype=torch.bool) if index is None else index
+        assert torch.allclose(found[index], changed[index], atol=1e-5)
+        for i in range(4):
+            one = there[i : i + 1]
+            alone = net(self.view(one, view.tokens.values[i : i + 1], padded))
+            alone = alone[0][one[0]] if padded else alone[0, : int(one.sum())]
+            assert torch.allclose(found[i][index[i]], alone, atol=1e-5)
+
+    @pytest.mark.parametrize("norm", ["batch", "group"])
+    def test_it_is_what_equal_numbers_give(self, norm: str):
+        there = torch.zeros(4, 36, dtype=torch.bool)
+        there[:, :20] = True
+        rectangular = self.view(there)
+        assert rectangular.valid is None
+        ragged = View(rectangular.tokens, rectangular.keep, torch.ones(4, 20, dtype=torch.bool))
+        results = []
+        for view in (rectangular, ragged):
+            torch.manual_seed(0)
+            net = self.net(norm).train()
+            out = net(view)
+            out.square().sum().backward()
+            results.append((out.detach(), net))
+        (a, one), (b, other) = results
+        assert torch.allclose(a, b, atol=1e-5)
+        for p, q in zip(one.parameters(), other.parameters(), strict=True):
+            assert torch.allclose(p.grad, q.grad, atol=1e-3, rtol=1e-3)
+        for p, q in zip(one.buffers(), other.buffers(), strict=True):
+            assert torch.allclose(p.float(), q.float(), atol=1e-5)
+
+    def test_batch_statistics_written_out_are_those_of_the_fast_way(self):
+        norm = VisibleNorm(8, "batch")
+        x = torch.randn(3, 8, 6, 6, generator=torch.manual_seed(0))
+        shown = torch.rand(3, 1, 6, 6, generator=torch.manual_seed(1)) < 0.6
+        fast = norm(x, shown)
+        mean, var = norm.norm.running_mean.clone(), norm.norm.running_var.clone()
+        norm.norm.reset_running_stats()
+        slow = norm._of_map(x, shown.float())
+        assert torch.allclose(fast, slow, atol=1e-5) and (slow[~shown.expand_as(slow)] == 0).all()
+        assert torch.allclose(norm.norm.running_mean, mean, atol=1e-6)
+        assert torch.allclose(norm.norm.running_var, var, atol=1e-5)
+
+    def test_several_layers_of_what_is_kept(self):
+        there = torch.rand(3, 36, generator=torch.manual_seed(2)) < 0.5
+        view = self.view(there)
+        last, both = self.net("batch").eval(), None
+        both = last.layers(view, 2)
+        assert [part.shape for part in both] == [(3, view.keep.shape[1], 16)] * 2
+        assert torch.equal(both[-1], last(view))

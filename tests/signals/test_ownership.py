@@ -8,6 +8,7 @@ import openjepa
 SOURCE = Path(openjepa.__file__).parent
 OWNED = {"open_images", "open_video", "open_recordings", "ImageSet", "ClipSet", "RecordingSet"}
 OWNED |= {"open_series", "SeriesSet"}
+OWNED |= {"open_sounds", "SoundSet"}
 
 
 def named(path: Path) -> set[str]:

@@ -20,8 +20,8 @@ class GridBlocks(HidingChoice):
     """The context is one block less the targets, which are `targets` blocks that may overlap one another.
 
     Each sample draws its own sizes and places, within that part of the grid in which it has tokens. A block keeps its
-    area where the grid is too low or too narrow for its aspect. A sample whose context falls below `min_context` is drawn
-    again, and after `REDRAWS` rounds sees all but its first target.
+    area where the grid is too low or too narrow for its aspect. A sample whose context falls below `min_context` is
+    drawn again, and after `REDRAWS` rounds sees all but its first target.
     """
 
     ragged: ClassVar[bool] = True
@@ -57,7 +57,9 @@ class GridBlocks(HidingChoice):
         could leave `min_context` visible."""
         layout = signal.layout
         if layout is None or len(layout) != 2 or len(signal.axes) != 2:
-            raise UserError(f"--hiding blocks needs a grid of two axes, which {signal.noun} do not have: use random")
+            raise UserError(
+                f"--hiding blocks needs a grid of two axes, which {signal.noun} do not have: use random"
+            )
         if unknown := [axis for axis in self.extend if axis not in signal.axes]:
             raise UserError(f"hiding.extend {unknown[0]!r} is none of the axes: {', '.join(signal.axes)}")
         count = math.prod(layout)
@@ -117,7 +119,11 @@ class GridBlockHiding(TokenHiding):
                 for old, new in zip((visible, blocks), again, strict=True)
             )
         short = (visible.flatten(1).sum(1) < least)[:, None, None]
-        first = blocks[:, 0] & ~_first(there)  # a token that is left to see, of a sample of very few
+        first = blocks[:, 0]
+        whole = (
+            ~(there & ~first).flatten(1).any(1)[:, None, None]
+        )  # of a sample of very few tokens one is left to see
+        first = torch.where(whole, first & ~_first(there), first)
         visible = torch.where(short, there & ~first, visible)
         blocks = torch.where(short[:, None], first[:, None] & torch.ones_like(blocks), blocks)
         return visible, blocks

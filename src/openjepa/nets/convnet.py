@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
-from openjepa.common.distributed import BatchNorm, world_size
+from openjepa.common.distributed import BatchNorm, global_mean, global_mean_in_network, world_size
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens, View, gather
@@ -103,7 +103,8 @@ class ConvNetEncoder(nn.Module):
                 outputs.append(x.permute(0, 2, 3, 1).flatten(1, 2))
         if view.keep is not None:
             self._require_grid(view, (x.shape[2], x.shape[3]))
-            outputs[-1] = gather(outputs[-1], view.keep)
+            places = outputs[-1].shape[1]
+            outputs = [gather(out, view.keep) if out.shape[1] == places else out for out in outputs]
         return outputs
 
     def layout(self, layout: tuple[int, ...]) -> tuple[int, int]:
@@ -117,14 +118,19 @@ class ConvNetEncoder(nn.Module):
         return rows, columns
 
     def _picture(self, view: View) -> Tensor:
-        """`[B, C, H, W]`, hidden patches zero."""
+        """`[B, C, H, W]`, patches zero that are hidden or not there."""
         tokens = view.tokens
-        if view.keep is not None:
-            tokens = Tokens(tokens.values * view.shown[..., None], tokens.positions, tokens.layout)
+        if (there := view.there) is not None:
+            tokens = Tokens(tokens.values * there[..., None], tokens.positions, tokens.layout)
         return self.signal.fold(tokens).contiguous(memory_format=torch.channels_last)
 
     def _visible(self, view: View, size: tuple[int, int]) -> Tensor | None:
-        """Places `[B, n]` of a map of `size` that lie in kept tokens, as numbers in row order; None: all."""
+        """Places `[B, n]` of a map of `size` that lie in kept tokens, as numbers in row order; None: all.
+
+        Where samples have unequally many, a bool map `[B, 1, h, w]` of them.
+        """
+        if view.present is not None:
+            return self._visible_map(view, size)
         if view.keep is None:
             return None
         assert view.tokens.layout is not None
@@ -136,6 +142,15 @@ class ConvNetEncoder(nn.Module):
         inner = torch.cartesian_prod(*(torch.arange(n, device=view.keep.device) for n in (down, across)))
         places = (top.unsqueeze(-1) + inner[:, 0]) * width + left.unsqueeze(-1) + inner[:, 1]
         return places.flatten(1)
+
+    def _visible_map(self, view: View, size: tuple[int, int]) -> Tensor:
+        there = view.there
+        assert there is not None and view.tokens.layout is not None
+        (rows, columns), (height, width) = view.tokens.layout, size
+        if height % rows or width % columns:
+            self._require_grid(view, size)
+        cells = there.view(-1, 1, rows, columns)
+        return cells.repeat_interleave(height // rows, 2).repeat_interleave(width // columns, 3)
 
     def _require_grid(self, view: View, size: tuple[int, int]) -> None:
         if view.tokens.layout != size:
@@ -238,7 +253,7 @@ class _SmallMapConv(torch.autograd.Function):
 class VisibleNorm(nn.Module):
     """Batch or group norm of a map `[B, C, H, W]` over its visible places; the others become zero.
 
-    Every sample has equally many visible places.
+    Visible are places `[B, n]` by their numbers, or those that a bool map `[B, 1, H, W]` says.
     """
 
     def __init__(self, channels: int, kind: str) -> None:
@@ -251,6 +266,9 @@ class VisibleNorm(nn.Module):
             return F.relu(x) if relu else x
         if isinstance(self.norm, BatchNorm) and self.norm.training and world_size() == 1:
             return self._in_place(self.norm, x, visible, relu)
+        if visible.dtype == torch.bool:
+            x = self._of_map(x, visible.to(x.dtype))
+            return F.relu(x) if relu else x
         places = x.permute(0, 2, 3, 1).flatten(1, 2)
         seen = self.norm(gather(places, visible).transpose(1, 2)).transpose(1, 2)
         seen = F.relu(seen) if relu else seen
@@ -258,16 +276,50 @@ class VisibleNorm(nn.Module):
         filled = torch.zeros_like(places, dtype=seen.dtype).scatter(1, index, seen)
         return filled.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
+    def _of_map(self, x: Tensor, shown: Tensor) -> Tensor:
+        """Over the places at which `shown` `[B, 1, H, W]` is 1."""
+        norm = self.norm
+        if isinstance(norm, BatchNorm) and not norm.training:
+            return norm(x) * shown
+        if isinstance(norm, BatchNorm):
+            count = global_mean(shown.sum()).clamp_min(1)
+            mean = global_mean_in_network((x * shown).sum((0, 2, 3), dtype=torch.float32)) / count
+            centred = (x - mean.view(-1, 1, 1)) * shown
+            variance = global_mean_in_network(centred.square().sum((0, 2, 3), dtype=torch.float32)) / count
+            total = count * world_size()
+            assert (
+                norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
+            )
+            with torch.no_grad():
+                norm.running_mean.lerp_(mean, norm.momentum)
+                norm.running_var.lerp_(variance * total / (total - 1).clamp_min(1), norm.momentum)
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked += 1
+            scale = torch.rsqrt(variance + norm.eps).view(-1, 1, 1)
+        else:
+            grouped = x.unflatten(1, (-1, GROUP))
+            there = shown.unsqueeze(1)
+            count = (there.sum((2, 3, 4), keepdim=True) * GROUP).clamp_min(1)
+            mean = (grouped * there).sum((2, 3, 4), keepdim=True) / count
+            centred = (grouped - mean) * there
+            variance = centred.square().sum((2, 3, 4), keepdim=True) / count
+            centred, scale = centred.flatten(1, 2), 1.0
+            centred = centred * torch.rsqrt(variance + norm.eps).expand(-1, -1, GROUP, -1, -1).flatten(1, 2)
+        weight, bias = norm.weight.view(-1, 1, 1), norm.bias.view(-1, 1, 1)
+        return (centred * scale * weight + bias * shown).to(x.dtype)
+
     def _in_place(self, norm: BatchNorm, x: Tensor, visible: Tensor, relu: bool) -> Tensor:
         """The same without moving any place, in half of the time."""
         assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
-        shown = torch.zeros(len(x), x.shape[2] * x.shape[3], dtype=x.dtype, device=x.device)
-        shown = shown.scatter_(1, visible, 1).view(len(x), 1, *x.shape[2:])
-        y, mean, variance = _VisibleBatchNorm.apply(
-            x, shown, visible.numel(), norm.weight, norm.bias, norm.eps, relu
-        )
+        if visible.dtype == torch.bool:
+            shown, count = visible.to(x.dtype), max(1, int(visible.sum()))
+        else:
+            shown = torch.zeros(len(x), x.shape[2] * x.shape[3], dtype=x.dtype, device=x.device)
+            shown = shown.scatter_(1, visible, 1).view(len(x), 1, *x.shape[2:])
+            count = visible.numel()
+        y, mean, variance = _VisibleBatchNorm.apply(x, shown, count, norm.weight, norm.bias, norm.eps, relu)
         norm.running_mean.lerp_(mean, norm.momentum)
-        unbiased = variance * (visible.numel() / max(1, visible.numel() - 1))
+        unbiased = variance * (count / max(1, count - 1))
         norm.running_var.lerp_(unbiased, norm.momentum)
         if norm.num_batches_tracked is not None:
             norm.num_batches_tracked += 1

@@ -12,6 +12,8 @@ from openjepa.config import override
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
 from openjepa.recipes import (
+    ajepa,
+    audiojepa,
     dinowm,
     finetune,
     hjepa,
@@ -35,6 +37,8 @@ from openjepa.recipes.table import CHOICES
 __all__ = [
     "Recipe",
     "Training",
+    "ajepa",
+    "audiojepa",
     "build",
     "configure",
     "dinowm",

@@ -43,8 +43,8 @@ class SoundAugment(Config):
 
 @dataclass(frozen=True, eq=False)
 class SoundView:
-    """Spectrograms `[B, bands, T]`, which frames are there `[B, T]`, and where what they show was: at row r and frame t,
-    that of the clip at `r + up` and `first + t * speed`, each `[B]`."""
+    """Spectrograms `[B, bands, T]`, which frames are there `[B, T]`, and where what they show was: at row r and frame t
+    is what the clip has at `r + up` and `first + t * speed`, each `[B]`."""
 
     mels: Tensor
     valid: Tensor
@@ -60,7 +60,7 @@ def augment_sounds(config: SoundAugment, mels: Tensor, valid: Tensor, rng: Rng) 
         mels: `[B, bands, T]`, natural logarithms of power.
         valid: bool `[B, T]`.
     """
-    batch, bands, frames = mels.shape
+    batch, bands = mels.shape[:2]
     device = mels.device
     draws = rng.uniform(batch, 5).to(device)
     waves = rng.normal(batch, CURVES).to(device)

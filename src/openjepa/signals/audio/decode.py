@@ -1,5 +1,6 @@
 """From a file of sound to mono samples at a rate (extra `audio`: soundfile)."""
 
+import math
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 
 from openjepa.errors import UserError
 
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"})
+SUFFIXES = frozenset(
+    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"}
+)
 """What files of sound are called."""
 RATES = (1000, 768_000)
 """Samples a second that are taken for true."""
@@ -22,6 +25,10 @@ SHORT = 0.98
 """A file with less than this part of the sound that its header promises is cut off."""
 LOUD = 8.0
 """Floating-point samples beyond this are of whole numbers, most probably, that were not scaled to -1..1."""
+KAISER = ("kaiser", 8.0)
+"""Window of the filter that resamples: what it must take out is 80 dB lower."""
+FILTER = 16
+"""Samples at the lower of the two rates that the filter reaches to either side, at most."""
 LARGEST_FACTOR = 10_000
 """Of the whole numbers whose ratio is that of two rates."""
 
@@ -75,22 +82,32 @@ def inspect(source: Source) -> SoundHeader:
     return SoundHeader(rate, samples, channels)
 
 
-def decode(source: Source, rate: int, start: float = 0.0, seconds: float | None = None) -> NDArray[np.float32]:
-    """Mono samples at `rate`, the mean of the channels: of the whole file, or of `seconds` from `start` on.
+def decode(source: Source, rate: int, first: int = 0, count: int | None = None) -> NDArray[np.float32]:
+    """Mono samples at `rate`, the mean of the channels: of the whole file, or `count` of them from number `first` on.
+
+    A part is what it is in the whole.
 
     Raises:
         one of `broken()`: damaged, cut off, or of values that are no numbers.
     """
     with _opened(source) as file:
         own, total = int(file.samplerate), int(file.frames)
-        first = round(start * own)
-        count = total - first if seconds is None else min(total - first, round(seconds * own))
-        if first:
-            file.seek(first)
-        sound = file.read(max(0, count), dtype="float32", always_2d=True)
-    if len(sound) < SHORT * count:
-        raise EOFError(f"it is cut off after {(first + len(sound)) / own:.2f} of {total / own:.2f} s")
-    return resample(mono(sound), own, rate)
+        begin, end, skip = 0, total, 0
+        if count is not None:
+            ratio = _ratio(own, rate)
+            margin = FILTER * max(1, math.ceil(rate / own))
+            steps = max(
+                0, (first - margin) // ratio.numerator
+            )  # of numerator samples here, denominator there
+            begin, skip = steps * ratio.denominator, first - steps * ratio.numerator
+            end = min(total, math.ceil((first + count + margin) / ratio))
+            begin = min(begin, end)
+        file.seek(begin)
+        sound = file.read(end - begin, dtype="float32", always_2d=True)
+    if len(sound) < SHORT * (end - begin):
+        raise EOFError(f"it is cut off after {(begin + len(sound)) / own:.2f} of {total / own:.2f} s")
+    found = resample(mono(sound), own, rate)
+    return found if count is None else found[skip : skip + count]
 
 
 def mono(sound: NDArray[Any]) -> NDArray[np.float32]:
@@ -100,13 +117,17 @@ def mono(sound: NDArray[Any]) -> NDArray[np.float32]:
         ValueError: another shape or type, values that are no numbers, or that are far beyond -1..1.
     """
     if sound.ndim not in (1, 2) or 0 in sound.shape:
-        raise ValueError(f"an array of shape {list(sound.shape)} is no sound: give [samples] or [samples, channels]")
+        raise ValueError(
+            f"an array of shape {list(sound.shape)} is no sound: give [samples] or [samples, channels]"
+        )
     if sound.ndim == 2 and sound.shape[1] > MOST_CHANNELS:
         raise ValueError(f"it has {sound.shape[1]:,} channels: give [samples, channels]")
     if sound.dtype.kind == "i" and sound.dtype.itemsize in (2, 4):
         sound = sound / np.float64(2 ** (8 * sound.dtype.itemsize - 1))
     elif sound.dtype.kind != "f":
-        raise ValueError(f"it is of type {sound.dtype}: give floats in -1..1, or whole numbers of 16 or 32 bits")
+        raise ValueError(
+            f"it is of type {sound.dtype}: give floats in -1..1, or whole numbers of 16 or 32 bits"
+        )
     sound = sound.mean(1) if sound.ndim == 2 else sound
     sound = sound.astype(np.float32)
     if not np.isfinite(sound).all():
@@ -120,11 +141,16 @@ def resample(sound: NDArray[np.float32], own: float, rate: int) -> NDArray[np.fl
     """Sound at `own` samples a second, at `rate`: band-limited, by a polyphase filter."""
     if own == rate:
         return sound
-    from scipy.signal import resample_poly
+    from scipy.signal import resample_poly  # scipy comes with scikit-learn; not paid for on import
 
+    ratio = _ratio(own, rate)
+    return resample_poly(sound, ratio.numerator, ratio.denominator, window=KAISER).astype(np.float32)
+
+
+def _ratio(own: float, rate: int) -> Fraction:
+    """Samples at `rate` for one at `own`."""
     ratio = Fraction(rate) / Fraction(own).limit_denominator(1000)
-    ratio = ratio.limit_denominator(LARGEST_FACTOR)
-    return resample_poly(sound, ratio.numerator, ratio.denominator).astype(np.float32)
+    return ratio.limit_denominator(LARGEST_FACTOR)
 
 
 def _opened(source: Source) -> Any:

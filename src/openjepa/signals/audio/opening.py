@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from openjepa.common.contents import Contents, of_files
+from openjepa.common.contents import Contents
 from openjepa.common.distributed import local_device
 from openjepa.common.reach import regular
 from openjepa.errors import UserError, warn
@@ -85,8 +85,8 @@ def open_sounds(data: Any, signal: SoundCut, *, split: str = "train") -> SoundSe
         data: one of
             a folder of files (wav, flac, ogg, mp3 and others of any rate and channels) at any depth, labelled by its
             first-level sub-folders; `train`, `test` and `val` sub-folders are splits;
-            a tar shard of such files, a glob pattern or a folder of shards, whose names begin with their split, labelled
-            by `key.cls` or by the folders in the shard;
+            a tar shard of such files, a glob pattern or a folder of shards, whose names begin with their split;
+            labelled by `key.cls` or by the folders in the shard;
             one file; a `.npy` or `.npz` file of sound `[N, S]` at the signal's rate;
             `Waves`; an array `[N, S]` or a list of arrays `[S]` at the signal's rate, or a pair of these and labels.
         signal: an `AudioSignal`.
@@ -107,8 +107,8 @@ def open_sounds(data: Any, signal: SoundCut, *, split: str = "train") -> SoundSe
     if isinstance(data, np.ndarray | Tensor | list):
         return _of_waves("array", Waves(data, signal.rate), signal)
     raise UserError(
-        f"a {type(data).__name__} is no sound: give a path, an array [N, samples] at {signal.rate:,} samples a second, or "
-        "openjepa.signals.audio.Waves with another rate"
+        f"a {type(data).__name__} is no sound: give a path, an array [N, samples] at {signal.rate:,} samples a second, "
+        "or openjepa.signals.audio.Waves with another rate"
     )
 
 
@@ -116,8 +116,8 @@ def _checked(data: SoundSet, signal: SoundCut) -> SoundSet:
     spec = signal.spec(data.rate)
     if data.spec != spec or data.shape[1] != signal.frames:
         raise UserError(
-            f"{data.name}: its clips of {data.shape[0]} bands and {data.shape[1]} frames were opened for another signal "
-            f"than this one of {spec.bands} and {signal.frames}: open them with the signal of this model"
+            f"{data.name}: its clips of {data.shape[0]} bands and {data.shape[1]} frames were opened for another "
+            f"signal than this one of {spec.bands} and {signal.frames}: open them with the signal of this model"
         )
     return data
 
@@ -131,8 +131,8 @@ class EncodedSounds:
     def inspect(self, row: int) -> SoundHeader:
         return inspect(self.file(row))
 
-    def decode(self, row: int, rate: int, start: float = 0.0, seconds: float | None = None) -> NDArray[np.float32]:
-        return decode(self.file(row), rate, start, seconds)
+    def decode(self, row: int, rate: int, first: int = 0, count: int | None = None) -> NDArray[np.float32]:
+        return decode(self.file(row), rate, first, count)
 
 
 class SoundFiles(FolderFiles, EncodedSounds):
@@ -155,17 +155,10 @@ class DecodedSounds:
         self.lengths = np.array([spec.frames(round(t * spec.rate)) for t in self.totals], np.int64)
 
     def waves(self, row: int, first: int, frames: int) -> Tensor:
-        spec, margin = self.spec, 0.01  # of seconds around, so that a resampled part is what it is in the whole
-        begin = first * spec.hop - spec.before
-        end = begin + spec.span(frames)
-        start = max(0.0, begin / spec.rate - margin)
-        sound = torch.from_numpy(
-            self.files.decode(self.rows[row], spec.rate, start, end / spec.rate + margin - start)
-        )
-        at = begin - round(start * spec.rate)
-        sound = sound[max(0, at) : max(0, at) + spec.span(frames)]
-        before = max(0, -at)
-        return pad(sound, (before, max(0, spec.span(frames) - before - len(sound))))[: spec.span(frames)]
+        begin, count = first * self.spec.hop - self.spec.before, self.spec.span(frames)
+        before = max(0, -begin)
+        sound = self.files.decode(self.rows[row], self.spec.rate, max(0, begin), count - before)
+        return pad(torch.from_numpy(sound), (before, count - before - len(sound)))
 
     def mels(self, row: int, first: int, frames: int) -> Tensor:
         raise NotImplementedError
@@ -196,8 +189,8 @@ def _open_path(path: Path, signal: SoundCut, split: str) -> SoundSet:
         return _build(str(path), SoundFiles(path.parent, [path.name], None), signal, Known())
     what = "is no sound" if path.exists() else "does not exist"
     raise UserError(
-        f"{path} {what}: give a folder of files that end in {', '.join(sorted(SUFFIXES)[:6])} and so on, one of them, tar "
-        "shards of them, or a numpy file"
+        f"{path} {what}: give a folder of files that end in {', '.join(sorted(SUFFIXES)[:6])} and so on, one of them, "
+        "tar shards of them, or a numpy file"
     )
 
 
@@ -241,8 +234,8 @@ def told_by_names(
     fields = parts[1::2]
     if not set(fields) & set(PARTS) or len(set(fields)) < len(fields):
         raise UserError(
-            f"signal.names {pattern!r} must name one or more of {{label}}, {{group}} and {{fold}}, each part once, such as "
-            "{label}_{group}_{take}"
+            f"signal.names {pattern!r} must name one or more of {{label}}, {{group}} and {{fold}}, each part once, "
+            "such as {label}_{group}_{take}"
         )
     expression = "".join(re.escape(p) if i % 2 == 0 else f"(?P<{p}>.+?)" for i, p in enumerate(parts))
     stems = [Path(name).name.removesuffix(Path(name).suffix) for name in names]
@@ -306,9 +299,15 @@ def _of_waves(name: str, waves: Waves, signal: SoundCut) -> SoundSet:
     count = len(values)
     if count == 0:
         raise UserError(f"{name}: it holds no recordings")
-    rates = np.broadcast_to(np.asarray(waves.rate, dtype=np.float64), (count,)) if _numeric(waves.rate, count) else None
+    rates = (
+        np.broadcast_to(np.asarray(waves.rate, dtype=np.float64), (count,))
+        if _numeric(waves.rate, count)
+        else None
+    )
     if rates is None or not (rates > 0).all():
-        raise UserError(f"{name}: the rate {waves.rate!r} is not one number of samples a second, or one a recording")
+        raise UserError(
+            f"{name}: the rate {waves.rate!r} is not one number of samples a second, or one a recording"
+        )
     own = _usual([round(rate) for rate in rates.tolist()])
     spec = signal.spec(own)
     sounds = []
@@ -338,8 +337,8 @@ def _known(name: str, waves: Waves, count: int) -> Known:
         values = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
         if values.shape != (count,) or values.dtype.kind not in "iubUS":
             raise UserError(
-                f"{name}: {what} of shape {list(values.shape)} and type {values.dtype} for {count} recordings: give one "
-                "whole number or name each"
+                f"{name}: {what} of shape {list(values.shape)} and type {values.dtype} for {count} recordings: give "
+                "one whole number or name each"
             )
         return values.tolist()
 

@@ -13,7 +13,8 @@ WIDE = 2.5
 LOUDEST, SOFTEST = 0.995, 0.05
 """Shares of a clip's values that are brightest and darkest."""
 STOPS = np.array(
-    [(8, 6, 28), (46, 22, 88), (112, 32, 110), (178, 52, 92), (232, 96, 60), (250, 168, 74), (252, 240, 190)], float
+    [(8, 6, 28), (46, 22, 88), (112, 32, 110), (178, 52, 92), (232, 96, 60), (250, 168, 74), (252, 240, 190)],
+    float,
 )
 """Colours from soft to loud."""
 COLOURED = 96
@@ -37,7 +38,9 @@ def sound_picture(
         return values.reshape(*grid, *more)[::-1]
 
     if marks.colour is not None:
-        return Picture(pictures.smooth(np.ascontiguousarray(turned(marks.colour, 3)), COLOURED), wide=wide, smooth=True)
+        return Picture(
+            pictures.smooth(np.ascontiguousarray(turned(marks.colour, 3)), COLOURED), wide=wide, smooth=True
+        )
     if marks.error is not None:
         return Picture(pictures.heat(image, turned(marks.error)), wide=wide)
     drawing = ""

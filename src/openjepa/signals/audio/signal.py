@@ -66,9 +66,9 @@ class AudioSignal(Signal):
     """What is taken off all values, natural logarithms of power; none: measured on the training clips, as is `std`."""
     std: float | None = Field(None, gt=0)
     names: str = ""
-    """What the names of files tell, such as `{label}_{group}_{take}`: {label} is the class, in the place of sub-folders;
-    {group} who or what was recorded, whom no split cuts; {fold} a number of the parts into which the data are to be
-    split."""
+    """What the names of files tell, such as `{label}_{group}_{take}`: {label} is the class, in the place of
+    sub-folders; {group} who or what was recorded, whom no split cuts; {fold} a number of the parts into which the data
+    are to be split."""
     augment: SoundAugment = SoundAugment()
     """What training does to clips."""
 
@@ -83,13 +83,17 @@ class AudioSignal(Signal):
             )
         if math.prod(self.layout) > MOST_TOKENS:
             raise ValueError(
-                f"{self.layout[0]} x {self.layout[1]} patches are more than {MOST_TOKENS:,} tokens: use shorter clips or "
-                "larger patches"
+                f"{self.layout[0]} x {self.layout[1]} patches are more than {MOST_TOKENS:,} tokens: use shorter clips "
+                "or larger patches"
             )
         if round(self.hop * self.rate) < 1 or round(self.window * self.rate) < 2:
-            raise ValueError(f"a window of {self.window:g} s or a hop of {self.hop:g} s is less than a sample or two")
+            raise ValueError(
+                f"a window of {self.window:g} s or a hop of {self.hop:g} s is less than a sample or two"
+            )
         if self.fft and self.fft < round(self.window * self.rate):
-            raise ValueError(f"fft {self.fft} is less than the window's {round(self.window * self.rate)} samples")
+            raise ValueError(
+                f"fft {self.fft} is less than the window's {round(self.window * self.rate)} samples"
+            )
         if self.high > self.rate / 2:
             raise ValueError(f"high {self.high:g} Hz: {self.rate:,} samples a second show {self.rate / 2:g}")
         if self.low >= (self.high or self.rate / 2):
@@ -119,6 +123,12 @@ class AudioSignal(Signal):
     @property
     def plane_channels(self) -> int:
         return 1
+
+    channels = property(lambda self: 1)
+    size = property(lambda self: min(self.sides))
+
+    def fold(self, tokens: Tokens) -> Tensor:
+        return self.planes(tokens)
 
     def spec(self, rate: int) -> LogMel:
         """How spectrograms are made of recordings that had `rate` samples a second."""
@@ -252,8 +262,8 @@ class AudioSignal(Signal):
     def _tokens(self, mels: Tensor, valid: Tensor) -> Tokens:
         if mels.shape[1] != self.bands or mels.shape[2] < self.patch:
             raise UserError(
-                f"clips of {mels.shape[1]} bands and {mels.shape[2]} frames do not fit {self.bands} bands and patches of "
-                f"{self.patch}: use longer clips of this signal"
+                f"clips of {mels.shape[1]} bands and {mels.shape[2]} frames do not fit {self.bands} bands and patches "
+                f"of {self.patch}: use longer clips of this signal"
             )
         columns, rows = mels.shape[2] // self.patch, self.bands // self.patch
         used = columns * self.patch
@@ -271,9 +281,13 @@ class AudioSignal(Signal):
 def _longest(raw: Any, rate: int) -> int:
     """Samples at `rate` of the longest recording."""
     values, own = (raw.values, raw.rate) if isinstance(raw, Waves) else (raw, rate)
-    values = values if isinstance(values, list) else [values] if getattr(values, "ndim", 2) == 1 else list(values)
+    values = (
+        values if isinstance(values, list) else [values] if getattr(values, "ndim", 2) == 1 else list(values)
+    )
     try:
         rates = np.broadcast_to(np.asarray(own, dtype=np.float64), (len(values),))
-        return max((math.ceil(len(v) * rate / r) for v, r in zip(values, rates.tolist(), strict=True)), default=0)
+        return max(
+            (math.ceil(len(v) * rate / r) for v, r in zip(values, rates.tolist(), strict=True)), default=0
+        )
     except (TypeError, ValueError, ZeroDivisionError):
         return 0  # for `open_sounds` to refuse

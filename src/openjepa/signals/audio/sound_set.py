@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -194,9 +195,11 @@ class SoundSet:
             return Sounds(valid, mels)
         waves = torch.zeros(len(rows), self.spec.span(frames))
         for clip, row, start in zip(waves, rows.tolist(), starts.tolist(), strict=True):
-            part = attempt(lambda row=row, start=start: self._recorded.waves(row, start, frames), self._recorded.broken())
+            part = attempt(partial(self._recorded.waves, row, start, frames), self._recorded.broken())
             if isinstance(part, str):
-                raise UserError(f"{self.name}: {self._recorded.name(row)} can no longer be read ({part}): restore it")
+                raise UserError(
+                    f"{self.name}: {self._recorded.name(row)} can no longer be read ({part}): restore it"
+                )
             clip.copy_(part)
         return Sounds(valid, waves=waves)
 

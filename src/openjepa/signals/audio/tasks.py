@@ -47,7 +47,9 @@ def coarse(values: Tensor, valid: Tensor, bands: int = BANDS, times: int = TIMES
     """`[B, bands * times]`: means over cells of `[B, F, T]`, the time cut into equal parts of what is there."""
     length = valid.sum(1, keepdim=True).clamp_min(1)
     part = (torch.arange(values.shape[2], device=values.device) * times).div(length, rounding_mode="floor")
-    inside = (part[:, None] == torch.arange(times, device=values.device)[:, None]) & valid[:, None]  # [B, times, T]
+    inside = (part[:, None] == torch.arange(times, device=values.device)[:, None]) & valid[
+        :, None
+    ]  # [B, times, T]
     inside = inside.to(values.dtype)
     count = inside.sum(-1)
     rows = adaptive_avg_pool2d(values, (min(bands, values.shape[1]), values.shape[2]))

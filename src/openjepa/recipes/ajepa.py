@@ -1,0 +1,80 @@
+"""A-JEPA: predict hidden blocks of a spectrogram, at first anywhere, later with their times hidden from the context.
+
+Fei, Fan & Huang, 2023, arXiv:2311.15830 (not peer-reviewed; no code was released).
+
+signal     log-mel patches                              target   EMA encoder of the whole spectrogram
+hiding     time-frequency: a curriculum of blocks       energy   L2
+condition  positions of the hidden tokens               guard    none beyond the target
+
+    openjepa train a-jepa --data recordings
+"""
+
+from typing import Any, ClassVar, Literal
+
+from openjepa.conditions import Condition, Positions
+from openjepa.energies import L2, Energy
+from openjepa.guards import Guard, NoGuard
+from openjepa.hiding import TimeFrequency
+from openjepa.nets.heads import Head, NoHead
+from openjepa.nets.predictor import Narrow
+from openjepa.nets.transformer import ViT
+from openjepa.recipes.base import Training, register
+from openjepa.recipes.sounds import SoundEncoder, SoundHiding, SoundPredictor, SoundRecipe
+from openjepa.signals.audio.augment import SoundAugment
+from openjepa.signals.audio.signal import AudioSignal
+from openjepa.targets import EMA, Target
+
+TINY: dict[str, Any] = {
+    "signal": {
+        "seconds": 0.96,
+        "bands": 64,
+        "patch": 8,
+        "augment": {"gain": 6.0, "equaliser": 4.0, "crop": 0.6, "stretch": 1.15, "shift": 0.05, "views": 2},
+    },
+    "encoder": {"kind": "convnet", "channels": [32, 64, 128, 128], "strides": [2, 2, 2, 1]},
+    "predictor": {
+        "kind": "transformer",
+        "width": 64,
+        "depth": 1,
+        "heads": 2,
+        "init": "xavier",
+        "position_scale": 0.2,
+        "joint": True,
+    },
+    "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "layers": 2},
+    "guard": {"kind": "vicreg", "std": 0.1, "covariance": 0.004},
+    "train": {
+        "steps": 2000,
+        "batch_size": 64,
+        "lr": 2e-3,
+        "beta2": 0.95,
+        "weight_decay": 0.05,
+    },
+}
+
+
+@register("a-jepa")
+class AJEPA(SoundRecipe):
+    """A-JEPA's six choices; the defaults are the paper's ViT-B/16."""
+
+    paper: ClassVar[str] = "Fei, Fan & Huang, 2023, arXiv:2311.15830"
+
+    recipe: Literal["a-jepa"] = "a-jepa"
+    preset: str = "vit-b16"
+    signal: AudioSignal = AudioSignal(seconds=10.24, bands=128, low=20.0, augment=SoundAugment(gain=6.0))
+    hiding: SoundHiding = TimeFrequency()
+    condition: Condition = Positions()
+    encoder: SoundEncoder = ViT(width=768, depth=12, heads=12)
+    head: Head = NoHead()
+    predictor: SoundPredictor = Narrow(width=512, depth=16, heads=16)
+    target: Target = EMA()
+    energy: Energy = L2()
+    guard: Guard = NoGuard()
+    train: Training = Training(steps=93_750, batch_size=512, lr=2e-4)
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "vit-b16": {},
+        "vit-s16": {"encoder": {"kind": "vit", "width": 384, "depth": 12, "heads": 6}},
+        "vit-l16": {"encoder": {"kind": "vit", "width": 1024, "depth": 24, "heads": 16}},
+        "tiny": TINY,
+    }

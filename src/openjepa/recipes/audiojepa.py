@@ -1,0 +1,89 @@
+"""Audio-JEPA: predict a random 60 % of a spectrogram's patches, whose target encoder sees nothing but them.
+
+Riou, Lattner, Hadjeres & Peeters, "Investigating Design Choices in Joint-Embedding Predictive Architectures for General
+Audio Representation Learning", ICASSP 2024 workshops, arXiv:2405.08679. Another system, by Tuncay et al.
+(arXiv:2507.02915), has the same name: it hides patches at random, too, and its target sees all of them.
+
+signal     log-mel patches                         target   EMA encoder of the hidden patches, each standardised
+hiding     random: 60 % of the patches             energy   smooth-L1
+condition  positions of the hidden patches         guard    none beyond the target
+
+    openjepa train audio-jepa --data recordings
+    openjepa train audio-jepa --data recordings --hiding blocks                    # the paper's multi-block masks
+    openjepa train audio-jepa --data recordings --hiding.along time                # its time masks
+    openjepa train audio-jepa --data recordings --hiding.target-sees all
+"""
+
+from typing import Any, ClassVar, Literal
+
+from openjepa.conditions import Condition, Positions
+from openjepa.energies import Energy, SmoothL1
+from openjepa.guards import Guard, NoGuard
+from openjepa.hiding import RandomTokens
+from openjepa.nets.heads import Head, NoHead
+from openjepa.nets.predictor import Narrow
+from openjepa.nets.transformer import ViT
+from openjepa.recipes.base import Training, register
+from openjepa.recipes.sounds import SoundEncoder, SoundHiding, SoundPredictor, SoundRecipe
+from openjepa.signals.audio.signal import AudioSignal
+from openjepa.targets import EMA, Target
+
+TINY: dict[str, Any] = {
+    "signal": {
+        "seconds": 0.96,
+        "hop": 0.02,
+        "bands": 40,
+        "patch": 8,
+        "augment": {"gain": 6.0, "equaliser": 4.0, "crop": 0.6, "stretch": 1.15, "shift": 0.05, "views": 2},
+    },
+    "encoder": {"kind": "convnet", "channels": [32, 64, 128, 128], "strides": [2, 2, 2, 1]},
+    "predictor": {
+        "kind": "transformer",
+        "width": 64,
+        "depth": 1,
+        "heads": 2,
+        "init": "xavier",
+        "position_scale": 0.2,
+        "joint": True,
+    },
+    "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "layers": 2},
+    "guard": {"kind": "vicreg", "std": 0.1, "covariance": 0.004},
+    "train": {
+        "steps": 2000,
+        "batch_size": 64,
+        "lr": 2e-3,
+        "beta2": 0.95,
+        "weight_decay": 0.05,
+        "warmup": 0.1,
+    },
+}
+
+
+@register("audio-jepa")
+class AudioJEPA(SoundRecipe):
+    """Riou et al.'s six choices; the defaults are the paper's best."""
+
+    paper: ClassVar[str] = "Riou et al., ICASSP-SASB 2024, arXiv:2405.08679"
+
+    recipe: Literal["audio-jepa"] = "audio-jepa"
+    preset: str = "vit-b16"
+    signal: AudioSignal = AudioSignal(seconds=2.08, bands=80, low=50.0, fft=400)
+    hiding: SoundHiding = RandomTokens(share=0.6, target_sees="hidden")
+    condition: Condition = Positions()
+    encoder: SoundEncoder = ViT(width=768, depth=12, heads=12, init="xavier")
+    head: Head = NoHead()
+    predictor: SoundPredictor = Narrow(width=512, depth=8, heads=16, init="xavier", joint=True)
+    target: Target = EMA(norm="layer", half_life=13_863)
+    energy: Energy = SmoothL1()
+    guard: Guard = NoGuard()
+    train: Training = Training(
+        steps=279_000,
+        batch_size=2048,
+        lr=2.4e-3,
+        warmup=20 / 300,
+        weight_decay=0.05,
+        beta2=0.95,
+        clip=3.0,
+    )
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"vit-b16": {}, "tiny": TINY}
