@@ -65,7 +65,7 @@ class SoundCut(Protocol):
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownSounds:
     """What is known of N recordings, each a list of N or `None`: their classes, groups and folds.
 
     Attributes:
@@ -186,7 +186,7 @@ def _open_path(path: Path, signal: SoundCut, split: str) -> SoundSet:
     if path.suffix.lower() in SUFFIXES and path.exists():
         regular(path)
         pick_split(str(path), ("train",), split)
-        return _build(str(path), SoundFiles(path.parent, [path.name], None), signal, Known())
+        return _build(str(path), SoundFiles(path.parent, [path.name], None), signal, KnownSounds())
     what = "is no sound" if path.exists() else "does not exist"
     raise UserError(
         f"{path} {what}: give a folder of files that end in {', '.join(sorted(SUFFIXES)[:6])} and so on, one of them, "
@@ -221,7 +221,7 @@ def _open_shards(name: str, shards: Sequence[Path], signal: SoundCut, split: str
 
 def told_by_names(
     names: Sequence[str], pattern: str, folders: Sequence[str | None] | None, classes: Sequence[str] = ()
-) -> Known:
+) -> KnownSounds:
     """What the files' names tell, by a pattern such as `{label}_{group}_{take}`; labels of folders where it has none.
 
     Raises:
@@ -229,7 +229,7 @@ def told_by_names(
             number.
     """
     if not pattern:
-        return Known(folders, classes=classes)
+        return KnownSounds(folders, classes=classes)
     parts = re.split(r"\{(\w+)\}", pattern)
     fields = parts[1::2]
     if not set(fields) & set(PARTS) or len(set(fields)) < len(fields):
@@ -249,15 +249,15 @@ def told_by_names(
         raise UserError(f"signal.names {pattern!r}: the fold of a file is {bad[0]!r}, and folds are numbers")
     folds = [int(fold) for fold in told["fold"]] if "fold" in told else None
     if "label" in told:
-        return Known(told["label"], told.get("group"), folds)
-    return Known(folders, told.get("group"), folds, classes)
+        return KnownSounds(told["label"], told.get("group"), folds)
+    return KnownSounds(folders, told.get("group"), folds, classes)
 
 
 def _build(
     name: str,
     files: Any,
     signal: SoundCut,
-    known: Known,
+    known: KnownSounds,
     splits: tuple[str, ...] = ("train",),
     skipped: Sequence[Skipped] = (),
 ) -> SoundSet:
@@ -330,7 +330,7 @@ def _numeric(rate: Any, count: int) -> bool:
     return shape in ((), (count,))
 
 
-def _known(name: str, waves: Waves, count: int) -> Known:
+def _known(name: str, waves: Waves, count: int) -> KnownSounds:
     def one_each(what: str, values: Any) -> list[Any] | None:
         if values is None:
             return None
@@ -344,7 +344,7 @@ def _known(name: str, waves: Waves, count: int) -> Known:
 
     labels, groups, folds = (one_each(w, getattr(waves, w)) for w in ("labels", "groups", "folds"))
     named = None if labels is None else [None if v in (-1, "") else _class_name(v) for v in labels]
-    return Known(named, None if groups is None else [str(v) for v in groups], folds)
+    return KnownSounds(named, None if groups is None else [str(v) for v in groups], folds)
 
 
 def _class_name(value: Any) -> str:
@@ -386,7 +386,7 @@ def _set(
     held: Any,
     spec: LogMel,
     signal: SoundCut,
-    known: Known,
+    known: KnownSounds,
     rows: Sequence[int],
     rate: int,
     splits: tuple[str, ...],
@@ -399,7 +399,7 @@ def _set(
     )
 
 
-def _labels(known: Known, rows: NDArray[np.int64], tiled: str) -> Labels | None:
+def _labels(known: KnownSounds, rows: NDArray[np.int64], tiled: str) -> Labels | None:
     """Of the clips that are cut out of recordings `rows`; `tiled`: the clips of one recording are a group."""
     chosen = rows.tolist()
     groups = None

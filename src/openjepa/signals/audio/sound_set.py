@@ -26,7 +26,7 @@ CUTS = 3
 """Places of a recording that `cuts` gives: beginning, middle and end."""
 
 
-class Recorded(Protocol):
+class RecordedSounds(Protocol):
     """Recordings by number, from which clips are cut."""
 
     in_memory: bool
@@ -104,7 +104,7 @@ class SoundSet:
     def __init__(
         self,
         name: str,
-        recorded: Recorded,
+        recorded: RecordedSounds,
         spec: LogMel,
         frames: int,
         cuts: SoundCuts,
