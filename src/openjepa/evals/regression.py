@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from openjepa.evals.spaces import Standard
+
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Of the penalty, beside features of unit variance."""
 
@@ -44,6 +46,29 @@ class Ridge:
             columns = [i for i, other in enumerate(own) if other == strength]
             weights[:, columns] = self.solve(strength)[:, columns]
         return (x.double() - self._x) @ weights + self._y
+
+
+class GroupedRidge:
+    """Ridge regression on standardised features, of which each variable's strength is chosen on every tenth group.
+
+    Args:
+        x: `[n, d]`, as they are.
+        y: `[n, V]`.
+        groups: `[n]`, counted from 0: of one episode, say.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, groups: Tensor) -> None:
+        x = x.float().clone()
+        self._standard = Standard.of(x)
+        self._standard.apply_(x)
+        self._strengths = best_strengths(x, y, groups % 10 == 0)
+        self._ridge = Ridge(x, y)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Answers `[m, V]` for `[m, d]`, float64."""
+        x = x.float().clone()
+        self._standard.apply_(x)
+        return self._ridge.predict(x, self._strengths)
 
 
 def best_strengths(x: Tensor, y: Tensor, held: Tensor) -> list[float]:

@@ -16,11 +16,13 @@ from openjepa.report.headline import headline
 from openjepa.report.record import Record, read_record
 from openjepa.report.shown import Progress, Section, Shown, render
 from openjepa.report.world_models import page as worlds
+from openjepa.report.world_models.open_loop import open_loop
 from openjepa.signals.parts import labelled
 
 SECTIONS: tuple[Callable[[Shown], Section | None], ...] = (
     sections.verdict,
     scores.section_of,
+    open_loop,
     worlds.planning,
     sections.choices,
     sections.run_curves,

@@ -18,8 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.planning.cloning import encode_clips
-from openjepa.evals.probes import standardise_
-from openjepa.evals.regression import Ridge, best_strengths
+from openjepa.evals.regression import GroupedRidge
 from openjepa.evals.runs import untrained
 from openjepa.evals.tasks import Variables, r_squared, resampled
 from openjepa.signals.images.classical import PIXEL_SIDE
@@ -125,9 +124,10 @@ def probe_state(
     for done, (row, features) in enumerate(rows.items()):
         if progress is not None:
             progress("reading physical state", done, len(rows))
-        x, tested = train.features(features), test.features(features)
-        standardise_(x, tested)
-        fits += _fits(row, train.names, _regress(x, train.targets, train.episode, tested), test)
+        ridge = GroupedRidge(
+            train.features(features), torch.from_numpy(train.targets), torch.from_numpy(train.episode)
+        )
+        fits += _fits(row, train.names, ridge(test.features(features)), test)
     return StateTable(tuple(fits), frames, train.episodes, test.episodes)
 
 
@@ -161,7 +161,7 @@ class _Part:
                 f"{samples.name}: {len(np.unique(self.episode))} of {len(numbers)} episodes have {frames} frames with "
                 "known state: give more or longer episodes"
             )
-        self.names, self.targets = _targets(samples.episodes.variables, np.concatenate(states))
+        self.names, self.targets = targets_of(samples.episodes.variables, np.concatenate(states))
 
     def features(self, features: StateFeatures) -> Tensor:
         """`[N, d]`."""
@@ -174,7 +174,8 @@ class _Part:
         return torch.cat(found)
 
 
-def _targets(variables: Sequence[str], states: NDArray) -> tuple[list[str], NDArray]:
+def targets_of(variables: Sequence[str], states: NDArray) -> tuple[list[str], NDArray]:
+    """Names and values `[N, V']` of variables `[N, V]`, with sine and cosine in the place of angles."""
     names: list[str] = []
     columns: list[NDArray] = []
     for name, column in zip(variables, states.T.astype(np.float64), strict=True):
@@ -197,13 +198,6 @@ def _states(model: WorldJEPA, frames: Tensor) -> Tensor:
     """All states of which every frame is there; of too few frames the last."""
     whole = min(model.config.signal.stack, frames.shape[1]) - 1
     return encode_clips(model, frames)[:, whole:].flatten(1).cpu()
-
-
-def _regress(x: Tensor, targets: NDArray, episode: NDArray, tested: Tensor) -> Tensor:
-    """Predictions for `tested`, `[M, V]`; each variable's strength is chosen on every tenth episode."""
-    y = torch.from_numpy(targets)
-    strengths = best_strengths(x, y, torch.from_numpy(episode % 10 == 0))
-    return Ridge(x, y).predict(tested, strengths)
 
 
 def _fits(row: str, names: Sequence[str], predicted: Tensor, test: "_Part") -> list[Fit]:
