@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from openjepa.errors import UserError
 from openjepa.evals.planning.cloning import blocks, clone, open_windows
 from openjepa.evals.planning.protocol import Cloning
-from openjepa.evals.planning.state import _targets, probe_state
+from openjepa.evals.planning.state import targets_of, probe_state
 from openjepa.recipes import build, configure
 from openjepa.recipes.worlds import WorldRecipe
 from openjepa.world_models.model import WorldJEPA
@@ -49,7 +49,7 @@ def test_places_of_a_dot_are_read_off_its_pixels() -> None:
 
 
 def test_angles_become_sine_and_cosine() -> None:
-    names, columns = _targets(["x", "angle", "angle velocity"], np.array([[1.0, np.pi / 2, 3.0]]))
+    names, columns = targets_of(["x", "angle", "angle velocity"], np.array([[1.0, np.pi / 2, 3.0]]))
     assert names == ["x", "sin angle", "cos angle", "angle velocity"]
     assert columns[0] == pytest.approx([1, 1, 0, 3], abs=1e-6)
 
