@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from openjepa.errors import UserError
 from openjepa.evals.planning.cloning import blocks, clone, open_windows
 from openjepa.evals.planning.protocol import Cloning
-from openjepa.evals.planning.state import targets_of, probe_state
+from openjepa.evals.planning.state import probe_state, targets_of
 from openjepa.recipes import build, configure
 from openjepa.recipes.worlds import WorldRecipe
 from openjepa.world_models.model import WorldJEPA
