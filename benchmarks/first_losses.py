@@ -22,6 +22,7 @@ from openjepa.recipes.images import ImageRecipe
 from openjepa.recipes.signaljepa import SignalJEPA
 from openjepa.recipes.sounds import SoundRecipe
 from openjepa.signals.electrodes import ElectrodeSignal, open_recordings, place
+from openjepa.signals.points import PointSignal
 from openjepa.signals.series import SeriesSignal
 from openjepa.signals.video.signal import VideoSignal
 from openjepa.training.data import Batches
@@ -103,6 +104,8 @@ def drawn_samples(config: Recipe) -> Any:
     signal = getattr(config, "signal", None)
     if isinstance(signal, SeriesSignal):
         return _tones(random)
+    if isinstance(signal, PointSignal):
+        return _boxes(random)
     if isinstance(signal, VideoSignal):
         frames = _stripes(random, signal.frames * signal.channels, max(signal.sides))
         return frames.reshape(IMAGES, signal.frames, signal.channels, *frames.shape[2:])
@@ -147,6 +150,13 @@ def _waves(random: np.random.Generator, signal: ElectrodeSignal) -> Any:
         0, 2, (RECORDINGS, 10, len(time))
     )
     return open_recordings(waves.astype(np.float32), signal, channels=names)
+
+
+def _boxes(random: np.random.Generator) -> np.ndarray:
+    """Clouds on the surfaces of boxes."""
+    found = random.uniform(-1, 1, (RECORDINGS, 600, 3))
+    found /= np.abs(found).max(2, keepdims=True)
+    return (found * random.uniform(0.3, 1, (RECORDINGS, 1, 3))).astype(np.float32)
 
 
 def _tones(random: np.random.Generator) -> np.ndarray:

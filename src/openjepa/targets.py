@@ -189,7 +189,8 @@ class AveragedTrunk(nn.Module):
         return self.layers(view, 1)[-1]
 
     def layers(self, view: View, count: int) -> list[Tensor]:
-        return self.own.trunk(self._entering[0].enter(view), view, count)
+        entering = self._entering[0]
+        return self.own.trunk(entering.enter(view), view, count, entering.again(view))
 
     def layout(self, layout: tuple[int, ...] | None) -> tuple[int, ...] | None:
         return self._entering[0].layout(layout)

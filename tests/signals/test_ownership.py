@@ -7,7 +7,7 @@ import openjepa
 
 SOURCE = Path(openjepa.__file__).parent
 OWNED = {"open_images", "open_video", "open_recordings", "ImageSet", "ClipSet", "RecordingSet"}
-OWNED |= {"open_series", "SeriesSet"}
+OWNED |= {"open_series", "SeriesSet", "open_clouds", "CloudSet"}
 OWNED |= {"open_sounds", "SoundSet"}
 
 

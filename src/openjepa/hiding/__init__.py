@@ -9,6 +9,7 @@ from openjepa.hiding.discs import Discs
 from openjepa.hiding.future import Future
 from openjepa.hiding.grid_blocks import GridBlocks
 from openjepa.hiding.random import RandomTokens
+from openjepa.hiding.runs import Runs
 from openjepa.hiding.time_frequency import TimeFrequency
 from openjepa.hiding.tubes import Tubes
 
@@ -22,6 +23,7 @@ __all__ = [
     "GridBlocks",
     "Hiding",
     "RandomTokens",
+    "Runs",
     "TimeFrequency",
     "Tubes",
 ]

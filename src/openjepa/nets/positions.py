@@ -58,7 +58,17 @@ class RoPE(Choice):
         return RotaryPositions(self, signal)
 
 
-PositionsKind = Annotated[SinCos | Learned | Channels | RoPE, Field(discriminator="kind")]
+class PlaceMLP(Choice):
+    """A network of two layers on the coordinates (Point-JEPA)."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: int = Field(128, ge=1, le=65_536)
+
+    def build(self, signal: Any, width: int) -> "MLPPositions":
+        return MLPPositions(self, len(signal.axes), width)
+
+
+PositionsKind = Annotated[SinCos | Learned | Channels | RoPE | PlaceMLP, Field(discriminator="kind")]
 
 
 class SinCosPositions(nn.Module):
@@ -120,6 +130,19 @@ class RotaryPositions(nn.Module):
     def require_room(self, heads_width: int) -> None:
         """Raises UserError when heads are too narrow for a pair of numbers an axis."""
         rotary_pairs(heads_width, self.axes)
+
+
+class MLPPositions(nn.Module):
+    """`Tokens -> [1 or B, N, width]`."""
+
+    def __init__(self, config: PlaceMLP, axes: int, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(axes, config.hidden), nn.GELU(), nn.Linear(config.hidden, width)
+        )
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        return self.layers(tokens.positions)
 
 
 def placed(positions: nn.Module, tokens: Tokens, place: Tensor | None) -> Tensor:

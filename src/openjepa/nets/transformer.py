@@ -219,6 +219,8 @@ class ViT(Placed, TransformerBlocks):
     """What becomes of tokens that a view does not keep: left out, or a learned mask token in their place."""
     positions: PositionsKind = SinCos()
     """What is added to the embedded tokens, or turns them, so that they tell where they lie."""
+    positions_at: Literal["first", "every"] = "first"
+    """Before which blocks positions are added: the first, or each (Point-JEPA)."""
     drop_path: float = Field(0.0, ge=0, lt=1)
     """Share of the samples that the last block passes over in training; it rises evenly from 0 at the first block
     (LeJEPA: 0.1)."""
@@ -283,15 +285,19 @@ class TokenEncoder(nn.Module):
 
     def layers(self, view: View, count: int) -> list[Tensor]:
         """Outputs of the last `count` blocks, `[B, K, D]` each; the last through the final norm."""
-        return self.trunk(self.enter(view), view, count)
+        return self.trunk(self.enter(view), view, count, self.again(view))
 
-    def trunk(self, x: Tensor, view: View, count: int) -> list[Tensor]:
-        """Outputs of the last `count` blocks for tokens `[B, K, D]` that `enter` has given."""
+    def trunk(self, x: Tensor, view: View, count: int, again: Tensor | None = None) -> list[Tensor]:
+        """Outputs of the last `count` blocks for tokens `[B, K, D]` that `enter` has given.
+
+        Args:
+            again: what `again` gives for the view.
+        """
         there = view.present if self.config.hide == "drop" else view.tokens.valid
         mask, turn = None if there is None else there[:, None, None], self._turn(view)
         outputs = []
         for i, block in enumerate(self.blocks):
-            x = block(x, mask=mask, turn=turn)
+            x = block(x if i == 0 or again is None else x + again, mask=mask, turn=turn)
             if i >= len(self.blocks) - count and i < len(self.blocks) - 1:
                 outputs.append(x)
         return [*outputs, self.norm(x)]
@@ -306,6 +312,12 @@ class TokenEncoder(nn.Module):
         if isinstance(self.positions, RotaryPositions):
             return embedded
         return embedded + self._kept(self.positions(view.tokens) * self._scale, view)
+
+    def again(self, view: View) -> Tensor | None:
+        """What every block after the first adds to its tokens, `[B, K, D]`: their positions, or nothing."""
+        if self.config.positions_at == "first" or isinstance(self.positions, RotaryPositions):
+            return None
+        return self._kept(self.positions(view.tokens) * self._scale, view)
 
     def _embedded(self, view: View) -> Tensor:
         tokens, keep = view.tokens, view.keep

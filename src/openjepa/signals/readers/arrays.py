@@ -20,8 +20,8 @@ from openjepa.signals.readers.splits import SPLITS, pick_split
 MEMBER_BYTES = 2**33
 """The largest array in a .npz file, which must be unpacked into memory; a .npy file may be of any size."""
 
-_SAMPLES = ("x", "images", "data", "arr_0")
-_LABELS = ("y", "labels", "targets", "arr_1")
+_SAMPLES = ("x", "images", "data", "points", "arr_0")
+_LABELS = ("y", "labels", "label", "targets", "arr_1")
 _DAMAGED = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, OverflowError, SyntaxError, MemoryError),
     *(NotImplementedError, RuntimeError, zipfile.BadZipFile, tokenize.TokenError),

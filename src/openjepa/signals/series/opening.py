@@ -11,8 +11,9 @@ from openjepa.common.reach import regular
 from openjepa.errors import UserError
 from openjepa.signals.readers.arrays import read_array_file
 from openjepa.signals.readers.folders import list_folder
+from openjepa.signals.readers.pairs import paired
 from openjepa.signals.readers.skipped import Skipped, say_skipped
-from openjepa.signals.readers.splits import SPLITS, pick_split
+from openjepa.signals.readers.splits import pick_split
 from openjepa.signals.series.batch import SeriesCut
 from openjepa.signals.series.reading import SUFFIXES, OneSeries, of_array, read_file
 from openjepa.signals.series.series_set import SeriesSet, series_set
@@ -81,9 +82,9 @@ def _open_path(path: Path, cut: SeriesCut, split: str, adapt: bool) -> SeriesSet
         raise UserError(
             f"{path}: is no file of series: give one that ends in {', '.join(SUFFIXES)}, or a folder of them"
         )
-    pairs = _paired(path.parent, [path.name])
+    pairs = paired(path.parent, [path.name])
     if pairs is not None:
-        chosen = path.parent / _of_split(str(path), pairs, split)
+        chosen = path.parent / pairs[pick_split(str(path), tuple(pairs), split)]
         return series_set(str(path), cut, read_file(chosen, chosen.name, cut, split), adapt=adapt)
     if path.suffix.lower() == ".npz":
         with read_array_file(path, "train", "series") as arrays:
@@ -94,34 +95,11 @@ def _open_path(path: Path, cut: SeriesCut, split: str, adapt: bool) -> SeriesSet
     return _settled(str(path), cut, read_file(path, path.name, cut, "train"), split, adapt)
 
 
-def _paired(folder: Path, names: list[str]) -> dict[str, str] | None:
-    """Files by split, where a name ends in `_TRAIN` and another of the folder in `_TEST`; `None` where none does."""
-    for name in names:
-        stem, dot, suffix = name.rpartition(".")
-        for aliases in SPLITS.values():
-            for alias in aliases:
-                if stem.lower().endswith(f"_{alias}"):
-                    base = stem[: -len(alias)]
-                    found = {
-                        part: other.name
-                        for part, words in SPLITS.items()
-                        for word in words
-                        for other in folder.glob(f"*{dot}{suffix}")
-                        if other.name.lower() == f"{base}{word}{dot}{suffix}".lower()
-                    }
-                    return found
-    return None
-
-
-def _of_split(name: str, pairs: dict[str, str], split: str) -> str:
-    return pairs[pick_split(name, tuple(pairs), split)]
-
-
 def _open_folder(root: Path, cut: SeriesCut, split: str, adapt: bool) -> SeriesSet:
     top = sorted(path.name for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    pairs = _paired(root, top)
+    pairs = paired(root, top)
     if pairs is not None:
-        chosen = _of_split(str(root), pairs, split)
+        chosen = pairs[pick_split(str(root), tuple(pairs), split)]
         return series_set(str(root), cut, read_file(root / chosen, chosen, cut, split), adapt=adapt)
     listing = list_folder(root, split)
     skipped, found = list(listing.skipped), list[OneSeries]()
