@@ -2,11 +2,13 @@
 
 model = openjepa.train("i-jepa", preset="tiny", data="fashion-mnist")
 features = model.embed(images)            # [B, C, H, W] to [B, D]
-model = openjepa.load("runs/mine")
+model = openjepa.load("runs/mine")        # or hub:owner/name
+openjepa.report("runs/mine")              # the path of its page
 """
 
 import os
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 # Idle OpenMP threads that spin slow a busy machine down up to sevenfold; only effective before torch loads.
@@ -19,7 +21,19 @@ if TYPE_CHECKING:
     from openjepa.jepa import JEPA
     from openjepa.training import load, train
 
-__all__ = ["JEPA", "JEPATransformer", "OpenJEPAWarning", "UserError", "check_jepa", "load", "train"]
+    __version__: str
+
+__all__ = [
+    "JEPA",
+    "JEPATransformer",
+    "OpenJEPAWarning",
+    "UserError",
+    "__version__",
+    "check_jepa",
+    "load",
+    "report",
+    "train",
+]
 
 _HOMES = {
     "JEPA": "openjepa.jepa",
@@ -34,6 +48,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import torch only when something that needs it is asked for."""
+    if name == "__version__":
+        return version("openjepa")
+    if name == "report":  # the room itself, which is called as a function
+        return import_module("openjepa.report")
     if name not in _HOMES:
         raise AttributeError(f"module 'openjepa' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -190,9 +190,11 @@ class FeatureModel(nn.Module):
 
     Attributes:
         signal: an `openjepa.signals.base.Signal`.
+        verdict: of the training that has just made it (`openjepa.health.Verdict`); `None` where it was read.
     """
 
     signal: Any
+    verdict: Any = None
 
     @property
     def evaluated(self) -> nn.Module:
@@ -235,7 +237,12 @@ class JEPA(FeatureModel):
 
     A batch is what the signal's samples give: a tensor, or a `Batch` of several; `embed` takes a user's array as well.
     Everything is a function of the batch and `Rng`.
+
+    Attributes:
+        drawn: networks that are random although the model was read from somewhere, which did not have them.
     """
+
+    drawn: Collection[str] = ()
 
     def __init__(self, config: Any, parts: Parts) -> None:
         super().__init__()

@@ -60,7 +60,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if rest:
         close = nearest(rest[0], known[args.command]._option_string_actions)
         raise UserError(f"unexpected argument {rest[0]!r}{close}; see `openjepa {args.command} --help`")
-    for name in ("data", "test", "labels", "out", "output", "config", "resume", "protocol", "env", "run_dir"):
+    for name in (
+        "data",
+        "test",
+        "labels",
+        "out",
+        "output",
+        "config",
+        "init",
+        "resume",
+        "protocol",
+        "env",
+        "run_dir",
+    ):
         if getattr(args, name, None) == "":  # a shell's empty variable; as a path it is the working directory
             raise UserError(f"{name} is an empty text: name something, or leave it out")
     if "" in (getattr(args, "runs", None) or []):

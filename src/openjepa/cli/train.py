@@ -49,8 +49,16 @@ def add(commands: Commands) -> None:
     parser.add_argument("--out", help="the run's directory (default: runs/RECIPE-PRESET-SEED)")
     parser.add_argument("--config", help="a saved config.json or a YAML file, with options on top")
     parser.add_argument(
-        "--resume", metavar="DIR", help="continue an interrupted run, bit for bit; --data where it has moved"
+        "--resume",
+        metavar="DIR",
+        help="continue an interrupted run, bit for bit; --data where it has moved, --steps for another length in all",
     )
+    parser.add_argument(
+        "--init",
+        metavar="SOURCE",
+        help="start from trained weights: a run, an exported model, or hub:owner/name; without a recipe at its sizes",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="lose the run that lies in --out")
     add_own(parser)
     parser.add_argument("--steps", help="short for --train.steps")
     parser.add_argument("--seed", help="short for --train.seed")
@@ -68,6 +76,8 @@ def run(args: argparse.Namespace) -> None:
     if args.help:
         print(_help(args))
         return
+    from openjepa.config import read_value
+    from openjepa.recipes import Training
     from openjepa.training import resume, start
     from openjepa.training.progress import Console, Silent
 
@@ -78,21 +88,27 @@ def run(args: argparse.Namespace) -> None:
             args.preset,
             args.out,
             args.config,
-            args.steps,
+            args.init,
+            args.overwrite or None,
             args.seed,
             args.on_collapse,
             args.log,
         )
         if args.changes or any(value is not None for value in named):
             raise UserError(
-                "--resume continues a run as it was configured: give nothing but --data beside it"
+                "--resume continues a run as it was configured: give nothing but --data and --steps beside it"
             )
-        run = resume(args.resume, data=args.data, progress=progress)
+        steps = (
+            None
+            if args.steps is None
+            else Training.parse({"steps": read_value("steps", args.steps, int)}).steps
+        )
+        run = resume(args.resume, data=args.data, steps=steps, progress=progress)
     else:
         config = configure(args)
         out = args.out or f"runs/{config.recipe}-{config.preset}-{config.train.seed}"
         adapt = "signal.channels" not in args.changes
-        run = start(config, out, adapt=adapt, progress=progress, command=args.line)
+        run = start(config, out, adapt=adapt, overwrite=args.overwrite, progress=progress, command=args.line)
     show_run(args, run)
 
 
@@ -104,9 +120,13 @@ def configure(args: argparse.Namespace) -> "Recipe":
     """
     from openjepa import recipes
     from openjepa.recipes import own
+    from openjepa.training.initial import config_of
     from openjepa.training.run import read_config
 
-    base = read_config(args.config) if args.config else {}
+    if args.config:
+        base = read_config(args.config)
+    else:
+        base = config_of(args.init) if args.init and not (args.recipe or args.preset) else {}
     recipe = args.recipe or base.get("recipe")
     if args.recipe and own.is_file(args.recipe):
         recipe = own.enter(args.recipe)
@@ -118,7 +138,8 @@ def configure(args: argparse.Namespace) -> "Recipe":
         "train.on_collapse": args.on_collapse,
         "train.log": f"[{','.join(args.log)}]" if args.log else None,
     }
-    changes = {name: value for name, value in {**named, "data": args.data}.items() if value is not None}
+    named |= {"data": args.data, "init": args.init}
+    changes = {name: value for name, value in named.items() if value is not None}
     return recipes.configure(recipe, args.preset or (None if base else "tiny"), changes | args.changes, base)
 
 

@@ -115,6 +115,8 @@ class ConvertedClips:
         model.target.encoder.load_state_dict(self.target)
         if self.predictor_weights is not None:
             model.predictor.load_state_dict(self.predictor_weights)
+        else:
+            model.drawn = ("predictor",)
         return model.eval()
 
     def said(self) -> str:

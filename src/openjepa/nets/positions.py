@@ -101,8 +101,13 @@ class LearnedPositions(nn.Module):
                     f"positions learned were trained on a grid of {list(self.trained)}, a sample has {list(layout)}: "
                     "only grids of two axes are resized; use positions sincos"
                 )
-            table = F.interpolate(table.permute(0, 3, 1, 2), layout, mode="bicubic").permute(0, 2, 3, 1)
+            table = self.resized(layout)
         return table.flatten(1, -2)
+
+    def resized(self, layout: tuple[int, ...]) -> Tensor:
+        """The table `[1, *layout, width]` of another grid of as many axes, at most three."""
+        mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[len(layout)]
+        return F.interpolate(self.position_table.movedim(-1, 1), layout, mode=mode).movedim(1, -1)
 
 
 class RotaryPositions(nn.Module):

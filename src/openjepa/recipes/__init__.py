@@ -95,7 +95,7 @@ def configure(
         close = difflib.get_close_matches(preset, names, n=1, cutoff=0.3)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UserError(f"{recipe} has no preset {preset!r}, only {', '.join(names)}{hint}")
-    if base and all(name in base for name in (*Recipe.model_fields, *CHOICES)):
+    if base and all(name in base for name in ("recipe", "preset", "data", "train", *CHOICES)):
         data = cls.parse(base).model_dump(
             mode="json"
         )  # it was saved: an option newer than it is as it was without

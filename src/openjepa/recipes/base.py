@@ -94,6 +94,8 @@ class Recipe(Config):
     preset: str
     data: str
     train: Training = Training()
+    init: str = ""
+    """Trained weights to start from: a run, an exported model, a folder in the Hub's layout, or `hub:owner/name`."""
 
     @classmethod
     def by_hand(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from openjepa.common.renamed import current
 from openjepa.errors import UserError
 from openjepa.hub.store import load_weights
 from openjepa.jepa import JEPA
+from openjepa.recipes import Recipe
 
 MOMENTS, SCALARS = "state.safetensors", "state.json"
 MOMENT_NAMES = ("exp_avg", "exp_avg_sq")
@@ -194,6 +195,20 @@ class Checkpoints:
         except OSError as error:
             raise UserError(f"{path / SCALARS} cannot be written ({reason(error)}): make room") from error
 
+    def lengthen(self, before: Collection[int], config: Recipe) -> None:
+        """Let checkpoints that were saved when the run was to have so many steps (`before`) be those of `config`."""
+        steps = config.train.steps
+        for path in self.all():
+            try:
+                scalars = read_json(path / SCALARS)
+            except UserError:
+                continue  # `load` names it
+            training = current(scalars.get("config") or {}).get("train", {})
+            sound = SEAL in scalars and scalars == _sealed(scalars)
+            if sound and training.get("steps") != steps and training.get("steps") in before:
+                scalars["config"]["train"]["steps"] = steps
+                replace_json(path / SCALARS, _sealed(scalars))
+
     def drop_after(self, path: Path) -> None:
         """Make `path` the newest."""
         for later in reversed(self.all()):
@@ -225,7 +240,7 @@ def _sealed(scalars: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, SEAL: hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
 
-def _checked(path: Path, config: Any) -> dict[str, Any]:
+def _checked(path: Path, config: Recipe) -> dict[str, Any]:
     """A checkpoint's scalars; those of before have no seal. Raises UserError where they cannot be right."""
     file = path / SCALARS
     scalars = read_json(file)
@@ -234,7 +249,7 @@ def _checked(path: Path, config: Any) -> dict[str, Any]:
     if SEAL in scalars and scalars != _sealed(scalars):
         raise UserError(f"{file} is damaged, its checksum is another: restore it from a copy")
     saved = current(scalars["config"])
-    if saved != config.model_dump(mode="json"):
+    if _completed(saved, config) != config.model_dump(mode="json"):
         raise UserError(
             f"{path} was saved under another config ({_difference(saved, config)}): "
             "continue a run with the config.json it was started with"
@@ -253,6 +268,14 @@ def _checked(path: Path, config: Any) -> dict[str, Any]:
     if wrong := [key for key, holds in sound.items() if not holds]:
         raise UserError(f"{file} has a {wrong[0]} that cannot be: restore it from a copy")
     return scalars
+
+
+def _completed(saved: Any, config: Recipe) -> Any:
+    """A saved config with options that are newer than it, as it was without them."""
+    try:
+        return type(config).parse(saved).model_dump(mode="json")
+    except (UserError, TypeError, ValueError):
+        return saved
 
 
 def _is_count(value: Any) -> bool:

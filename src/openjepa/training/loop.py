@@ -17,6 +17,7 @@ from openjepa.signals.base import Batch, Samples, finite
 from openjepa.training.checkpoints import TrainingState
 from openjepa.training.data import Batches
 from openjepa.training.distributed import barrier, mean_over_processes, process_group, sum_over_processes
+from openjepa.training.initial import given_start
 from openjepa.training.optim import adamw
 from openjepa.training.run import Run
 from openjepa.training.step import NotFinite, Stepper, require_whole_batches
@@ -77,9 +78,7 @@ def fit(
         try:
             with stop_requests(run is not None) as asked:
                 trainer = Trainer(config, samples, device, run, told, asked)
-                for note in notes:
-                    trainer.event(note)
-                return trainer.run_to_end(resume)
+                return trainer.run_to_end(resume, [*notes, trainer.began])
         finally:
             if run:
                 run.trackers.close()
@@ -107,7 +106,10 @@ class Trainer:
             )
         rows, held_out = config.hold_out(samples)
         self.batches = Batches(samples, rows, self.training, rank(), world_size())
-        model = build(config).to(device)
+        model = build(config)
+        self.began = given_start(model, config, run)
+        """What the run starts from, in a sentence; empty for random weights, and where it continues."""
+        model = model.to(device)
         self.state = TrainingState(model, adamw(model, self.training))
         self.stepper = Stepper(model, self.state.optimiser, self.training, self.batches.start)
         self.monitor = config.monitor(held_out)
@@ -116,8 +118,8 @@ class Trainer:
         self.seconds = 0.0
         """Seconds of a step, a moving average."""
 
-    def run_to_end(self, resume: bool) -> JEPA:
-        """The loop."""
+    def run_to_end(self, resume: bool, notes: Iterable[str] = ()) -> JEPA:
+        """The loop; `notes` are logged and told first, but for empty ones."""
         state, training = self.state, self.training
         if not resume:
             require_whole_batches(state.model, training)
@@ -125,7 +127,9 @@ class Trainer:
             self.progress.started(training.steps)
         if resume:
             self.resume()
-        else:
+        for note in filter(None, notes):
+            self.event(note)
+        if not resume:
             self.look()
             self.save()
         while state.step < training.steps:
@@ -135,6 +139,7 @@ class Trainer:
             self.run.finish(state.model, self.batches.samples)
         if self.verdict and not self.verdict.healthy and self.progress is None and rank() == 0:
             warn(f"the run ended {self.verdict.word}: {self.verdict.reason}; {self.verdict.advice}")
+        state.model.verdict = self.verdict
         return state.model.eval()
 
     def run_until_it_goes_back(self, stream: Iterator[Batch]) -> None:

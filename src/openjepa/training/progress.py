@@ -1,15 +1,17 @@
 """A run's progress on the console: a bar with rate, time left and loss; lines where there is no terminal."""
 
+import importlib
 import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-LINE_SECONDS = 10.0
+LINE_SECONDS, NOTEBOOK_SECONDS = 10.0, 0.5
 
 
 class Silent:
@@ -41,8 +43,7 @@ class Console:
             self._bar.update(step, loss, rate)
         elif step == self._total or self._clock() - self._spoken >= LINE_SECONDS:
             self._spoken = self._clock()
-            left = timedelta(seconds=round((self._total - step) / rate))
-            self._say(f"step {step}/{self._total}  loss {loss:.4g}  {rate:.3g} steps/s  {left} left")
+            self._say(said(step, self._total, loss, rate))
 
     def event(self, text: str) -> None:
         self._say(text)
@@ -53,6 +54,47 @@ class Console:
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
+
+
+class Notebook:
+    """Below a notebook's cell: one line that changes, and a line an event."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._display = importlib.import_module("IPython.display")
+        self._clock, self._total, self._spoken = clock, 0, float("-inf")
+        self._line: Any = None
+
+    def started(self, total: int) -> None:
+        self._total = total
+        self._line = self._display.display(self._text("beginning"), display_id=True)
+
+    def step(self, step: int, loss: float, rate: float) -> None:
+        if self._line is not None and (
+            step == self._total or self._clock() - self._spoken >= NOTEBOOK_SECONDS
+        ):
+            self._spoken = self._clock()
+            self._line.update(self._text(said(step, self._total, loss, rate)))
+
+    def event(self, text: str) -> None:
+        self._display.display(self._text(text))
+
+    def finished(self) -> None:
+        self._line = None
+
+    def _text(self, text: str) -> Any:
+        return self._display.Pretty(text)
+
+
+def shown() -> "Console | Notebook":
+    """What shows a run to whoever called from Python."""
+    kernel = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return Notebook() if type(kernel).__name__ == "ZMQInteractiveShell" else Console()
+
+
+def said(step: int, total: int, loss: float, rate: float) -> str:
+    """How far a run is, in a line."""
+    left = timedelta(seconds=round((total - step) / rate))
+    return f"step {step}/{total}  loss {loss:.4g}  {rate:.3g} steps/s  {left} left"
 
 
 class _Bar:

@@ -3,6 +3,7 @@
 config.json    everything that was chosen                  checkpoints/  see `checkpoints`
 run.json       command, versions, data                     model/        the trained model, for `openjepa.load`
 logs/          what trackers write, see `trackers`
+start/         of a run that began from trained weights (`init`): these
 metrics.jsonl  one JSON object a line, with "step" and "kind": train, health, verdict or event
 """
 
@@ -26,13 +27,19 @@ from openjepa.errors import UserError, warn
 from openjepa.health import Verdict, judged
 from openjepa.hub import store
 from openjepa.jepa import JEPA
-from openjepa.recipes import Recipe, own
+from openjepa.recipes import Recipe, Training, own
 from openjepa.signals.base import Samples
 from openjepa.training.checkpoints import Checkpoints, TrainingState
 from openjepa.training.metrics import Line, Metrics
-from openjepa.training.trackers import Trackers, require_known
+from openjepa.training.trackers import FOLDER, Trackers, require_known
 
 ABOUT, METRICS = files.ABOUT, "metrics.jsonl"
+START, LENGTHS, OVERWRITTEN = "start", "lengths", ".overwritten"
+OUTCOMES = (
+    *(files.MODEL, "probe.json", "report.html", "plan.json", "plan.films", "remote.json"),
+    *("model.onnx", "model.pt2"),
+)
+"""What commands leave in a run's directory about its trained model."""
 
 
 class Run:
@@ -55,8 +62,9 @@ class Run:
         samples: Samples,
         command: str | None = None,
         lock: Lock | None = None,
+        overwrite: bool = False,
     ) -> "Run":
-        """Start a directory.
+        """Start a directory; with `overwrite` a run that lies there is removed.
 
         Raises:
             UserError: another run lies there, it cannot be written, or a tracker's library is missing.
@@ -66,10 +74,13 @@ class Run:
         if not run.writes:
             return run
         if (run.path / files.CONFIG).exists():
-            raise UserError(
-                f"{path} already holds a run: continue it with --resume {path}, or name another --out"
-            )
-        if run.path.exists() and not run.is_vacant():
+            if not overwrite:
+                raise UserError(
+                    f"{path} already holds a run: continue it with --resume {path}, name another --out, or give "
+                    "--overwrite (in Python overwrite=True) to lose it"
+                )
+            run.clear()
+        elif run.path.exists() and not run.is_vacant():
             raise UserError(f"{path} exists and is not an empty directory: name another --out")
         about = {"command": command, "versions": _versions(), "data": samples.describe()}
         if came_from := own.origins(config):
@@ -101,6 +112,11 @@ class Run:
             )
         own.check_run(path)
         return cls(path, store.read_config(path / files.CONFIG))
+
+    @property
+    def start(self) -> Path:
+        """Where the weights are kept that the run began with, if it was given some."""
+        return self.path / START
 
     @property
     def about(self) -> dict[str, Any]:
@@ -146,6 +162,88 @@ class Run:
             with self._writing(METRICS):
                 state.metrics_bytes = self.metrics.sync()
             self.checkpoints.save(state)
+            shutil.rmtree(self._overwritten, ignore_errors=True)
+
+    def keep_start(self, model: JEPA, came_from: dict[str, Any]) -> None:
+        """Write down the weights that the run begins with, and where they are from."""
+        if self.writes:
+            with self._writing(START):
+                store.save_model(model, self.start)
+                files.replace_json(self.path / ABOUT, self.about | {"init": came_from})
+
+    def lengthened(self, steps: int) -> "Run":
+        """The run with `steps` in all, from its newest checkpoint on; its record says so.
+
+        Raises:
+            UserError: there is no checkpoint, or as many steps are done already.
+        """
+        newest, before = self.checkpoints.newest(), self.config.train.steps
+        if newest is None:
+            raise UserError(f"{self.path} was interrupted before its first checkpoint: start it again")
+        done = files.step_of(newest)
+        if steps <= done:
+            raise UserError(
+                f"{self.path} has done {done} steps: --steps is the run's whole length, so name more than these"
+            )
+        if steps == before:
+            return self
+        training = Training.parse(self.config.train.model_dump(mode="json") | {"steps": steps})
+        config = self.config.model_copy(update={"train": training})
+        if self.writes:
+            with self._writing(files.CONFIG):
+                lengths = [*self.lengths(), {"at": done, "before": before, "steps": steps}]
+                files.replace_json(self.path / ABOUT, self.about | {LENGTHS: lengths})
+                files.replace_json(self.path / files.CONFIG, config.model_dump(mode="json"))
+        return Run(self.path, config, self.lock)
+
+    def lengths(self) -> list[dict[str, int]]:
+        """How the run's length was changed: after how many steps, from how many in all, to how many."""
+        known = self.about.get(LENGTHS)
+        return known if isinstance(known, list) else []
+
+    def take_up(self) -> None:
+        """Prepare a run that goes on: its checkpoints know of its length, and what was said of a model that it trains
+        further is set aside, in `at-step-000123/`."""
+        if not self.writes:
+            return
+        with self._writing(files.CHECKPOINTS):
+            self.checkpoints.lengthen({entry["before"] for entry in self.lengths()}, self.config)
+            newest = self.checkpoints.newest()
+            if newest is None or files.step_of(newest) >= self.config.train.steps:
+                return
+            aside = self.path / f"at-{newest.name}"
+            for path in (self.path / name for name in OUTCOMES):
+                if path.exists():
+                    aside.mkdir(exist_ok=True)
+                    path.replace(aside / path.name)
+
+    def clear(self) -> None:
+        """Set the run aside, to start another one in its place; it is gone once that has a checkpoint.
+
+        Raises:
+            UserError: it is no run, or there is something else in its directory.
+        """
+        if not _is_about(self.path / ABOUT) or "recipe" not in files.read_json(self.path / files.CONFIG):
+            raise UserError(f"{self.path} is no run, and is not overwritten: name another directory")
+        ours = {files.CONFIG, ABOUT, METRICS, files.CHECKPOINTS, START, FOLDER, LOCK, *OUTCOMES}
+        mine = [path for path in self.path.iterdir() if path.name in ours or _is_passing(path.name)]
+        if others := sorted({path.name for path in self.path.iterdir()} - {path.name for path in mine}):
+            raise UserError(
+                f"{self.path} also holds {others[0]}, which no run writes, and is not overwritten: move it, or name "
+                "another directory"
+            )
+        mine.sort(key=lambda path: path.name == files.CONFIG)  # last: until then it is a run
+        with self._writing(files.CONFIG):
+            shutil.rmtree(self._overwritten, ignore_errors=True)
+            self._overwritten.mkdir()
+            for path in mine:
+                if path not in (self.path / LOCK, self._overwritten):
+                    path.replace(self._overwritten / path.name)
+
+    @property
+    def _overwritten(self) -> Path:
+        """Where the run before lies until this one has a checkpoint."""
+        return self.path / OVERWRITTEN
 
     def restart(self) -> None:
         """Empty the metrics of a run without a checkpoint."""
@@ -201,6 +299,7 @@ class Run:
             ABOUT,
             METRICS,
             files.CHECKPOINTS,
+            OVERWRITTEN,
             *(f"{name}.partial" for name in (ABOUT, files.CONFIG)),
         }
         checkpoints, metrics = path / files.CHECKPOINTS, path / METRICS
@@ -212,15 +311,21 @@ class Run:
         )
 
     def discard_unbegun(self) -> None:
-        """Remove a run that failed before its first checkpoint, so that its name is free for the next attempt."""
+        """Remove a run that failed before its first checkpoint, so that its name is free for the next attempt; a run
+        that it was to overwrite comes back."""
         if not self.writes or self.checkpoints.newest() is not None:
             return
         for name in (files.CONFIG, ABOUT, METRICS):
             for file in (self.path / name, files.partial(self.path / name)):
                 with suppress(OSError):
                     file.unlink(missing_ok=True)
-        shutil.rmtree(self.checkpoints.root, ignore_errors=True)
+        for folder in (self.checkpoints.root, self.start):
+            shutil.rmtree(folder, ignore_errors=True)
         self.trackers.remove()
+        if self._overwritten.is_dir():
+            for path in self._overwritten.iterdir():
+                path.replace(self.path / path.name)
+            self._overwritten.rmdir()
 
     def finish(self, model: JEPA, samples: Samples) -> None:
         """Write `model/`, and the files that proved unreadable on the way."""
@@ -261,6 +366,13 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UserError(f"config {path} holds no options: write `name: value` lines")
     return current(data)
+
+
+def _is_passing(name: str) -> bool:
+    """Whether a file's name is one under which a run keeps what is unfinished or set aside."""
+    return name.startswith("at-step-") or (
+        name.startswith(".") and name.endswith((".partial", ".old", ".gone"))
+    )
 
 
 def _is_about(path: Path) -> bool:

@@ -9,16 +9,16 @@ from typing import Any
 from openjepa.common import files
 from openjepa.common.distributed import rank
 from openjepa.common.files import step_of
-from openjepa.common.hub import on_hub
 from openjepa.common.lock import Lock, sole_writer
-from openjepa.errors import UserError, warn
-from openjepa.hub import formats, store
+from openjepa.errors import UserError
 from openjepa.jepa import JEPA
-from openjepa.recipes import Recipe, configure, own
+from openjepa.recipes import Recipe, Training, configure
 from openjepa.signals.base import Samples
 from openjepa.training.distributed import barrier, process_group
 from openjepa.training.fastest import chosen
 from openjepa.training.loop import RunProgress, fit
+from openjepa.training.optim import learning_rate
+from openjepa.training.progress import shown
 from openjepa.training.run import Run
 from openjepa.training.stopping import Stopped
 
@@ -30,8 +30,10 @@ def train(
     data: Any = None,
     out: str | Path | None = None,
     options: Mapping[str, object] | None = None,
+    init: str | Path | None = None,
     resume: bool = False,
-    progress: RunProgress | None = None,
+    overwrite: bool = False,
+    progress: RunProgress | bool | None = True,
 ) -> JEPA:
     """Train a recipe.
 
@@ -42,28 +44,40 @@ def train(
             model episodes, or a path to them; `None`: what the config names.
         out: the run's directory; `None` keeps nothing on disk.
         options: dotted options on top, as on the command line: `{"train.steps": 500, "guard": "sigreg"}`.
+        init: trained weights to start from: a run, an exported model, or `hub:owner/name`; short for the option.
         resume: continue the run in `out` (its config must be the same), or start it where there is none yet.
-        progress: told about every step.
+        overwrite: lose the run that lies in `out`, if one does; anything else that lies there is never removed.
+        progress: told about every step; True: shown on standard error, in a notebook below the cell; False: nothing.
 
     Returns:
-        The model, in eval mode.
+        The model, in eval mode; its `verdict` is the run's.
 
     Raises:
         UserError: an unknown name, data that do not fit, a full disk, a loss that is not finite, a directory that
             another process is writing to.
         KeyboardInterrupt: see `Stopped`; the step that was reached is saved.
     """
-    config = _configure(recipe, preset, options or {})
+    options = dict(options or {}) | ({} if init is None else {"init": str(init)})
+    config = _configure(recipe, preset, options)
     if resume and out is None:
         raise UserError("only a run in a directory can be resumed: name it (out)")
-    adapt = not isinstance(recipe, Recipe) and "signal.channels" not in (options or {})
+    if resume and overwrite:
+        raise UserError("a run is continued or overwritten: give either resume or overwrite")
+    adapt = not isinstance(recipe, Recipe) and "signal.channels" not in options
+    told = shown() if progress is True else progress or None
     with process_group():
         if out is None:
             config, samples = open_data(config, data, adapt)
-            return fit(chosen(config, samples)[0], samples, progress=progress)
-        if not (resume and (Path(out) / files.CONFIG).is_file()):
-            return _begin(config, out, data, adapt, progress, None)[1]
-        return _continue(Run.open(out), data, progress, config, adapt)[1]
+            model = fit(chosen(config, samples)[0], samples, progress=told)
+        elif resume and (Path(out) / files.CONFIG).is_file():
+            model = _continue(Run.open(out), data, told, config, adapt)[1]
+        else:
+            model = _begin(config, out, data, adapt, told, None, overwrite)[1]
+    verdict = model.verdict
+    if progress is True and told and verdict and rank() == 0:
+        advice = f"; {verdict.advice}" if verdict.advice else ""
+        told.event(f"{out or 'the run'}: {verdict.word}: {verdict.reason}{advice}")
+    return model
 
 
 def _configure(recipe: str | Recipe, preset: str | None, options: Mapping[str, object]) -> Recipe:
@@ -83,6 +97,7 @@ def start(
     *,
     data: Any = None,
     adapt: bool = True,
+    overwrite: bool = False,
     progress: RunProgress | None = None,
     command: str | None = None,
 ) -> Run:
@@ -93,17 +108,12 @@ def start(
         out: the run's directory.
         data: as `train`'s.
         adapt: take the number of channels from the images; False: convert them to the config's.
+        overwrite: as `train`'s.
         progress: told about every step.
         command: what to write down as the command that was run.
     """
     with process_group():
-        return _begin(config, out, data, adapt, progress, command)[0]
-
-
-def resume(path: str | Path, *, data: Any = None, progress: RunProgress | None = None) -> Run:
-    """Continue the run in `path` to its end; `data` as at its start, needed where no name or path was given."""
-    with process_group():
-        return _continue(Run.open(path), data, progress)[0]
+        return _begin(config, out, data, adapt, progress, command, overwrite)[0]
 
 
 def has_ended(path: str | Path) -> bool:
@@ -132,35 +142,23 @@ def carry_on(
             _begin(config, out, None, adapt, progress, command)
 
 
-def load(path: str | Path) -> JEPA:
-    """The model of a run's directory (of an unfinished run: of its latest checkpoint) or an exported one; eval mode.
+def resume(
+    path: str | Path, *, data: Any = None, steps: int | None = None, progress: RunProgress | None = None
+) -> Run:
+    """Continue the run in `path` to its end.
 
     Args:
-        path: the directory, one in the layout of the Hub (see `openjepa.hub.formats`), or `hub:owner/name`.
+        path: the run's directory.
+        data: as at its start, needed where no name or path was given.
+        steps: another length of the whole run, more than are done. From there on its schedules are those of a run of
+            this length: with a cosine, the learning rate rises to what such a run has at this step.
+        progress: told about every step.
 
     Raises:
-        UserError: none of these lies there, it is truncated, or it is pickled (which is never opened).
+        UserError: other data, no checkpoint that can be read, or as many steps are done already.
     """
-    if on_hub(path) or formats.is_foreign(path):
-        return formats.read(path)
-    own.check_run(path)
-    config, weights = files.saved_model(path)
-    if weights and weights[0].parent == config.parent:
-        return store.load_model(config.parent)
-    run = Run.open(path)
-    if run.checkpoints.newest() is None:
-        raise UserError(
-            f"{path} holds no model yet: its run was interrupted at the start; continue it with --resume"
-        )
-    model = store.rebuild(run.config)
-    found, failures = run.checkpoints.load_model(model)
-    for failure in failures:
-        warn(f"{failure}; falling back to {found}")
-    if step_of(found) < run.config.train.steps:
-        warn(
-            f"{path} has not ended: this is its model after {step_of(found)} of {run.config.train.steps} steps"
-        )
-    return model.eval()
+    with process_group():
+        return _continue(Run.open(path), data, progress, steps=steps)[0]
 
 
 def open_data(config: Recipe, data: Any, adapt: bool) -> tuple[Recipe, Samples]:
@@ -177,14 +175,20 @@ def open_data(config: Recipe, data: Any, adapt: bool) -> tuple[Recipe, Samples]:
 
 
 def _begin(
-    config: Recipe, out: str | Path, data: Any, adapt: bool, progress: RunProgress | None, command: str | None
+    config: Recipe,
+    out: str | Path,
+    data: Any,
+    adapt: bool,
+    progress: RunProgress | None,
+    command: str | None,
+    overwrite: bool = False,
 ) -> tuple[Run, JEPA]:
     with _alone(out) as lock:
         wanted = config
         config, samples = open_data(config, data, adapt)
         adapted = config.adapted(wanted)
         config, fastest = chosen(config, samples)
-        run = Run.create(out, config, samples, command, lock)
+        run = Run.create(out, config, samples, command, lock, overwrite)
         barrier()
         try:
             notes = filter(None, (adapted, fastest))
@@ -195,9 +199,14 @@ def _begin(
 
 
 def _continue(
-    run: Run, data: Any, progress: RunProgress | None, wanted: Recipe | None = None, adapt: bool = False
+    run: Run,
+    data: Any,
+    progress: RunProgress | None,
+    wanted: Recipe | None = None,
+    adapt: bool = False,
+    steps: int | None = None,
 ) -> tuple[Run, JEPA]:
-    """Go on with a run; `wanted` is refused where the run has another config."""
+    """Go on with a run; `wanted` is refused where the run has another config; `steps` as in `resume`."""
     with _alone(run.path) as run.lock:
         config, samples = open_data(wanted or run.config, data, adapt)
         run.check_data(samples)  # first: the config takes some of its numbers from them
@@ -205,15 +214,34 @@ def _continue(
             raise UserError(
                 f"{run.path} was started with other options: give the same, or name another directory"
             )
+        before = run.config.train
+        if steps is not None:
+            run = run.lengthened(steps)
+            barrier()
         begun = run.checkpoints.newest() is not None  # else it was killed before its first checkpoint
-        if not begun:
+        if begun:
+            run.take_up()
+        else:
             run.restart()
+        notes = [_lengthened(run, before)] if steps not in (None, before.steps) else []
         try:
-            return run, fit(run.config, samples, run=run, resume=begun, progress=progress)
+            return run, fit(run.config, samples, run=run, resume=begun, progress=progress, notes=notes)
         except Stopped as stopped:
             if isinstance(data, str | Path) and str(data) != run.config.data:
                 stopped.data = str(data)
             raise
+
+
+def _lengthened(run: Run, before: Training) -> str:
+    """What another length changes, in a sentence."""
+    newest, now = run.checkpoints.newest(), run.config.train
+    assert newest is not None
+    done = step_of(newest)
+    rates = learning_rate(before, max(0, done - 1)), learning_rate(now, done)
+    return (
+        f"{now.steps} steps in all, not {before.steps}: from step {done} on the schedules are those of a run of this "
+        f"length, and the learning rate goes from {rates[0]:.3g} to {rates[1]:.3g}"
+    )
 
 
 def _as_chosen(config: Recipe, begun: Recipe) -> Recipe:
