@@ -74,6 +74,26 @@ def test_a_convolutional_encoder_of_ours_is_read_as_well(tmp_path: Path) -> None
     torch.testing.assert_close(net(view(pixels)), openjepa.load(tmp_path).tokens(frames))
 
 
+def test_an_encoder_of_films_is_given_each_frame_as_a_tubelet_that_stands_still(tmp_path: Path) -> None:
+    import openjepa
+
+    small = {**SMALL, "signal.size": "[16]", "encoder.width": "24", "predictor.width": "24"}
+    small |= {"signal.frames": "4", "hiding.size": "null", "target.layers": "1"}
+    model = build(configure("v-jepa-2", "tiny", small), seed=3)
+    for parameter in model.target.parameters():
+        nn.init.normal_(parameter, std=0.2)  # so that it is not the online encoder
+    save_model(model, tmp_path)
+    net = encoder((3, 16, 16), source=str(tmp_path))
+    frames = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (model.signal.mean, model.signal.std))
+    still = frames.unsqueeze(1).expand(-1, 2, -1, -1, -1)
+    expected = openjepa.load(tmp_path).tokens(still.contiguous())
+    torch.testing.assert_close(net(view((frames / 255 - mean) / std)), expected, rtol=1e-4, atol=1e-5)
+    assert net.grid == (4, 4)
+    one = net(view((frames[:1] / 255 - mean) / std))
+    torch.testing.assert_close(one, expected[:1], rtol=1e-4, atol=1e-5)  # no frame sees another
+
+
 def test_an_unfinished_run_gives_its_latest_checkpoint_that_is_sound(source: Path, tmp_path: Path) -> None:
     (tmp_path / CONFIG).write_bytes((source / CONFIG).read_bytes())
     with pytest.raises(UserError, match="holds no model yet"):

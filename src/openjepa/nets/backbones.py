@@ -1,4 +1,4 @@
-"""Trained image encoders as networks: ours, and vision transformers of Hugging Face's transformers."""
+"""Trained encoders of images and films as networks: ours, and vision transformers of Hugging Face's transformers."""
 
 import inspect
 from typing import Any, cast
@@ -14,6 +14,7 @@ from openjepa.nets.dynamics.base import Grid
 from openjepa.nets.encoders import Encoder
 from openjepa.nets.transformer import ViT
 from openjepa.signals.images.signal import ImageSignal
+from openjepa.signals.video.signal import VideoSignal
 
 GREY = 0.299, 0.587, 0.114
 """Shares of red, green and blue in brightness (ITU-R 601), for encoders of grey pictures."""
@@ -51,22 +52,41 @@ class Backbone(nn.Module):
 
 
 class Ours(Backbone):
-    """The encoder of one of our image recipes."""
+    """The encoder of one of our recipes of images or films.
+
+    One of films is given each frame as often as a tubelet is long, as V-JEPA 2-AC does.
+    """
 
     def __init__(self, architecture: dict[str, Any], size: int | None) -> None:
-        trained = ImageSignal.parse(architecture["signal"])
-        config = TypeAdapter(Encoder).validate_python(architecture["encoder"])
-        side = size or trained.size
+        trained: Any = pictured(architecture["signal"])
+        config: Any = TypeAdapter(Encoder).validate_python(architecture["encoder"])
+        films = isinstance(trained, VideoSignal)
+        sides = set(trained.sides) if films else {trained.size}
+        if size is None and len(sides) > 1:
+            raise UserError(
+                f"the frozen encoder was trained on films of {trained.sides[0]}x{trained.sides[1]} px, frames are "
+                "square: set encoder.size"
+            )
+        side, plain = size or sides.pop(), {"mean": (0.0,), "std": (1.0,)}
         # a transformer keeps the grid that it was trained on and rescales positions, a backbone is built for its side
         built = trained if isinstance(config, ViT) else trained.model_copy(update={"size": side})
-        net = config.build(built.model_copy(update={"mean": (0.0,), "std": (1.0,)}))
+        net = config.build(built.model_copy(update=plain))
         super().__init__(trained.channels, side, trained.patch, net.width)
-        self.net, self.signal = net, trained.model_copy(update={"size": side, "mean": (0.0,), "std": (1.0,)})
-        rows, columns = net.layout(self.places)
-        self.places = rows, columns
+        self.net, self.films = net, films
+        self.signal: Any = trained.model_copy(update={"size": (side,) if films else side, **plain})
+        layout = net.layout((1, *self.places) if films else self.places)
+        self.places = layout[-2], layout[-1]
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.net(View(self.signal.cut(pictures)))
+        if not self.films:
+            return self.net(View(self.signal.cut(pictures)))
+        clips = pictures.unsqueeze(1).expand(-1, self.signal.tubelet, -1, -1, -1)
+        return self.net(View(self.signal.tubelets(clips)))
+
+
+def pictured(signal: Any) -> ImageSignal | VideoSignal:
+    """The signal of a saved config, of images or films."""
+    return (VideoSignal if signal.get("kind") == "video" else ImageSignal).parse(signal)
 
 
 class Transformers(Backbone):

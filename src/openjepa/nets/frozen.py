@@ -1,4 +1,4 @@
-"""Image encoders that are trained already, ours or the Hub's, of which a world model predicts the patch tokens."""
+"""Trained encoders of images or films, ours or the Hub's, of which a world model predicts the patch tokens."""
 
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ from openjepa.nets.backbones import Backbone, Ours, Transformers
 
 
 class FrozenNet(Choice):
-    """A trained image encoder that stays as it is; a state is its patch tokens (DINO-WM, V-JEPA 2-AC).
+    """A trained encoder of images or films that stays as it is; a state is its patch tokens (DINO-WM, V-JEPA 2-AC).
 
     Its sizes are read from `source` when training begins and kept in `architecture`, its weights are saved with the
     world model: a saved model needs its source no more.
@@ -17,8 +17,8 @@ class FrozenNet(Choice):
 
     kind: Literal["frozen"] = "frozen"
     source: str = ""
-    """A run's or exported model's directory of ours (i-jepa, lejepa, ...), a directory in Hugging Face's format, or
-    `hub:` and the name of a model that transformers knows, e.g. `hub:facebook/dinov2-small` (extra `hub`). Weights are
+    """A run's or exported model's directory of ours (i-jepa, lejepa, v-jepa-2), a directory in Hugging Face's format,
+    or `hub:` and the name of a model that transformers knows, e.g. `hub:facebook/dinov2-small` (extra `hub`). Weights are
     read from safetensors only, and no code that comes with them is run."""
     size: int | None = Field(None, ge=1, le=4096)
     """Frames are resized to this side, pixels; none: to that of the pictures it was trained on."""

@@ -1,4 +1,5 @@
-"""Trained image encoders, by where they lie: a run or exported model of ours, or a model that transformers knows."""
+"""Trained encoders of images and films, by where they lie: a run or exported model of ours, or a model that
+transformers knows."""
 
 import contextlib
 from collections.abc import Mapping
@@ -13,9 +14,8 @@ from openjepa.common.hub import HUB, first_line, on_hub
 from openjepa.common.renamed import current
 from openjepa.config import Choice
 from openjepa.errors import UserError, warn
-from openjepa.nets.backbones import Backbone, part, transformers
+from openjepa.nets.backbones import Backbone, part, pictured, transformers
 from openjepa.nets.encoders import Encoder
-from openjepa.signals.images.signal import ImageSignal
 
 _UNTOLD = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
 _UNTOLD |= {
@@ -33,12 +33,12 @@ def architecture(source: str) -> dict[str, Any]:
     """What `nets.frozen` needs to build the encoder again, plain data.
 
     Raises:
-        UserError: nothing is named, or what lies there is no image encoder, or cannot be read.
+        UserError: nothing is named, or what lies there is no encoder of images or films, or cannot be read.
     """
     name = _theirs(source)
     if name is None:
         config = _config(source, files.saved_model(source)[0])
-        signal = ImageSignal.parse(config["signal"])
+        signal = pictured(config["signal"])
         encoder: Choice = TypeAdapter(Encoder).validate_python(config["encoder"])
         return {
             "kind": "ours",
@@ -92,13 +92,13 @@ def _theirs(source: str) -> str | None:
 
 
 def _config(source: str, path: Path) -> dict[str, Any]:
-    """The saved config of one of our image recipes, as it is in its file."""
+    """The saved config of one of our recipes of images or films, as it is in its file."""
     config = current(files.read_json(path))
     kind = config["signal"].get("kind") if isinstance(config.get("signal"), dict) else None
-    if kind != "image" or not isinstance(config.get("encoder"), dict):
+    if kind not in ("image", "video") or not isinstance(config.get("encoder"), dict):
         raise UserError(
             f"{source} is a run of {config.get('recipe', 'another program')}, which is no image encoder: name one of "
-            "i-jepa or lejepa"
+            "i-jepa, lejepa or v-jepa-2"
         )
     return config
 
