@@ -18,8 +18,8 @@ class FrozenNet(Choice):
     kind: Literal["frozen"] = "frozen"
     source: str = ""
     """A run's or exported model's directory of ours (i-jepa, lejepa, v-jepa-2), a directory in Hugging Face's format,
-    or `hub:` and the name of a model that transformers knows, e.g. `hub:facebook/dinov2-small` (extra `hub`). Weights are
-    read from safetensors only, and no code that comes with them is run."""
+    or `hub:` and the name of a model that transformers knows, e.g. `hub:facebook/dinov2-small` (extra `hub`). Weights
+    are read from safetensors only, and no code that comes with them is run."""
     size: int | None = Field(None, ge=1, le=4096)
     """Frames are resized to this side, pixels; none: to that of the pictures it was trained on."""
     norm: Literal["none", "layer"] = "none"
