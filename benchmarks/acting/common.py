@@ -145,7 +145,7 @@ def protocol(settings: Settings, runs: Sequence[Trained], **changes: Any) -> Any
 
 def options_of(settings: Settings, **changes: Any) -> dict[str, str]:
     """Options of a protocol: `changes`, dots written as `__`, below the command line's."""
-    named = {name.replace("__", "."): _text(value) for name, value in changes.items()}
+    named = {name.replace("__", "."): text(value) for name, value in changes.items()}
     return {"episodes": str(settings.episodes), **named, **settings.plan}
 
 
@@ -243,5 +243,5 @@ def digest(key: Any) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
