@@ -27,7 +27,8 @@ FILMS: Mapping[str, Any] = {
     "hiding.size": [48],
     "hiding.augment.scale": [0.5, 1.0],
     "hiding.augment.flip": 0,
-    "train.steps": 600,
+    "train.steps": 250,
+    "train.health_every": 1.0,
 }
 PICTURES: Mapping[str, Any] = {
     "signal.size": 64,
@@ -37,31 +38,44 @@ PICTURES: Mapping[str, Any] = {
     "hiding.global_augment.flip": 0,
     "hiding.global_augment.jitter": 0,
     "hiding.global_augment.grey": 0,
-    "train.steps": 600,
+    "train.steps": 250,
+    "train.health_every": 1.0,
 }
 ENCODERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "v-jepa-2": ("v-jepa-2", "tiny", FILMS),
     "lejepa": ("lejepa", "tiny-vit", PICTURES),
 }
 """Recipe, preset and options of what is frozen."""
+SHORT: Mapping[str, Any] = {
+    "train.steps": 400,
+    "train.precision": "bf16",
+    "train.attention": "math",
+    "train.health_every": 1.0,
+}
 MODELS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
-    "vjepa2-ac on v-jepa-2": ("vjepa2-ac", "v-jepa-2", {}),
-    "vjepa2-ac on lejepa": ("vjepa2-ac", "lejepa", {}),
-    "dino-wm on v-jepa-2": ("dino-wm", "v-jepa-2", {"signal.block": BLOCK}),
-    "dino-wm on lejepa": ("dino-wm", "lejepa", {"signal.block": BLOCK}),
-    "pldm": ("pldm", "", {"signal.size": 64, "signal.block": BLOCK, "encoder.patch": 4, "train.steps": 2500}),
+    "vjepa2-ac on v-jepa-2": ("vjepa2-ac", "v-jepa-2", SHORT),
+    "vjepa2-ac on lejepa": ("vjepa2-ac", "lejepa", SHORT),
+    "dino-wm on v-jepa-2": ("dino-wm", "v-jepa-2", {"signal.block": BLOCK, **SHORT}),
+    "dino-wm on lejepa": ("dino-wm", "lejepa", {"signal.block": BLOCK, **SHORT}),
+    "pldm": (
+        "pldm",
+        "",
+        {"signal.size": 64, "signal.block": BLOCK, "encoder.patch": 4, **SHORT, "train.steps": 1200},
+    ),
 }
 """Recipe, encoder and options."""
 PLAN: Mapping[str, Any] = {
     "planner": "cem",
-    "planner.horizon": 3,
+    "planner.horizon": 2,
     "planner.execute": 1,
-    "planner.samples": 64,
-    "planner.iterations": 3,
-    "planner.elites": 8,
+    "planner.samples": 48,
+    "planner.iterations": 2,
+    "planner.elites": 6,
     "planner.momentum": 0.15,
     "planner.momentum_std": 0.75,
     "cost.distance": "l1",
+    "cloning.frames": 5000,
+    "cloning.updates": 1000,
 }
 DECISIONS = 30
 """Measured, after two that are not."""

@@ -91,6 +91,8 @@ class Pair:
         place: `[B, N, P]`, where the target's tokens lie in the context's coordinates; `None`: at their own positions.
         condition: what the predictor is told beside the places, first dimension B; `None` for nothing.
         kind: which of the predictor's mask tokens stands for what is hidden.
+        visible: how many of the last T that are asked for are the tokens that the context keeps, in their order; a
+            predictor may give its own outputs for them.
     """
 
     context: View
@@ -101,6 +103,7 @@ class Pair:
     place: Tensor | None = None
     condition: Tensor | None = None
     kind: int = 0
+    visible: int = 0
 
     @property
     def asked(self) -> Tensor | None:

@@ -32,6 +32,9 @@ class TargetChoice(Choice):
     """`position`: first subtract the batch's mean at each position, so that what is the same in every sample
     (`power/constant` and `power/position` in the health metrics) cannot be "predicted"."""
 
+    levels: int = Field(1, ge=1, le=64)
+    """Equal parts of the features that `layer` normalises each for itself: the encoder's levels (V-JEPA 2.1)."""
+
     @property
     def of_batch(self) -> bool:
         return self.norm == "batch" or self.centre == "position"
@@ -133,7 +136,8 @@ class TargetBase(nn.Module):
         if self.config.centre == "position":
             raw = raw - _mean(raw, valid, (0,))
         if self.config.norm == "layer":
-            return F.layer_norm(raw, raw.shape[-1:])
+            parts = raw.unflatten(-1, (self.config.levels, -1))
+            return F.layer_norm(parts, parts.shape[-1:]).flatten(-2)
         if self.config.norm == "batch":
             raw = raw - _mean(raw, valid, (0, 1))
             return raw * torch.rsqrt(_mean(raw.square(), valid, (0, 1)) + 1e-6)

@@ -5,6 +5,7 @@ from typing import Annotated
 from openjepa.config import OneOf
 from openjepa.hiding.blocks import Blocks
 from openjepa.hiding.crops import Crops
+from openjepa.hiding.dense import DenseTubes
 from openjepa.hiding.discs import Discs
 from openjepa.hiding.future import Future
 from openjepa.hiding.grid_blocks import GridBlocks
@@ -18,6 +19,7 @@ Hiding = Annotated[Blocks | Crops, OneOf("hiding")]
 __all__ = [
     "Blocks",
     "Crops",
+    "DenseTubes",
     "Discs",
     "Future",
     "GridBlocks",

@@ -29,8 +29,9 @@ class Tube(Config):
     """Of each block, as a share of the frame."""
 
 
-class Tubes(HidingChoice):
-    """Two pairs a clip: many short-range blocks are hidden in one, few long-range ones in the other.
+class TubeChoice(HidingChoice):
+    """What hidings of tubes share: two pairs a clip, many short-range blocks hidden in one, few long-range ones in the
+    other.
 
     The context is what no block hides. Blocks have one size per batch and kind, of a random aspect, and a random place
     per sample; all that is hidden is predicted together. So that tensors are rectangular, contexts are cut to the
@@ -41,9 +42,6 @@ class Tubes(HidingChoice):
     order, time first, so that contexts are of the clip's early frames nearly alone.
     """
 
-    kinds: ClassVar[int] = 2
-
-    kind: Literal["tubes"] = "tubes"
     short: Tube = Tube(blocks=8, scale=0.15)
     long: Tube = Tube(blocks=2, scale=0.7)
     aspect: Range = (0.75, 1.5)
@@ -62,7 +60,7 @@ class Tubes(HidingChoice):
     less."""
 
     @model_validator(mode="after")
-    def _whole(self) -> "Tubes":
+    def _whole(self) -> "TubeChoice":
         if not 0 < self.aspect[0] <= self.aspect[1]:
             raise ValueError(f"aspect {self.aspect} must rise, above 0")
         if not self.short.blocks and not self.long.blocks:
@@ -71,7 +69,7 @@ class Tubes(HidingChoice):
             raise ValueError("augment.size is for images: set size")
         return self
 
-    def build(self, signal: VideoSignal) -> "TubeHiding":
+    def tubes(self, signal: VideoSignal) -> "TubeHiding":
         """Raises UserError when no draw could leave `min_context` visible, or `size` does not fit the signal."""
         if self.size is None:
             return TubeHiding(self, signal)
@@ -85,10 +83,22 @@ class Tubes(HidingChoice):
             ) from None
 
 
+class Tubes(TubeChoice):
+    """Two pairs a clip (V-JEPA), see `TubeChoice`."""
+
+    kinds: ClassVar[int] = 2
+
+    kind: Literal["tubes"] = "tubes"
+
+    def build(self, signal: VideoSignal) -> "TubeHiding":
+        """Raises UserError, see `TubeChoice.tubes`."""
+        return self.tubes(signal)
+
+
 class TubeHiding:
     """Clips to pairs."""
 
-    def __init__(self, config: Tubes, signal: VideoSignal) -> None:
+    def __init__(self, config: TubeChoice, signal: VideoSignal) -> None:
         self.config, self.signal = config, signal
         self.layout = signal.layout
         self.min_keep = max(1, math.ceil(config.min_context * math.prod(self.layout)))

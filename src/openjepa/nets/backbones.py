@@ -12,8 +12,10 @@ from openjepa.errors import UserError
 from openjepa.jepa import View
 from openjepa.nets.dynamics.base import Grid
 from openjepa.nets.encoders import Encoder
+from openjepa.nets.levels import LevelsViT
 from openjepa.nets.transformer import ViT
 from openjepa.signals.images.signal import ImageSignal
+from openjepa.signals.video.mixed import MixedSignal
 from openjepa.signals.video.signal import VideoSignal
 
 GREY = 0.299, 0.587, 0.114
@@ -54,7 +56,8 @@ class Backbone(nn.Module):
 class Ours(Backbone):
     """The encoder of one of our recipes of images or films.
 
-    One of films is given each frame as often as a tubelet is long, as V-JEPA 2-AC does.
+    One of films is given each frame as often as a tubelet is long, as V-JEPA 2-AC does; one of films and images each
+    frame as an image.
     """
 
     def __init__(self, architecture: dict[str, Any], size: int | None) -> None:
@@ -69,7 +72,7 @@ class Ours(Backbone):
             )
         side, plain = size or sides.pop(), {"mean": (0.0,), "std": (1.0,)}
         # a transformer keeps the grid that it was trained on and rescales positions, a backbone is built for its side
-        built = trained if isinstance(config, ViT) else trained.model_copy(update={"size": side})
+        built = trained if isinstance(config, ViT | LevelsViT) else trained.model_copy(update={"size": side})
         net = config.build(built.model_copy(update=plain))
         super().__init__(trained.channels, side, trained.patch, net.width)
         self.net, self.films = net, films
@@ -78,6 +81,8 @@ class Ours(Backbone):
         self.places = layout[-2], layout[-1]
 
     def forward(self, pictures: Tensor) -> Tensor:
+        if isinstance(self.signal, MixedSignal):
+            return self.net(View(self.signal.still.tubelets(pictures.unsqueeze(1))))
         if not self.films:
             return self.net(View(self.signal.cut(pictures)))
         clips = pictures.unsqueeze(1).expand(-1, self.signal.tubelet, -1, -1, -1)
@@ -85,8 +90,9 @@ class Ours(Backbone):
 
 
 def pictured(signal: Any) -> ImageSignal | VideoSignal:
-    """The signal of a saved config, of images or films."""
-    return (VideoSignal if signal.get("kind") == "video" else ImageSignal).parse(signal)
+    """The signal of a saved config, of images, of films or of both."""
+    kinds = {"video": VideoSignal, "clips-and-images": MixedSignal}
+    return kinds.get(signal.get("kind"), ImageSignal).parse(signal)
 
 
 class Transformers(Backbone):

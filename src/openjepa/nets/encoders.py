@@ -7,7 +7,8 @@ from typing import Annotated
 
 from openjepa.config import OneOf
 from openjepa.nets.convnet import ConvNet
+from openjepa.nets.levels import LevelsViT
 from openjepa.nets.timm import Timm
 from openjepa.nets.transformer import ViT
 
-Encoder = Annotated[ViT | ConvNet | Timm, OneOf("encoder")]
+Encoder = Annotated[ViT | LevelsViT | ConvNet | Timm, OneOf("encoder")]

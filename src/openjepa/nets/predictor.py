@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from openjepa.config import Choice, OneOf
 from openjepa.jepa import Pair, Tokens, View, gather
+from openjepa.nets.modalities import Kinds
 from openjepa.nets.positions import (
     PositionsKind,
     Rotary,
@@ -62,6 +63,18 @@ class Narrow(Placed):
     mask_tokens: Literal["kind", "one"] = "kind"
     """One mask token for each kind of pair (V-JEPA), or one for all (what V-JEPA 2's released code does with clips of
     one length)."""
+    enter: int | None = Field(None, ge=1, le=65_536)
+    """Width of a hidden layer between the encoder's features and the first block (V-JEPA 2.1, where they are of
+    several levels: the encoder's width); none: a linear map."""
+    context: bool = False
+    """Whether tokens that the context sees are predicted from what has become of them, through a head of their own,
+    where they are asked for (V-JEPA 2.1)."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Narrow":
+        if self.context and not self.joint:
+            raise ValueError("context needs all blocks in one sequence: use joint true")
+        return self
 
     def build(self, ports: Ports) -> "TokenPredictor":
         return TokenPredictor(self, ports)
@@ -126,7 +139,14 @@ class TokenPredictor(nn.Module):
     def __init__(self, config: Narrow, ports: Ports) -> None:
         super().__init__()
         self.config, self.condition = config, ports.condition
-        self.enter = nn.Linear(ports.width, config.width)
+        hidden = config.enter
+        self.enter: nn.Module = nn.Linear(ports.width, config.width)
+        if hidden:
+            self.enter = nn.Sequential(
+                nn.Linear(ports.width, hidden), nn.GELU(), nn.Linear(hidden, config.width)
+            )
+        kinds = getattr(ports.signal, "modalities", ())
+        self.modalities = tuple(kinds) if len(kinds) > 1 else ()
         self.mask_token = mask_tokens(
             ports if config.mask_tokens == "kind" else replace(ports, kinds=1), config.width
         )
@@ -135,7 +155,9 @@ class TokenPredictor(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
         self.leave = nn.Linear(config.width, ports.out)
+        self.leave_context = nn.Linear(config.width, ports.out) if config.context else None
         initialise(self, config.init)
+        self.kinds = Kinds(len(self.modalities), config.width) if self.modalities else None
         if config.mask_init == "normal":
             nn.init.trunc_normal_(self.mask_token, std=0.02)
         self.positions = config.positions.build(ports.signal, config.width)
@@ -143,6 +165,30 @@ class TokenPredictor(nn.Module):
             self.positions.require_room(config.width // config.heads)
 
     def forward(self, s_x: Tensor, pair: Pair) -> Tensor:
+        visible = pair.visible if self.leave_context is not None else 0
+        if visible:
+            return self._with_context(s_x, pair, visible)
+        known, queries, mask, turn = self._prepared(s_x, pair)
+        x = self._sequence(known, queries)
+        *earlier, last = self.blocks
+        for block in earlier:
+            x = block(x, mask=mask, turn=turn)
+        asked = last(x, known.shape[1], mask=mask, turn=turn)  # of the context nothing is wanted any more
+        return self.leave(self.norm(asked)).view(*queries.shape[:3], -1)
+
+    def _with_context(self, s_x: Tensor, pair: Pair, visible: int) -> Tensor:
+        """What is hidden through one head, then what the context keeps through the other: `[B, 1, T, D]`."""
+        assert pair.select is not None and self.leave_context is not None
+        hidden = replace(pair, select=pair.select[..., :-visible], valid=None, visible=0)
+        known, queries, mask, turn = self._prepared(s_x, hidden)
+        x = self._sequence(known, queries)
+        for block in self.blocks:
+            x = block(x, mask=mask, turn=turn)
+        seen, asked = self.norm(x).tensor_split([known.shape[1]], 1)
+        return torch.cat([self.leave(asked), self.leave_context(seen)], 1).unsqueeze(1)
+
+    def _prepared(self, s_x: Tensor, pair: Pair) -> tuple[Tensor, Tensor, Tensor | None, Rotary | None]:
+        """Context tokens `[B, K, width]`, mask tokens `[B, M, T, width]`, what blocks may look at and turn by."""
         context, target = pair.context, pair.target[0]
         kept = context.keep if s_x.shape[1] != _count(context) else None
         here = _at(self._embedded(context.tokens, None), kept)
@@ -155,14 +201,10 @@ class TokenPredictor(nn.Module):
         else:
             known = known + here
             queries = queries_of(self.mask_token, place, pair, self.condition)
-        batch, blocks, hidden = queries.shape[:3]
-        x = self._sequence(known, queries)
-        mask = self._mask(pair, kept is not None, known.shape[1], queries)
-        *earlier, last = self.blocks
-        for block in earlier:
-            x = block(x, mask=mask, turn=turn)
-        asked = last(x, known.shape[1], mask=mask, turn=turn)  # of the context nothing is wanted any more
-        return self.leave(self.norm(asked)).view(batch, blocks, hidden, -1)
+        if self.kinds is not None:
+            kind = self.modalities.index(context.tokens.values.shape[-1])
+            known, queries = self.kinds(known, kind), self.kinds(queries, kind)
+        return known, queries, self._mask(pair, kept is not None, known.shape[1], queries), turn
 
     def _sequence(self, known: Tensor, queries: Tensor) -> Tensor:
         """Of `[B, K, ...]` and `[B, M, T, ...]` what blocks are given: `[B, K + M * T, ...]` jointly, else

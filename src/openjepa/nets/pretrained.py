@@ -95,7 +95,7 @@ def _config(source: str, path: Path) -> dict[str, Any]:
     """The saved config of one of our recipes of images or films, as it is in its file."""
     config = current(files.read_json(path))
     kind = config["signal"].get("kind") if isinstance(config.get("signal"), dict) else None
-    if kind not in ("image", "video") or not isinstance(config.get("encoder"), dict):
+    if kind not in ("image", "video", "clips-and-images") or not isinstance(config.get("encoder"), dict):
         raise UserError(
             f"{source} is a run of {config.get('recipe', 'another program')}, which is no image encoder: name one of "
             "i-jepa, lejepa or v-jepa-2"

@@ -11,6 +11,7 @@ from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import View, gather
 from openjepa.nets.attention import attend
+from openjepa.nets.modalities import ModalityEmbed
 from openjepa.nets.positions import PositionsKind, Rotary, RotaryPositions, SinCos
 from openjepa.nets.stems import Stem
 
@@ -211,10 +212,9 @@ class TransformerBlocks(TransformerConfig):
         )
 
 
-class ViT(Placed, TransformerBlocks):
-    """Our token transformer (I-JEPA's: no class token, no registers)."""
+class TokenTransformer(Placed, TransformerBlocks):
+    """A transformer over the tokens of a view."""
 
-    kind: Literal["vit"] = "vit"
     hide: Literal["drop", "replace"] = "drop"
     """What becomes of tokens that a view does not keep: left out, or a learned mask token in their place."""
     positions: PositionsKind = SinCos()
@@ -224,6 +224,12 @@ class ViT(Placed, TransformerBlocks):
     drop_path: float = Field(0.0, ge=0, lt=1)
     """Share of the samples that the last block passes over in training; it rises evenly from 0 at the first block
     (LeJEPA: 0.1)."""
+
+
+class ViT(TokenTransformer):
+    """Our token transformer (I-JEPA's: no class token, no registers)."""
+
+    kind: Literal["vit"] = "vit"
     stem: Stem | None = None
     """What embeds raw tokens; none: a linear map of each."""
 
@@ -257,7 +263,7 @@ class TokenEncoder(nn.Module):
         entrance: what belongs to `enter`; all else is the trunk.
     """
 
-    def __init__(self, config: ViT, signal: Any, stem: Any = None) -> None:
+    def __init__(self, config: TokenTransformer, signal: Any, stem: Any = None) -> None:
         super().__init__()
         self.config, self.width = config, config.width
         rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
@@ -266,7 +272,7 @@ class TokenEncoder(nn.Module):
                 f"encoder.stem gives tokens of width {stem.width}: use --encoder.width {stem.width}"
             )
         entered = stem.width if stem else signal.features
-        self.embed = nn.Identity() if stem and stem.embeds else nn.Linear(entered, config.width)
+        self.embed = nn.Identity() if stem and stem.embeds else _embed(signal, entered, config.width)
         self.blocks = nn.ModuleList(config.block(rate) for rate in rates)
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
         initialise(self, config.init)
@@ -334,7 +340,7 @@ class TokenEncoder(nn.Module):
         if not isinstance(self.positions, RotaryPositions):
             return None
         places = self._kept(self.positions(view.tokens), view)
-        return self.positions.turn(places, self.width // self.config.heads)
+        return self.positions.turn(places, self.config.width // self.config.heads)
 
     def _kept(self, of_all: Tensor, view: View) -> Tensor:
         """Of `[1 or B, N, ...]` what belongs to the tokens that the blocks are given."""
@@ -343,6 +349,12 @@ class TokenEncoder(nn.Module):
     @property
     def _scale(self) -> float:
         return self.config.position_scale if isinstance(self.config.positions, SinCos) else 1.0
+
+
+def _embed(signal: Any, features: int, width: int) -> nn.Module:
+    """A linear map of raw tokens, or one for each kind of them that the signal has."""
+    kinds = getattr(signal, "modalities", ())
+    return ModalityEmbed(kinds, width) if len(kinds) > 1 else nn.Linear(features, width)
 
 
 def _table_of_before(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -31,6 +31,7 @@ from openjepa.recipes import (
     vjepa,
     vjepa2,
     vjepa2ac,
+    vjepa21,
 )
 from openjepa.recipes.base import Recipe, Training, all_recipes, register, registered
 from openjepa.recipes.table import CHOICES
@@ -61,6 +62,7 @@ __all__ = [
     "vjepa",
     "vjepa2",
     "vjepa2ac",
+    "vjepa21",
 ]
 
 

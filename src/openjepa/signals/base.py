@@ -155,6 +155,11 @@ class Signal(Choice):
         """Numbers in a raw token."""
 
     @property
+    def modalities(self) -> tuple[int, ...]:
+        """Numbers in a raw token of each kind, where there are several kinds, each embedded by a map of its own."""
+        return (self.features,)
+
+    @property
     @abstractmethod
     def layout(self) -> tuple[int, ...] | None:
         """Sides of the grid that the tokens of a sample fill in row order; `None` where they fill none."""
