@@ -1,5 +1,6 @@
 # make demo   set up, train LeJEPA on Fashion-MNIST, probe it, write a report (under 10 minutes on 2 cores)
 # make test   set up, then linter, formatter, type checker and tests
+# make docs   the documentation as a site, in build/site
 #
 # All set-up goes into .venv. PYTHON=… picks the interpreter it is made from, TESTS=… what `make test` runs.
 
@@ -13,7 +14,7 @@ DEMO := runs/demo
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types browser clean
+.PHONY: help setup demo test lint format types docs browser clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -40,11 +41,14 @@ format: $(VENV)/.dev ## mend what linter and formatter can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(VENV)/.dev ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 browser: ## a Chromium for the report's test, where one can be had
 	@scripts/install_browser.sh
 
 clean: ## remove the environment, caches and the demo's run
-	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) build/site .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is as old as the set-up that it stands for, so a change of what is asked for repeats it.

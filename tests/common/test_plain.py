@@ -93,3 +93,9 @@ def test_a_word_on_the_command_line_need_not_be_yaml() -> None:
     with pytest.raises(UserError, match="neither JSON nor YAML"):
         parse_value("[1, 2")
     assert parse_words("[1, yes, ~]") == ["1", "yes", "~"] and parse_words("1") == "1"
+
+
+def test_a_list_of_names_that_no_reader_takes_is_refused_in_a_sentence():
+    assert parse_words("[1, yes, a b]") == ["1", "yes", "a b"]
+    with pytest.raises(UserError):
+        parse_words("[-h, \t]")

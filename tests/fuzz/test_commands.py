@@ -43,6 +43,8 @@ train lejepa --encoder timm --encoder.name resnet10t --train.batch_size 8 --data
 train --config i-jepa --train.lr 1e-3 --out out
 train --resume i-jepa --data images.npz --json
 train i-jepa --preset tiny --help
+sweep i-jepa --over train.lr=1e-3,2e-3 --seeds 0 1 --steps 2 --score knn --data images.npz --out out --json
+compare i-jepa pldm --out x.html --json
 collect two-rooms --episodes 2 --steps 3 --size 16 --policy random --seed 1 --max-steps 9 --vary '[wall]' --out out
 collect two-rooms --episodes 2 --steps 3 --difficulty '{distance: [0, 20]}' --policy scripted --out out --json
 collect maze --rooms 3 --seen 9 --steps 3 --policy scripted --out out

@@ -63,11 +63,18 @@ def parse_value(text: str) -> Any:
 
 
 def parse_words(text: str) -> Any:
-    """The same where every word and number is text: a list of names."""
+    """The same where every word and number is text: a list of names.
+
+    Raises:
+        UserError: a list that cannot be read.
+    """
     value = parse_value(text)
     if not isinstance(value, list):
         return text
-    return yaml.load(text, Loader=yaml.BaseLoader)
+    try:
+        return yaml.load(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"it is no list of names: {getattr(error, 'problem', None) or error}") from None
 
 
 def _check(text: str) -> None:
