@@ -27,12 +27,14 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from openjepa.hub.export import SUFFIXES, export
-    from openjepa.hub.store import save_model
+    from openjepa.hub.store import require_vacant, save_model
     from openjepa.training import load
 
     folder = Path(args.run_dir)
     if args.output is None and (args.format == "openjepa" or not folder.is_dir()):
         raise UserError(f"where is {args.run_dir} to be written? Name it with -o")
+    if args.format == "openjepa":
+        require_vacant(args.output)
     model = load(args.run_dir)
     if args.format == "openjepa":
         save_model(model, args.output)

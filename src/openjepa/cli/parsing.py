@@ -16,6 +16,7 @@ from openjepa.cli import (
     openloop,
     plan,
     probe,
+    push,
     recipes,
     remote,
     report,
@@ -41,6 +42,7 @@ COMMANDS = (
     report,
     compare,
     export,
+    push,
 )
 """In the order of `--help`."""
 

@@ -39,7 +39,7 @@ def fetched(source: str) -> Path:
     try:
         folder = Path(library.snapshot_download(name, revision=revision, allow_patterns=list(READ)))
     except Exception as error:  # of its own, of the network's and of the cache's libraries
-        raise UserError(f"{source} cannot be fetched: {_why(error)}") from error
+        raise UserError(f"{source} cannot be fetched: {why(error)}") from error
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"{source} holds no safetensors, and pickled files are never opened: name another")
     return folder
@@ -59,12 +59,14 @@ _WHY = {
     "RevisionNotFoundError": "it has no such revision",
     "GatedRepoError": "its owner wants to be asked for it first, on its page",
     "LocalEntryNotFoundError": "the Hub cannot be reached, and it is not among what was fetched before",
+    "LocalTokenNotFoundError": "nobody is logged in: hf auth login",
     "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set, and it is not among what was fetched before",
 }
 """By names of huggingface_hub's errors."""
 
 
-def _why(error: BaseException) -> str:
+def why(error: BaseException) -> str:
+    """What went wrong between this machine and the Hub."""
     return next(
         (_WHY[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in _WHY), first_line(error)
     )

@@ -1,5 +1,6 @@
 """Models on disk: safetensors and JSON, complete or absent, never anything that could run code."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from openjepa.common.files import (
@@ -15,12 +16,19 @@ from openjepa.common.files import (
 )
 from openjepa.common.renamed import current, is_recipe
 from openjepa.errors import UserError
+from openjepa.hub import licences
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build, find
 
+MODEL_FILES = {CONFIG, WEIGHTS, licences.CARD}
+"""What the folder of an exported model holds."""
 
-def save_model(model: JEPA, directory: str | Path) -> None:
+
+def save_model(model: JEPA, directory: str | Path, texts: Mapping[str, str] | None = None) -> None:
     """Write `model.safetensors` and `config.json`; an old model there is replaced only by a complete new one.
+
+    Args:
+        texts: what is written beside them, by name.
 
     Raises:
         UserError: the model was not built from a recipe, or the directory cannot be written.
@@ -30,6 +38,20 @@ def save_model(model: JEPA, directory: str | Path) -> None:
     with complete_or_absent(Path(directory)) as partial:
         write_json(partial / CONFIG, model.config.model_dump(mode="json"))
         write_tensors(partial / WEIGHTS, model.state_dict(), model.config.recipe)
+        for name, text in (texts or {}).items():
+            (partial / name).write_text(text, encoding="utf-8")
+
+
+def require_vacant(directory: str | Path) -> None:
+    """Raises UserError where a folder, to which a model is to be written, holds anything but a model."""
+    directory = Path(directory)
+    if not directory.exists():
+        return
+    others = sorted({path.name for path in directory.iterdir()} - MODEL_FILES) if directory.is_dir() else [""]
+    if others:
+        raise UserError(
+            f"{directory} holds other things than a model, such as {others[0]}: name another folder"
+        )
 
 
 def load_model(directory: str | Path) -> JEPA:
