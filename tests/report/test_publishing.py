@@ -119,7 +119,7 @@ def test_a_non_commercial_start_is_inherited(trained: Path, tmp_path: Path) -> N
     about = json.loads((begun / "run.json").read_text())
     about["init"] = {"source": "hub:facebook/ijepa_vith14_1k", "taken": {}, "licence": "cc-by-nc-4.0"}
     (begun / "run.json").write_text(json.dumps(about))
-    with pytest.raises(UserError, match="licensed cc-by-nc-4.0, so it cannot be published as mit"):
+    with pytest.raises(UserError, match=r"licensed cc-by-nc-4\.0, so it cannot be published as mit"):
         prepare(str(begun), "me/x", tmp_path / "out", "mit")
     prepare(str(begun), "me/x", tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()

@@ -68,9 +68,7 @@ def _front(plain: Mapping[str, Any], licence: str) -> str:
 
 def _idea(plain: Mapping[str, Any]) -> str:
     known = next((row for row in as_dicts() if row["recipe"] == plain["recipe"]), None)
-    said = f"A model of [OpenJEPA]'s recipe `{plain['recipe']}`, preset `{plain['preset']}`".replace(
-        "[OpenJEPA]", "OpenJEPA"
-    )
+    said = f"A model of OpenJEPA's recipe `{plain['recipe']}`, preset `{plain['preset']}`"
     return f"{said}: {known['idea']} ({known['paper']})." if known else f"{said}."
 
 
@@ -97,11 +95,8 @@ def _choices(plain: Mapping[str, Any]) -> str:
     ]
     found = [(choice, part["kind"], _sizes(part)) for choice, part in rows if part.get("kind")]
     lines = [f"| {choice} | {kind} | {sizes} |" for choice, kind, sizes in found]
-    return (
-        "\n".join(["## The choices", "", "| choice | kind | options |", "| --- | --- | --- |", *lines])
-        if lines
-        else ""
-    )
+    head = ["## The choices", "", "| choice | kind | options |", "| --- | --- | --- |"]
+    return "\n".join([*head, *lines]) if lines else ""
 
 
 def _sizes(part: Mapping[str, Any]) -> str:

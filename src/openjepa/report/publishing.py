@@ -53,7 +53,5 @@ def inherited_licence(run: str | Path, config: Any) -> str | None:
             found.append(licences.licence_of(Path(source), repository(source)[0]))
         elif (Path(source) / files.CONFIG).is_file():
             found.append(licence_of(source))
-    return next(
-        (licence for licence in found if licence and licences.is_non_commercial(licence)),
-        next(filter(None, found), None),
-    )
+    known = [licence for licence in found if licence]
+    return next(filter(licences.is_non_commercial, known), next(iter(known), None))
