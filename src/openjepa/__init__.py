@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 # Idle OpenMP threads that spin slow a busy machine down up to sevenfold; only effective before torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# What PyTorch has not written for Apple's GPUs is computed on the CPU; read when torch loads, too.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 if TYPE_CHECKING:
     from openjepa.check import check_jepa

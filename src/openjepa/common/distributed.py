@@ -10,15 +10,47 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from openjepa.errors import UserError
+
+DEVICE = "OPENJEPA_DEVICE"
+"""Environment variable: `auto` (the default), `cpu`, `cuda` or `mps`."""
+NARROW = frozenset({"mps"})
+"""Devices without float64."""
+
 
 def local_device() -> torch.device:
-    """Where this process trains and plans: its GPU, by its number on this machine, else the CPU.
+    """Where this process trains: its NVIDIA or AMD GPU, by its number on this machine, else Apple's, else the CPU.
 
-    With `CUDA_VISIBLE_DEVICES=` there is no GPU.
+    With `CUDA_VISIBLE_DEVICES=` there is no GPU. Several processes share no GPU of Apple's, and train on the CPU.
+
+    Raises:
+        UserError: `OPENJEPA_DEVICE` names a device that is not there.
     """
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    wanted = os.environ.get(DEVICE, "auto") or "auto"
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": alone and torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if wanted != "auto" and not there.get(wanted):
+        found = ", ".join(name for name, is_there in there.items() if is_there)
+        raise UserError(f"{DEVICE} is {wanted!r}: here there are {found}; auto takes the first")
+    kind = wanted if wanted != "auto" else next(name for name, is_there in there.items() if is_there)
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device(kind)
+    )
+
+
+def exact_device() -> torch.device:
+    """Where this process computes what needs float64, such as the costs of plans: as `local_device`, if it has that."""
+    device = local_device()
+    return torch.device("cpu") if device.type in NARROW else device
+
+
+def wide(values: Tensor) -> Tensor:
+    """In float64; on the CPU, where the values' own device has none."""
+    return (values.cpu() if values.device.type in NARROW else values).double()
 
 
 def world_size() -> int:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from openjepa.common.distributed import wide
 from openjepa.evals.spaces import Standard
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -22,7 +23,8 @@ class Ridge:
     """
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
-        x, y = x.double(), y.to(x.device).double()
+        x = wide(x)
+        y = wide(y).to(x.device)
         self._x, self._y = x.mean(0), y.mean(0)
         centred, answers, n = x - self._x, y - self._y, len(x)
         self._basis = centred if n < x.shape[1] else None
@@ -45,7 +47,7 @@ class Ridge:
         for strength in dict.fromkeys(own):
             columns = [i for i, other in enumerate(own) if other == strength]
             weights[:, columns] = self.solve(strength)[:, columns]
-        return (x.double() - self._x) @ weights + self._y
+        return (wide(x) - self._x) @ weights + self._y
 
 
 class GroupedRidge:

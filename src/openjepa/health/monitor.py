@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from openjepa.common.distributed import world_size
+from openjepa.common.distributed import wide, world_size
 from openjepa.common.rng import Rng
 from openjepa.guards import epps_pulley, sigreg_null
 from openjepa.health import metrics, tasks
@@ -182,7 +182,7 @@ class Monitor:
 def _shares_and_lidar(pooled: Tensor, embedding: Tensor, delta: float) -> dict[str, float]:
     lidar = metrics.lidar(pooled, delta)
     of_samples = lidar.between - lidar.within / lidar.q  # without what the q draws' noise adds to their mean
-    power = float(pooled.double().square().mean())
+    power = float(wide(pooled).square().mean())
     share = 1 / power if power != 0 else 0.0
     return {
         **{f"lidar/{name}": float(value) for name, value in asdict(lidar).items()},
@@ -233,5 +233,5 @@ def _roll_view(view: View) -> View:
 
 def mean_std(batch: Tensor) -> float:
     """Mean std over samples of raw pixels `[B, ...]`, in units of their range."""
-    pixels = batch.double() / (255 if batch.dtype == torch.uint8 else 1)
+    pixels = wide(batch) / (255 if batch.dtype == torch.uint8 else 1)
     return float(pixels.std(0, correction=0).mean())

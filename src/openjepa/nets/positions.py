@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from openjepa.common.distributed import wide
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens
@@ -170,10 +171,10 @@ def sincos(positions: Tensor, width: int) -> Tensor:
     axes = positions.shape[-1]
     require_room(width, axes)
     half = math.ceil(width / (2 * axes))
-    frequency = 10000.0 ** -(torch.arange(half, device=positions.device, dtype=torch.float64) / half)
-    ordered = positions.flip(-1) if axes == 2 else positions
-    angle = ordered.double().unsqueeze(-1) * frequency
-    return torch.cat([angle.sin(), angle.cos()], -1).flatten(-2)[..., :width].float()
+    ordered = wide(positions.flip(-1) if axes == 2 else positions)
+    frequency = 10000.0 ** -(torch.arange(half, device=ordered.device, dtype=torch.float64) / half)
+    angle = ordered.unsqueeze(-1) * frequency
+    return torch.cat([angle.sin(), angle.cos()], -1).flatten(-2)[..., :width].float().to(positions.device)
 
 
 def require_room(width: int, axes: int) -> None:
@@ -227,11 +228,12 @@ def rotary(positions: Tensor, width: int, style: RotaryStyle = "interleaved") ->
         UserError: heads too narrow for a pair per axis.
     """
     pairs = rotary_pairs(width, positions.shape[-1])
-    frequency = 10000.0 ** -(torch.arange(pairs, device=positions.device, dtype=torch.float64) / pairs)
-    angle = positions.double().unsqueeze(-1) * frequency
+    exact = wide(positions)
+    frequency = 10000.0 ** -(torch.arange(pairs, device=exact.device, dtype=torch.float64) / pairs)
+    angle = exact.unsqueeze(-1) * frequency
     angle = angle.repeat_interleave(2, -1) if style == "interleaved" else torch.cat([angle, angle], -1)
     angle = angle.flatten(-2)
-    return Rotary(angle.cos().float(), angle.sin().float())
+    return Rotary(*(part.float().to(positions.device) for part in (angle.cos(), angle.sin())))
 
 
 def rotary_pairs(width: int, axes: int) -> int:

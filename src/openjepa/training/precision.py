@@ -13,6 +13,8 @@ def computes_in_bf16(device: torch.device) -> bool:
     """Whether the hardware multiplies matrices in bf16; elsewhere bf16 is ten times slower than fp32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 

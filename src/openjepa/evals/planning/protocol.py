@@ -10,7 +10,7 @@ from torch import nn
 from openjepa.agent.cost import Reduce
 from openjepa.agent.planners import CEM, Planner
 from openjepa.common import files
-from openjepa.common.distributed import local_device
+from openjepa.common.distributed import exact_device
 from openjepa.common.reach import read_json
 from openjepa.common.renamed import PROTOCOLS, current_protocol, refuse_old
 from openjepa.config import Config, override
@@ -286,7 +286,7 @@ def load_world_model(run: str | Path) -> WorldJEPA:
         raise UserError(
             f"{run} is a run of {recipe}, which learns from images: plan with a world model, e.g. of pldm or lewm"
         )
-    return model.to(local_device())
+    return model.to(exact_device())
 
 
 def fingerprint(model: nn.Module) -> str:
