@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from openjepa.check import check_jepa
     from openjepa.errors import OpenJEPAWarning, UserError
     from openjepa.estimator import JEPATransformer
+    from openjepa.evals import embed, predict
+    from openjepa.evals import probe_runs as probe
     from openjepa.jepa import JEPA
     from openjepa.training import load, train
 
@@ -32,17 +34,24 @@ __all__ = [
     "UserError",
     "__version__",
     "check_jepa",
+    "embed",
     "load",
+    "predict",
+    "probe",
     "report",
     "train",
 ]
 
+# Where each lies, and after a colon what it is called there.
 _HOMES = {
     "JEPA": "openjepa.jepa",
     "JEPATransformer": "openjepa.estimator",
     "OpenJEPAWarning": "openjepa.errors",
     "UserError": "openjepa.errors",
     "check_jepa": "openjepa.check",
+    "embed": "openjepa.evals",
+    "predict": "openjepa.evals",
+    "probe": "openjepa.evals:probe_runs",
     "load": "openjepa.training",
     "train": "openjepa.training",
 }
@@ -56,7 +65,8 @@ def __getattr__(name: str) -> Any:
         return import_module("openjepa.report")
     if name not in _HOMES:
         raise AttributeError(f"module 'openjepa' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    home, _, there = _HOMES[name].partition(":")
+    return getattr(import_module(home), there or name)
 
 
 def __dir__() -> list[str]:

@@ -121,7 +121,7 @@ def test_embeddings_as_parquet_carry_the_labels(trained, tmp_path, said):
     parquet = pytest.importorskip("pyarrow.parquet")
     said("embed", trained, "--split", "test", "-o", tmp_path / "features.parquet")
     table = parquet.read_table(tmp_path / "features.parquet")
-    assert table.column_names == ["index", "label", "embedding"] and table.num_rows == 12
+    assert table.column_names == ["index", "sample", "label", "embedding"] and table.num_rows == 12
 
 
 def test_json_is_one_document_and_nothing_else(photos, run, tmp_path, said):
@@ -519,6 +519,6 @@ def test_a_run_is_never_overwritten(refused, run, photos):
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
-def test_embeddings_have_one_of_two_forms(refused, trained, tmp_path):
-    sentence = refused("embed", trained, "-o", tmp_path / "x.csv")
-    assert "ends in .npy or .parquet" in sentence
+def test_embeddings_have_one_of_three_forms(refused, trained, tmp_path):
+    sentence = refused("embed", trained, "-o", tmp_path / "x.txt")
+    assert "ends in .npy or .parquet or .csv" in sentence

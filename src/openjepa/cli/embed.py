@@ -12,19 +12,19 @@ def add(commands: Commands) -> None:
     add_data(parser, "samples (default: the data of the run)")
     add_labels(parser)
     parser.add_argument("--split", default="train", help="train or test, where the data has splits")
-    parser.add_argument("-o", "--output", required=True, help="a .npy or .parquet file")
+    parser.add_argument("-o", "--output", required=True, help="a .npy, .csv or .parquet file")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     from openjepa.common.progress import Waiting
     from openjepa.evals import embed_to_file
-    from openjepa.recipes.tokens import require_tokens
+    from openjepa.recipes.finetune import of_samples
     from openjepa.signals.label_table import with_labels
     from openjepa.training import load
 
     model = load(args.run_dir)
-    config = require_tokens(args.run_dir, model.config)
+    config = of_samples(args.run_dir, model.config)
     (samples,) = with_labels(labels_of(args), config.samples(args.data or config.data, args.split))
     with Waiting() as waiting:
         embed_to_file(model, samples, args.output, name=args.run_dir, progress=waiting)

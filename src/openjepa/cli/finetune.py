@@ -11,7 +11,8 @@ EXAMPLES = """\
   openjepa finetune runs/eeg --data recordings --classifier pre-local --frozen 1
   openjepa finetune runs/photos --data labelled --pretrained false      # the same from a random start, to compare
 
-The result is a run like any other. `openjepa train finetune --help` lists the options with their values.
+The result is a run like any other, and `openjepa predict` takes it.
+`openjepa train finetune --help` lists the options with their values.
 """
 
 
@@ -29,7 +30,8 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from openjepa import recipes
-    from openjepa.training import start
+    from openjepa.evals.saved import watch_tuned
+    from openjepa.training import load, start
     from openjepa.training.progress import Console, Silent
 
     named = {"source": args.run_dir, "data": args.data, "train.steps": args.steps, "train.seed": args.seed}
@@ -37,4 +39,7 @@ def run(args: argparse.Namespace) -> None:
     changes |= {f"labels.{name}": value for name, value in table_options(args).items()}
     config = recipes.configure("finetune", "tiny", changes | args.changes)
     out = args.out or f"{args.run_dir.rstrip('/')}-finetuned"
-    show_run(args, start(config, out, progress=Silent() if args.json else Console(), command=args.line))
+    tuned = start(config, out, progress=Silent() if args.json else Console(), command=args.line)
+    if tuned.writes:
+        watch_tuned(tuned.path, load(tuned.path))
+    show_run(args, tuned)

@@ -65,6 +65,9 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="features are means over several cuts of each sample (clips, crops), where the data offer them",
     )
+    parser.add_argument(
+        "--save", action="store_true", help="keep the linear probe in the run, for `openjepa predict`"
+    )
     add_seed(parser, "of validation splits, label draws, random encoders")
     add_json(parser, "print the table as JSON")
 
@@ -86,6 +89,7 @@ def run(args: argparse.Namespace) -> None:
             forecast=args.forecast,
             cuts=args.cuts,
             most=args.labelled,
+            save=args.save,
             seed=args.seed,
             progress=waiting,
         )

@@ -1,23 +1,77 @@
-"""Embeddings of a whole set into one file, in bounded memory, whole or not at all."""
+"""Embeddings of a whole set, in memory, or into a file in bounded memory."""
 
-import os
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol, Unpack
 
 import numpy as np
 from torch import Tensor
 
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress, device_of
-from openjepa.signals.base import Labels, Samples, move
+from openjepa.evals.tables import TablePart, whole, write_table, writer_of
+from openjepa.recipes.finetune import of_samples
+from openjepa.signals.base import Samples, move
+from openjepa.signals.identity import columns_of
+from openjepa.signals.label_table import ColumnNames, LabelSource, LabelTable, with_labels
+from openjepa.training import load
+
+BATCH = 256
+SUFFIXES = (".npy", ".parquet", ".csv")
 
 
 class Embedder(Protocol):
-    """What `embed_to_file` needs of a model (`openjepa.jepa.JEPA` has it)."""
+    """What embeddings need of a model (`openjepa.jepa.JEPA` has it)."""
 
     def embed(self, batch: Tensor, /) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """One vector a sample, and what is known of each.
+
+    Attributes:
+        features: float32 `[N, D]`.
+        columns: `index`, `sample` and where they are known `second`, `label`, `group`, a value a sample; see
+            `openjepa.signals.identity.columns_of`.
+    """
+
+    features: np.ndarray
+    columns: dict[str, list[Any]]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def save(self, path: str | Path) -> None:
+        """Write them as `embed_to_file` does."""
+        _write(Path(path), len(self), iter([(self.columns, self.features)]))
+
+
+def embed(
+    run: str | Path,
+    data: Any = None,
+    *,
+    split: str = "train",
+    labels: LabelSource = None,
+    progress: Progress | None = None,
+    **columns: Unpack[ColumnNames],
+) -> Embeddings:
+    """The embeddings of samples by a run's model, in memory; what `openjepa embed` writes.
+
+    Args:
+        run: a directory that `openjepa train` has written, or an exported model.
+        data: samples, as the run's signal opens them; `None`: the data of the run.
+        labels, columns: a table of their labels and its columns; see `openjepa.signals.label_table.LabelTable.of`.
+    """
+    model = load(run)
+    config = of_samples(run, model.config)
+    table = LabelTable.of(labels, **columns)
+    (samples,) = with_labels(table, config.samples(config.data if data is None else data, split))
+    parts = list(_parts(model, samples, BATCH, str(run), progress))
+    names = parts[0][0]
+    found = {name: [value for said, _ in parts for value in said[name]] for name in names}
+    return Embeddings(np.concatenate([vectors for _, vectors in parts]), found)
 
 
 def embed_to_file(
@@ -25,15 +79,15 @@ def embed_to_file(
     samples: Samples,
     path: str | Path,
     *,
-    batch_size: int = 256,
+    batch_size: int = BATCH,
     name: str = "model",
     progress: Progress | None = None,
 ) -> tuple[int, int]:
     """Write `model.embed` of every sample, in order, batch by batch.
 
-    `.npy`: float32 `[N, D]`. `.parquet`: a row per sample with `index`, `label` (where there are labels: a class, empty
-    for a sample without; or the variables), `group` (where there are groups) and the list `embedding`. The file appears
-    under its name only when it is complete.
+    `.npy`: float32 `[N, D]`, and beside it `NAME.samples.csv`, a row a sample. `.csv` and `.parquet`: a row a sample
+    with the same columns (see `openjepa.signals.identity.columns_of`) and its vector, in columns `e0`, `e1`, ... or as
+    the list `embedding`. Files appear under their names only when they are complete.
 
     Returns:
         (N, D)
@@ -41,110 +95,65 @@ def embed_to_file(
     Raises:
         UserError: another suffix, pyarrow missing, no samples, a folder that cannot be written or is full, or NaN.
     """
-    path = Path(path)
-    writers: dict[str, Callable[..., None]] = {".npy": _write_npy, ".parquet": _write_parquet}
-    if path.suffix not in writers:
+    return _write(Path(path), len(samples), _parts(model, samples, batch_size, name, progress))
+
+
+def table_beside(path: Path) -> Path:
+    """The table of the samples beside a `.npy` file."""
+    return path.with_name(f"{path.stem}.samples.csv")
+
+
+def _write(
+    path: Path, total: int, parts: Iterator[tuple[dict[str, list[Any]], np.ndarray]]
+) -> tuple[int, int]:
+    if path.suffix not in SUFFIXES:
         raise UserError(
-            f"cannot write embeddings to {path.name!r}; name a file that ends in {' or '.join(writers)}"
+            f"cannot write embeddings to {path.name!r}; name a file that ends in {' or '.join(SUFFIXES)}"
         )
+    if path.suffix != ".npy":
+        writer_of(path)  # before the first sample is read
+    first = next(parts)
+    width = first[1].shape[1]
+    if path.suffix != ".npy":
+        write_table(path, _chain(first, parts))
+        return total, width
+    beside = table_beside(path)
+    with whole(path) as file, whole(beside) as table:
+        # Plain writes, not a memory map: a disk that fills up is then an OSError and not a dead process (SIGBUS).
+        header = {"descr": "<f4", "fortran_order": False, "shape": (total, width)}
+        np.lib.format.write_array_header_1_0(file, header)
+
+        def without_vectors() -> Iterator[TablePart]:
+            for columns, vectors in _chain(first, parts):
+                file.write(np.ascontiguousarray(vectors, "<f4").data)
+                yield columns, None
+
+        writer_of(beside)(table, without_vectors())
+    return total, width
+
+
+def _parts(
+    model: Embedder, samples: Samples, batch_size: int, name: str, progress: Progress | None
+) -> Iterator[tuple[dict[str, list[Any]], np.ndarray]]:
     if len(samples) == 0:
         raise UserError("there are no samples to embed; give a set with at least one")
-    batches = _embeddings(model, samples, batch_size, name, progress)
-    first = next(batches)
-    if path.suffix == ".parquet":
-        _arrow()  # before the first byte is written
-    with _whole(path) as file:
-        writers[path.suffix](file, len(samples), first, batches, samples.labels)
-    return len(samples), first.shape[1]
-
-
-def _embeddings(
-    model: Embedder, samples: Samples, batch_size: int, name: str, progress: Progress | None
-) -> Iterator[np.ndarray]:
-    device = device_of(model)
+    device, columns = device_of(model), columns_of(samples)
     for start in range(0, len(samples), batch_size):
         rows = np.arange(start, min(start + batch_size, len(samples)))
         values = model.embed(move(samples.read(rows), device)).detach().float().cpu().numpy()
         if not np.isfinite(values).all():
             bad = start + int(np.flatnonzero(~np.isfinite(values).all(1))[0])
             raise UserError(
-                f"{name} gives a NaN or infinite embedding for sample {bad}; use an earlier checkpoint"
+                f"{name} gives a NaN or infinite embedding for sample {bad} ({columns['sample'](bad)}); use an earlier "
+                "checkpoint"
             )
-        yield values
+        yield {called: [says(row) for row in rows.tolist()] for called, says in columns.items()}, values
         if progress:
             progress("embedding", start + len(rows), len(samples))
 
 
-def _write_npy(
-    file: BinaryIO, total: int, first: np.ndarray, rest: Iterator[np.ndarray], labels: Labels | None
-) -> None:
-    # Plain writes, not a memory map: a disk that fills up is then an OSError and not a dead process (SIGBUS).
-    header = {"descr": "<f4", "fortran_order": False, "shape": (total, first.shape[1])}
-    np.lib.format.write_array_header_1_0(file, header)
-    for values in _chain(first, rest):
-        file.write(np.ascontiguousarray(values, "<f4").data)
-
-
-def _write_parquet(
-    file: BinaryIO, total: int, first: np.ndarray, rest: Iterator[np.ndarray], labels: Labels | None
-) -> None:
-    pa, parquet = _arrow()
-    known = {} if labels is None else _known(pa, labels)
-    columns = [("index", pa.int64()), *((name, array.type) for name, array in known.items())]
-    schema = pa.schema([*columns, ("embedding", pa.list_(pa.float32(), first.shape[1]))])
-    start = 0
-    with parquet.ParquetWriter(file, schema) as writer:
-        for values in _chain(first, rest):
-            rows = slice(start, start + len(values))
-            flat = pa.array(np.ascontiguousarray(values, "<f4").ravel())
-            arrays = [pa.array(np.arange(rows.start, rows.stop))]
-            arrays += [array[rows] for array in known.values()]
-            arrays += [pa.FixedSizeListArray.from_arrays(flat, first.shape[1])]
-            writer.write_table(pa.table(arrays, schema=schema))
-            start = rows.stop
-
-
-def _known(pa: Any, labels: Labels) -> dict[str, Any]:
-    """Columns of what is known beside the samples."""
-    values = labels.values
-    if values.ndim > 1:
-        flat = pa.array(np.ascontiguousarray(values).ravel())
-        found = {"label": pa.FixedSizeListArray.from_arrays(flat, values.shape[1])}
-    else:
-        found = {"label": pa.array(values, mask=None if values.dtype.kind == "f" else values < 0)}
-    return found if labels.groups is None else found | {"group": pa.array(labels.groups)}
-
-
-def _arrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(
-            "writing .parquet needs pyarrow, which is not installed; pip install 'openjepa[parquet]', or write .npy"
-        ) from None
-    return pyarrow, pyarrow.parquet
-
-
-@contextmanager
-def _whole(path: Path) -> Generator[BinaryIO]:
-    """A file that gets its name when the block ends well, and leaves nothing otherwise."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; choose a folder that you may write to"
-        ) from error
-    finally:
-        with suppress(OSError):  # its folder may be no folder
-            partial.unlink(missing_ok=True)
-
-
-def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def _chain(
+    first: tuple[dict[str, list[Any]], np.ndarray], rest: Iterator[tuple[dict[str, list[Any]], np.ndarray]]
+) -> Iterator[tuple[dict[str, list[Any]], np.ndarray]]:
     yield first
     yield from rest

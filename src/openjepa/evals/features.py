@@ -119,6 +119,7 @@ class EncodedFeatures:
         seed: of the projections.
         cuts: whether features are the mean over several cuts of each sample (clips of a film, crops), which
             `samples.cuts(rows)` gives, a batch a cut.
+        projections: of wide poolings, as they were learned before; `None`: they are learned here.
 
     Raises:
         UserError: several cuts of samples that offer one.
@@ -136,6 +137,7 @@ class EncodedFeatures:
         batch_size: int = 256,
         seed: int = 0,
         cuts: bool = False,
+        projections: Mapping[str, Projection] | None = None,
     ) -> None:
         self.model, self.name, self.batch_size, self.cuts = model, name, batch_size, cuts
         if cuts and not hasattr(samples, "cuts"):
@@ -145,8 +147,8 @@ class EncodedFeatures:
         self.tokens, self.dim = shapes[-1]
         self.offered = offered(shapes, model.layout, _axes(model))
         wide = [name for name, pooling in self.offered.items() if pooling.dims > MAX_DIMS]
-        self.projections: dict[str, Projection] = {}
-        if wide:
+        self.projections = dict(projections or {})
+        if wide and projections is None:
             rows = np.unique(np.linspace(0, len(samples) - 1, SAMPLED).astype(np.int64))
             parts = [self._layers(samples.read(part), LAYERS) for part in _parts(rows, self.batch_size)]
             for name in wide:

@@ -1,7 +1,7 @@
 """Poolings of an encoder's last layers into one vector a sample, on offer by name."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -115,6 +115,18 @@ class Projection:
         floor = 1e-2 * deviation.mean().clamp_min(1e-12)  # what hardly varies in the sample is not blown up
         signs = torch.randint(0, 2, (d,), generator=random) * 2 - 1
         self.scale = signs / deviation.clamp_min(floor) / math.sqrt(math.ceil(d / dims))
+
+    @classmethod
+    def restored(cls, tensors: Mapping[str, Tensor], dims: int) -> "Projection":
+        """What `tensors` were of."""
+        found = cls.__new__(cls)
+        found.order, found.mean, found.scale = (tensors[name] for name in ("order", "mean", "scale"))
+        found.dims, found.rest = dims, -len(found.order) % dims
+        return found
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it has learned and drawn, by name."""
+        return {"order": self.order, "mean": self.mean, "scale": self.scale}
 
     def __call__(self, features: Tensor) -> Tensor:
         """`[B, dims]` on the CPU."""

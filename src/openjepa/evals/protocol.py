@@ -184,8 +184,9 @@ class Comparison:
         seeds: Sequence[int] = (0,),
         cost: ComputeCost = UNKNOWN,
         name: str = "the model",
+        keep: Callable[[EncodedFeatures, Outcome], None] | None = None,
     ) -> ProbeTable:
-        """All rows for one model."""
+        """All rows for one model; `keep` is given its features and what the linear probe came to with all labels."""
         ours = self._encoded(model, name)  # a broken model is named before minutes are spent on the others
         table, best = _Table(self.kinds, self.about), _Best()
         for called, row in self._plain():
@@ -198,6 +199,8 @@ class Comparison:
             table.add(RANDOM, [self._row(source, keep=False, cost=ComputeCost(0.0)) for source in untrained])
         row = self._row(ours, keep=bool(best.outcomes), cost=cost)
         table.add("model", [row])
+        if keep is not None:
+            keep(ours, row.outcomes["linear", Amount(), 0])
         if best.outcomes:
             table.add(JOINED, [_joined(self.about, row, best, device_of(model))])
         return table.done()

@@ -39,6 +39,11 @@ class Ridge:
         weights = torch.cholesky_solve(self._answers, torch.linalg.cholesky(damped))
         return weights if self._basis is None else self._basis.T @ weights
 
+    def affine(self, strength: float) -> tuple[Tensor, Tensor]:
+        """Weights `[V, d]` and constants `[V]` of one strength: what is added for features of zero."""
+        weights = self.solve(strength)
+        return weights.T.contiguous(), self._y - self._x @ weights
+
     def predict(self, x: Tensor, strengths: float | Sequence[float]) -> Tensor:
         """Answers `[m, V]` for `[m, d]`, each variable by its own strength, or all by one."""
         count = self._answers.shape[1]

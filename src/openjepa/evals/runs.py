@@ -1,25 +1,28 @@
 """Probing what `openjepa train` has written."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from openjepa.common import files
 from openjepa.common.files import step_of
 from openjepa.errors import UserError
-from openjepa.evals.features import Progress
+from openjepa.evals.features import EncodedFeatures, Progress
+from openjepa.evals.novelty import FALSE_ALARMS
 from openjepa.evals.protocol import Comparison, Kind
+from openjepa.evals.rows import Outcome
+from openjepa.evals.saved import SavedProbe, fit_probe
 from openjepa.evals.splits import fewer, hold_out, strata
 from openjepa.evals.table import UNKNOWN, ComputeCost, ProbeTable, combine, together
 from openjepa.evals.tasks import Coming, LabelTask, task_of
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
-from openjepa.recipes.tokens import TokenRecipe, require_tokens
-from openjepa.signals.label_table import LabelTable, with_labels
+from openjepa.recipes.finetune import FineTune, of_samples
+from openjepa.signals.label_table import ColumnNames, LabelSource, LabelTable, with_labels
 from openjepa.signals.parts import labelled, part
 from openjepa.training import Run, load
 
@@ -27,11 +30,11 @@ PROBE = "probe.json"
 
 
 def probe_runs(
-    runs: Sequence[str | Path],
+    runs: str | Path | Sequence[str | Path],
     *,
-    data: str | None = None,
-    test: str | None = None,
-    labels: LabelTable | None = None,
+    data: Any = None,
+    test: Any = None,
+    labels: LabelSource = None,
     kinds: Sequence[Kind] = ("linear", "knn"),
     classical: str = "all",
     few_label: Sequence[int | float] = (),
@@ -40,8 +43,10 @@ def probe_runs(
     forecast: Sequence[int] = (),
     cuts: bool = False,
     most: int | None = None,
+    save: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
+    **columns: Unpack[ColumnNames],
 ) -> ProbeTable:
     """Probe the models of run directories; several runs (training seeds) give intervals over them.
 
@@ -50,12 +55,13 @@ def probe_runs(
     are the same for all.
 
     Args:
-        runs: directories that `openjepa train` has written, of one recipe and one data set.
+        runs: a directory that `openjepa train` has written, or several of one recipe and one data set.
         data: labelled samples to fit on, as the runs' signal opens them; `None`: the data of the run.
         test: labelled samples to test on; `None`: the test split of `data`, or where it has none but its samples have
             groups (speakers, subjects, recordings), a quarter of the groups, drawn by `seed`; with a table of labels
             also a quarter of samples without groups.
-        labels: a table of the samples' labels, in the place of the data's own.
+        labels, columns: a table of the samples' labels, in the place of the data's own, and its columns; see
+            `openjepa.signals.label_table.LabelTable.of`.
         classical: which classical features stand beside the models: `none`, `quick` or `all`.
         few_label, per_class: shares of the labels and examples per class, scored besides all labels; see `probe`.
         balanced: whether every class counts alike, in the score (balanced accuracy) and in the fit.
@@ -63,20 +69,26 @@ def probe_runs(
         cuts: whether the models' features are means over several cuts of each sample (clips, crops).
         most: how many labelled samples to choose and fit on at most, drawn by `seed` with each class in proportion;
             `None`: all. Classical features are fitted on the same samples.
+        save: whether each run's linear probe is kept in it, for `openjepa.predict`.
 
     Raises:
         UserError: not a run, runs of several recipes or data sets, data without labels or without a test split, a
             run that cannot be written to; and see `probe`.
     """
+    runs, table_of_labels = [runs] if isinstance(runs, str | Path) else runs, LabelTable.of(labels, **columns)
     models = [load(run) for run in runs]
-    configs = [require_tokens(run, model.config) for run, model in zip(runs, models, strict=True)]
+    configs = [of_samples(run, model.config) for run, model in zip(runs, models, strict=True)]
     _check_alike(runs, configs)
-    train_set, test_set, notes = _sets(configs[0], data, test, seed, labels or LabelTable())
+    if save:
+        _check_kept(runs, kinds, configs)
+    train_set, test_set, notes = _sets(configs[0], data, test, seed, table_of_labels)
     if most is not None:
         train_set = fewer(train_set, most, np.random.default_rng([seed, 8]))
     tasks: list[LabelTask] = [Coming(horizon) for horizon in forecast]
     if not tasks or train_set.labels is not None:
         tasks.insert(0, task_of(train_set, balanced=balanced))
+    if save and train_set.labels is None:
+        raise UserError(f"{train_set.name} has no labels, by which alone a probe can be kept: leave out --save")
     beside = [
         Comparison(
             *_asked(task, train_set, test_set),
@@ -91,7 +103,7 @@ def probe_runs(
         )
         for task in tasks
     ]
-    tables = []
+    tables, kept = [], list[SavedProbe]()
     for i, (run, model) in enumerate(zip(runs, models, strict=True)):
         of_tasks = [
             comparison.table(
@@ -100,11 +112,14 @@ def probe_runs(
                 seeds=[seed + i],
                 cost=training_cost(run),
                 name=str(run),
+                keep=_keeper(comparison, kept, seed) if save and number == 0 else None,
             )
-            for comparison in beside
+            for number, comparison in enumerate(beside)
         ]
         table = together(of_tasks)
         table.notes.extend(notes)
+        if kept:
+            table.notes.append(_said(kept[-1], kept[-1].save(run)))
         _write(Path(run), table)
         tables.append(table)
     return tables[0] if len(tables) == 1 else combine(tables)
@@ -115,6 +130,32 @@ def _asked(task: LabelTask, train: Any, test: Any) -> tuple[Any, Any]:
     if not isinstance(task, Coming) or not hasattr(train, "leaving"):
         return train, test
     return train.leaving(task.horizon), test.leaving(task.horizon)
+
+
+def _check_kept(runs: Sequence[str | Path], kinds: Sequence[Kind], configs: Sequence[Any]) -> None:
+    if "linear" not in kinds:
+        raise UserError("the linear probe is what is saved: name linear among the kinds too")
+    for run, config in zip(runs, configs, strict=True):
+        if isinstance(config, FineTune):
+            raise UserError(
+                f"{run} was fine-tuned and answers by itself: openjepa predict needs no saved probe of it"
+            )
+
+
+def _keeper(
+    comparison: Comparison, kept: list[SavedProbe], seed: int
+) -> Callable[[EncodedFeatures, Outcome], None]:
+    return lambda source, outcome: kept.append(fit_probe(source, outcome, comparison.about, seed=seed))
+
+
+def _said(probe: SavedProbe, folder: Path) -> str:
+    """What was saved, and how often what it calls unlike its training samples is none of it."""
+    rate = probe.about.false_alarms or 0.0
+    return (
+        f"The linear probe is saved in {folder}. What is unlike its training samples is flagged, with "
+        f"{FALSE_ALARMS:.0%} false alarms as held-out training samples have it; of the {probe.about.tested:,} test "
+        f"samples {rate:.1%} are flagged."
+    )
 
 
 def untrained(config: Recipe, seed: int) -> JEPA:
@@ -155,11 +196,9 @@ TESTED = 0.25
 """Share of the groups, or of samples with a table of labels, that is tested on where the data have no test split."""
 
 
-def _sets(
-    config: TokenRecipe, data: str | None, test: str | None, seed: int, labels: LabelTable
-) -> tuple[Any, Any, list[str]]:
+def _sets(config: Any, data: Any, test: Any, seed: int, labels: LabelTable) -> tuple[Any, Any, list[str]]:
     """What is fitted on and tested on, and what a reader should know of the division."""
-    source = data or config.data
+    source = config.data if data is None else data
     train_set, test_set = config.samples(source, "train"), None
     if test is not None:
         test_set = _open_whole(test, config)
@@ -173,10 +212,10 @@ def _sets(
         train_set, test_set = map(labelled, with_labels(labels, train_set, test_set))
         return train_set, test_set, []
     (train_set,) = map(labelled, with_labels(labels, train_set))
-    return _divided(source, train_set, seed)
+    return _divided(train_set, seed)
 
 
-def _divided(source: str, samples: Any, seed: int) -> tuple[Any, Any, list[str]]:
+def _divided(samples: Any, seed: int) -> tuple[Any, Any, list[str]]:
     """A quarter to test on, whole groups where there are some, and a note about it."""
     groups, values = samples.labels.groups, strata(samples.labels.values)
     size, rng = round(TESTED * len(samples)), np.random.default_rng([seed, 9])
@@ -184,7 +223,7 @@ def _divided(source: str, samples: Any, seed: int) -> tuple[Any, Any, list[str]]
     if not len(held):
         what = "sample" if groups is None else "group"
         raise UserError(
-            f"{source} has no test split, and no {what} of its {samples.noun} can be spared for one: give --test"
+            f"{samples.name} has no test split, and no {what} of its {samples.noun} can be spared for one: give --test"
         )
     told = f"{len(held):,} of {len(samples):,} {samples.noun}"
     if groups is not None:
@@ -196,7 +235,7 @@ def _divided(source: str, samples: Any, seed: int) -> tuple[Any, Any, list[str]]
     return part(samples, np.setdiff1d(np.arange(len(samples)), held)), part(samples, held), [note]
 
 
-def _check_alike(runs: Sequence[str | Path], configs: Sequence[TokenRecipe]) -> None:
+def _check_alike(runs: Sequence[str | Path], configs: Sequence[Any]) -> None:
     if not configs:
         raise UserError("no run to probe: name at least one directory that `openjepa train` has written")
     for run, config in zip(runs, configs, strict=True):
@@ -208,7 +247,7 @@ def _check_alike(runs: Sequence[str | Path], configs: Sequence[TokenRecipe]) -> 
                 )
 
 
-def _open_whole(data: str, config: TokenRecipe) -> Any:
+def _open_whole(data: Any, config: Any) -> Any:
     """A set that was named to be tested on: its test split, or all of it where it has none."""
     try:
         return config.samples(data, "test")

@@ -29,7 +29,8 @@ from openjepa.nets.classifiers import Classifier, MeanLinear
 from openjepa.nets.pretrained import encoder_weights
 from openjepa.recipes import own
 from openjepa.recipes.base import Recipe, Training, all_recipes, register
-from openjepa.signals.base import move
+from openjepa.recipes.tokens import require_tokens
+from openjepa.signals.base import drawn, move
 from openjepa.signals.label_table import LabelTable, with_labels
 from openjepa.signals.labelled import Labelled, LabelledSamples
 
@@ -284,19 +285,19 @@ def held_out(samples: LabelledSamples) -> Tensor:
     count = max(8, round(HELD_OUT * len(samples)))
     if len(samples) < 16:
         raise UserError(f"{samples.name} has {len(samples)} labelled {samples.noun}: give at least 16")
-    generator = torch.Generator().manual_seed(0)
     groups = None if samples.labels is None else samples.labels.groups
-    if groups is None:
-        return torch.randperm(len(samples), generator=generator)[:count].sort().values
-    numbers, member = np.unique(groups, return_inverse=True)
-    if len(numbers) < 2:
+    if groups is not None and len(np.unique(groups)) < 2:
         raise UserError(f"{samples.name}: all labelled {samples.noun} are of one group; give two at least")
-    taken: list[int] = []
-    for group in torch.randperm(len(numbers), generator=generator).tolist()[:-1]:
-        taken.append(group)
-        if np.isin(member, taken).sum() >= count:
-            break
-    return torch.from_numpy(np.flatnonzero(np.isin(member, taken)))
+    return drawn(len(samples), count, groups)[1].sort().values
+
+
+def of_samples(who: str | Path, config: Recipe) -> Any:
+    """The config of a run whose samples have tokens, or of one that was fine-tuned from it.
+
+    Raises:
+        UserError: it learns from episodes; `who` asked is named.
+    """
+    return config if isinstance(config, FineTune) else require_tokens(who, config)
 
 
 def _config_of(source: str) -> dict[str, Any]:

@@ -268,8 +268,7 @@ def _finite(values: Tensor) -> Tensor:
 def hold_out(samples: Samples) -> tuple[Tensor, Tensor]:
     """Indices to train on, ascending, and indices of the held-out samples that health is measured on.
 
-    At most 512 and at most 2 %, but at least 8; drawn at random, the same ones whatever the run's seed (a folder
-    lists its images class by class, so its end would be one class).
+    At most 512 and at most 2 %, but at least 8 (see `drawn`).
 
     Raises:
         UserError: fewer than 16 samples.
@@ -280,5 +279,24 @@ def hold_out(samples: Samples) -> tuple[Tensor, Tensor]:
             f"of which {LEAST_HELD_OUT} are held out"
         )
     count = max(LEAST_HELD_OUT, min(HELD_OUT, int(len(samples) * HELD_OUT_SHARE)))
-    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
-    return order[count:].sort().values, order[:count]
+    return drawn(len(samples), count)
+
+
+def drawn(total: int, count: int, groups: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
+    """Rows that are left, ascending, and `count` that are drawn at random; whole groups of at least as many in all.
+
+    The same ones whatever a run's seed: a folder lists its samples class by class, so its end would be one class. Of
+    groups one at least is left.
+    """
+    generator = torch.Generator().manual_seed(0)
+    if groups is None:
+        order = torch.randperm(total, generator=generator)
+        return order[count:].sort().values, order[:count]
+    numbers, member = np.unique(groups, return_inverse=True)
+    taken, found = np.zeros(len(numbers), bool), np.zeros(total, bool)
+    for group in torch.randperm(len(numbers), generator=generator).tolist()[:-1]:
+        taken[group] = True
+        found = taken[member]
+        if found.sum() >= count:
+            break
+    return torch.from_numpy(np.flatnonzero(~found)), torch.from_numpy(np.flatnonzero(found))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 from pydantic import PrivateAttr
@@ -26,6 +26,15 @@ FEW = 20
 """Different whole numbers up to which numbers may have been meant for classes."""
 
 
+class ColumnNames(TypedDict, total=False):
+    """Which columns of a table say what; see `LabelTable`."""
+
+    label: str | None
+    id: str | None
+    group: str | None
+    kind: str | None
+
+
 class LabelTable(Config):
     """Where labels of samples are written down beside them."""
 
@@ -45,22 +54,20 @@ class LabelTable(Config):
     @classmethod
     def of(
         cls,
-        labels: "str | Path | Mapping[str, Any] | LabelTable | None",
-        *,
-        label: str | None = None,
-        id: str | None = None,
-        group: str | None = None,
-        kind: str | None = None,
+        labels: "LabelSource",
+        **columns: Unpack[ColumnNames],
     ) -> "LabelTable":
         """The table that a user names or holds: a path, or columns by name, such as a data frame.
+
+        Args:
+            columns: names of the columns `label`, `id` and `group`; `kind`: `classes` or `numbers`.
 
         Raises:
             UserError: columns that are named without a table; columns of unequal length.
         """
         if isinstance(labels, LabelTable):
             return labels
-        told = {"label": label, "id": id, "group": group, "kind": kind}
-        given = {name: value for name, value in told.items() if value is not None}
+        given = {name: value for name, value in columns.items() if value is not None}
         if labels is None:
             if given:
                 raise UserError(f"{', '.join(given)}: say of which table, with labels")
@@ -88,6 +95,10 @@ class LabelTable(Config):
         values, names = _values(table, label, ids, self.kind)
         groups = None if group is None else _groups(table, group, ids)
         return TabledLabels(table.name, ids, label, values, names, groups)
+
+
+LabelSource = str | Path | Mapping[str, Any] | LabelTable | None
+"""A table of labels: a path, or columns by name; `None`: the data's own labels."""
 
 
 @dataclass(frozen=True, eq=False)

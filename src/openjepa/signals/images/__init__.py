@@ -10,7 +10,7 @@ from openjepa.errors import UserError
 from openjepa.signals.images.arrays import open_array_file, open_arrays
 from openjepa.signals.images.fashion_mnist import holds, open_fashion_mnist
 from openjepa.signals.images.image_set import ImageSet
-from openjepa.signals.images.sources import open_dataset, open_folder, open_shards
+from openjepa.signals.images.sources import SUFFIXES, open_dataset, open_file, open_folder, open_shards
 from openjepa.signals.readers.shards import find_shards
 from openjepa.signals.readers.skipped import Skipped
 from openjepa.signals.readers.splits import pick_split
@@ -30,7 +30,7 @@ def open_images(
             no label, -1); `train`, `test` and `val` sub-folders are splits;
             a `.tar`, `.tar.gz` or `.tgz` shard of `key.jpg` and `key.cls`, a glob pattern, or a folder of shards,
             whose names begin with their split;
-            a `.npy` or `.npz` file; an array or tensor of images, or a pair of these and labels;
+            a single image; a `.npy` or `.npz` file; an array or tensor of images, or a pair of these and labels;
             a torch map-style data set of images or of (image, label).
         split: `train`, `test` or `val`. A set without splits is all `train`; `val` stands in for a missing `test`.
         size: height and width of the images: the short side is resized, then the centre is cropped. `None`: the
@@ -74,9 +74,12 @@ def _open_path(path: Path, split: str, size: int | None, channels: int | None) -
         return open_folder(path, split, size, channels)
     if path.suffix in (".npy", ".npz") and path.is_file():
         return open_array_file(path, split, size, channels)
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        pick_split(str(path), ("train",), split)
+        return open_file(path, size, channels)
     if path.exists():
         raise UserError(
-            f"{path} is neither a folder nor a .tar, .tar.gz, .tgz, .npy or .npz file: name one of these"
+            f"{path} is neither a folder nor an image nor a .tar, .tar.gz, .tgz, .npy or .npz file: name one of these"
         )
     raise UserError(
         f"{path} does not exist: give a folder of images, tar shards, or leave it out for Fashion-MNIST"

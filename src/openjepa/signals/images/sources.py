@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from openjepa.common.contents import Contents
+from openjepa.common.reach import regular
 from openjepa.errors import UserError
 from openjepa.signals.images.arrays import channel_axis
 from openjepa.signals.images.decode import PictureHeader, decode, fit, from_pil, header_of, inspect, recolour
@@ -18,6 +19,8 @@ from openjepa.signals.readers.folders import FolderFiles, list_folder
 from openjepa.signals.readers.shards import TarFiles, Wanted, read_shards
 
 SHARDED = Wanted(frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"}), "an image", "images")
+SUFFIXES = SHARDED.suffixes | {".gif", ".tif", ".tiff", ".ppm"}
+"""Of single files that are opened as images."""
 _PEEK = 64  # items of a torch data set that are looked at before it is read
 
 
@@ -68,6 +71,12 @@ def open_folder(root: Path, split: str, size: int | None, channels: int | None) 
         skipped=found.skipped,
         key=lambda row: f"{found.inside}{source.name(row)}",
     )
+
+
+def open_file(path: Path, size: int | None, channels: int | None) -> ImageSet:
+    """One image."""
+    source = FolderSource(regular(path).parent, [path.name], None)
+    return build(str(path), source, size=size, channels=channels, key=source.name)
 
 
 class ShardSource(TarFiles, EncodedImages):

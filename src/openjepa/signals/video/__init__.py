@@ -11,8 +11,9 @@ from openjepa.signals.readers.arrays import read_array_file
 from openjepa.signals.readers.shards import find_shards
 from openjepa.signals.readers.splits import pick_split
 from openjepa.signals.video.clips import ClipCut, ClipSet
+from openjepa.signals.video.decode import SUFFIXES
 from openjepa.signals.video.moving import NAMES, open_moving
-from openjepa.signals.video.sources import open_arrays, open_folder, open_shards
+from openjepa.signals.video.sources import open_arrays, open_file, open_folder, open_shards
 
 __all__ = ["ClipCut", "ClipSet", "open_video"]
 
@@ -36,8 +37,8 @@ def open_video(
             a folder like that, with folders of frames (jpg, png and others) in the place of films;
             a tar shard of films, a glob pattern, or a folder of shards, whose names begin with their split; labelled by
             `key.cls` or by the folders in the shard;
-            a `.npy` or `.npz` file; an array or tensor of clips (see `sources.open_arrays`), or a pair of these and
-            labels.
+            a single film; a `.npy` or `.npz` file; an array or tensor of clips (see `sources.open_arrays`), or a pair
+            of these and labels.
         cut: which frames make a clip.
         split: `train`, `test` or `val`. A set without splits is all `train`; `val` stands in for a missing `test`.
         size: height and width of the clips: the largest middle part of that shape, resized.
@@ -81,10 +82,13 @@ def _open_path(
             clips = open_arrays(found.samples, found.labels, cut, size, channels, str(path), origin)
         clips.splits = found.splits
         return clips
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        pick_split(str(path), ("train",), split)
+        return open_file(path, cut, size, _film_channels(channels))
     if path.exists():
         raise UserError(
-            f"{path} is neither a folder nor a .tar, .tar.gz, .tgz, .npy or .npz file: name one of these, or put the "
-            "film into a folder"
+            f"{path} is neither a folder nor a film nor a .tar, .tar.gz, .tgz, .npy or .npz file: name one of these, "
+            "or put the film into a folder"
         )
     raise UserError(
         f"{path} does not exist: give a folder of films or of folders of frames, tar shards, or one of "

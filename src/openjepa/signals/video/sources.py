@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from openjepa.common.contents import Contents, of_array, of_files
+from openjepa.common.reach import regular
 from openjepa.errors import UserError
 from openjepa.signals.images.arrays import channel_axis, to_pixels
 from openjepa.signals.images.decode import decode as decode_image
@@ -200,6 +201,13 @@ def open_folder(
         splits=found.splits,
         skipped=[*found.skipped, *others],
     )
+
+
+def open_file(path: Path, cut: ClipCut, size: tuple[int, int], channels: int | None) -> ClipSet:
+    """One film."""
+    library()
+    source = FilmFiles(regular(path).parent, [path.name], None)
+    return build(str(path), source, cut, key=source.name, size=size, channels=channels)
 
 
 def _open_frames(
