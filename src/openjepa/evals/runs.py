@@ -88,7 +88,9 @@ def probe_runs(
     if not tasks or train_set.labels is not None:
         tasks.insert(0, task_of(train_set, balanced=balanced))
     if save and train_set.labels is None:
-        raise UserError(f"{train_set.name} has no labels, by which alone a probe can be kept: leave out --save")
+        raise UserError(
+            f"{train_set.name} has no labels, by which alone a probe can be kept: leave out --save"
+        )
     beside = [
         Comparison(
             *_asked(task, train_set, test_set),
