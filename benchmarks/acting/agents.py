@@ -53,7 +53,7 @@ def runs(settings: Settings, data: Data, options: Mapping[str, Any] | None = Non
 
 def protocol(settings: Settings, found: Sequence[Trained], **changes: Any) -> PlanningProtocol:
     """As point 1 plans, with all baselines."""
-    planner = {"planner": settings.planners[0]} if settings.planners else {}
+    planner = {"planner": settings.planners[0] if settings.planners else "cem"}
     chosen = {"baselines": BASELINES, **planner, **two_rooms.PLAN, **changes}
     return common.protocol(settings, found, **chosen)
 

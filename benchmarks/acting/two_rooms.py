@@ -9,24 +9,22 @@ from typing import Any
 
 from benchmarks.acting import common
 from benchmarks.acting.common import Data, Settings, percent, table
+from openjepa.recipes.lewm import LeWM
+from openjepa.recipes.pldm import PLDM
+from openjepa.recipes.worlds import WorldRecipe
 
 DATA = Data("two-rooms", {"size": 32}, "wall-seeking-walk", episodes=4000, steps=100)
-RECIPES: Mapping[str, Mapping[str, Any]] = {"pldm": {}, "lewm": {"cost__prediction_error": 8.0}}
-"""Each with what else its plans need: LeWM's states lie about five times as far apart."""
+RECIPES: Mapping[str, type[WorldRecipe]] = {"pldm": PLDM, "lewm": LeWM}
 PLANNERS = ("cem", "mppi")
-PLAN: Mapping[str, Any] = {
-    "planner__horizon": 18,
-    "planner__execute": 1,
-    "planner__samples": 96,
-    "planner__iterations": 5,
-    "planner__elites": 12,
-    "planner__sigma": 1.0,
-    "planner__action_repeat": True,
-    "cost__prediction_error": 2.0,
-    "cost__prediction_error_width": 0.3,
-}
-"""90 actions ahead, as EB-JEPA, each repeated for five; a new plan every five; a prediction error as dear as a state
-drawn at random, and narrow: steps are as long as a door is wide."""
+
+
+def planned(recipe: str) -> dict[str, Any]:
+    """How a recipe's preset plans, with whichever planner."""
+    plans = RECIPES[recipe].plans["tiny"].items()
+    return {name.replace(".", "__"): value for name, value in plans if name != "planner"}
+
+
+PLAN: Mapping[str, Any] = planned("pldm")
 ABLATIONS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "no inverse dynamics": ({"terms.inverse": 0}, {}),
     "no variance": ({"guard.std": 0}, {}),
@@ -46,7 +44,8 @@ def measure(settings: Settings) -> dict[str, Any]:
         name: str, recipe: str, planner: str, train: Mapping, plan: Mapping, baselines: list[str]
     ) -> None:
         runs[name] = common.trained(settings, recipe, data, train)
-        changes = {"planner": planner, **PLAN, **RECIPES.get(recipe, {}), **plan, "baselines": baselines}
+        known = planned(recipe) if recipe in RECIPES else PLAN
+        changes = {"planner": planner, **known, **plan, "baselines": baselines}
         protocols[name] = common.protocol(settings, runs[name], **changes)
 
     for recipe in recipes:

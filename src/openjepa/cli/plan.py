@@ -10,8 +10,9 @@ from openjepa.cli.results import add_protocol, protocol_of, result_file, show_re
 from openjepa.errors import UserError
 
 EXAMPLES = """\
-Every number of the protocol is set by its dotted name:
+Plans are made as the preset's were when it was measured. Every number of the protocol is set by its dotted name:
 
+  openjepa plan RUN --quick
   openjepa plan RUN --planner mppi --planner.horizon 20 --planner.samples 500
   openjepa plan RUN-0 RUN-1 RUN-2 --episodes 100 --seed 1 --out result.json
   openjepa plan RUN --cost.reduce last --difficulty "{distance: [0, 20]}" --baselines "[random, expert]"
@@ -30,6 +31,11 @@ def add(commands: Commands) -> None:
         protocol="play a saved protocol, or that of a saved result, again",
         file="plan.json",
     )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a first try, in under a minute: 10 episodes, beside doing nothing and a random policy alone",
+    )
     parser.add_argument("--surprise", action="store_true", help="also: is it surprised by what cannot be?")
     parser.add_argument(
         "--probes",
@@ -41,11 +47,16 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from openjepa.common.progress import Waiting
-    from openjepa.evals import planning
 
-    with Waiting() as waiting, warnings.catch_warnings():
+    with Waiting(patience=0.0) as waiting, warnings.catch_warnings():
+        waiting("loading", 0, 1)
+        from openjepa.evals import planning
+
         warnings.showwarning = lambda message, *_, **__: print(f"openjepa: {message}", file=sys.stderr)  # ty: ignore[invalid-assignment]
+        if args.quick and not args.protocol:
+            args.changes = planning.quick(args.changes)
         protocol = protocol_of(args, planning.PlanningProtocol.read, planning.protocol_for)
+        waiting("loading", 1, 1)
         out = result_file(args, "plan.json")
         camera = planning.Camera() if out else None
         result = planning.evaluate(protocol, waiting, camera=camera)

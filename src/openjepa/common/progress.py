@@ -1,4 +1,4 @@
-"""A progress bar on standard error for what takes longer than two seconds."""
+"""A progress bar on standard error, at once or for what takes longer than two seconds."""
 
 import sys
 import time
@@ -8,14 +8,23 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 PATIENCE = 2.0
-"""Seconds before a bar appears."""
+"""Seconds before a bar appears, where nothing else is asked for."""
 
 
 class Waiting:
-    """`waiting(what, done, total)` moves the bar of `what`, on a terminal only; the end of `with` takes it away."""
+    """`waiting(what, done, total)` moves the bar of `what`, on a terminal only; the end of `with` takes it away.
 
-    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    Args:
+        patience: seconds before a bar appears.
+    """
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._clock, self._patience = clock, patience
         self._console = console or Console(file=sys.stderr)
         columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}")
         self._bars = Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True)
@@ -32,7 +41,7 @@ class Waiting:
     def __call__(self, what: str, done: int, total: int) -> None:
         now = self._clock()
         began = self._began.setdefault(what, now)
-        if not self._console.is_terminal or (what not in self._tasks and now - began < PATIENCE):
+        if not self._console.is_terminal or (what not in self._tasks and now - began < self._patience):
             return
         if what not in self._tasks:
             self._bars.start()

@@ -71,6 +71,19 @@ TINY: dict[str, Any] = {
     "train": {**EB_JEPA["train"], "batch_size": 128, "lr": 2e-3, "precision": "fp32", "steps": 4_500},
 }
 """Preset `tiny`; LeWM's has its signal and encoder."""
+PLAN: dict[str, str] = {
+    "planner": "mppi",
+    "planner.horizon": "18",
+    "planner.samples": "96",
+    "planner.iterations": "5",
+    "planner.elites": "12",
+    "planner.sigma": "1.0",
+    "planner.action_repeat": "true",
+    "cost.prediction_error": "2.0",
+    "cost.prediction_error_width": "0.3",
+}
+"""How `tiny` plans: 18 steps ahead (in two rooms 90 actions, as EB-JEPA), each action repeated for a block; a
+prediction error as dear as a state drawn at random, and narrow: steps are as long as a door is wide."""
 STEERED: dict[str, Any] = {
     **TINY,
     "signal": {"size": 32, "block": 5, "block_actions": "mean", "mean": [0.75], "std": [0.25]},
@@ -114,3 +127,4 @@ class PLDM(WorldRecipe):
         "eb-jepa": EB_JEPA,
         "tiny": TINY,
     }
+    plans: ClassVar[dict[str, dict[str, str]]] = {"tiny": PLAN}

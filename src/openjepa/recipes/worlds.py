@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 from torch import Tensor
@@ -69,6 +69,9 @@ class WorldRecipe(Recipe):
     """The guard's set of samples: the states of a time step, one set a step or the first alone; or
     those of all steps together."""
     terms: Terms = Terms()
+
+    plans: ClassVar[dict[str, dict[str, str]]] = {}
+    """By preset: options of `openjepa plan` with which it was measured, and which are its defaults."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

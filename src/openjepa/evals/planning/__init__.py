@@ -4,7 +4,7 @@ from openjepa.evals.planning.evaluate import evaluate, play_row, states, surpris
 from openjepa.evals.planning.exploring import Explored, explore
 from openjepa.evals.planning.film import Camera, keep
 from openjepa.evals.planning.play import EpisodeOutcome
-from openjepa.evals.planning.protocol import PlanningProtocol, fingerprint, protocol_for, write
+from openjepa.evals.planning.protocol import PlanningProtocol, fingerprint, protocol_for, quick, write
 from openjepa.evals.planning.remote import RemoteProtocol, RemoteResult, remote, remote_protocol_for
 from openjepa.evals.planning.result import PlanningResult, PlayedRow
 from openjepa.evals.planning.state import StateTable, probe_state
@@ -28,6 +28,7 @@ __all__ = [
     "play_row",
     "probe_state",
     "protocol_for",
+    "quick",
     "remote",
     "remote_protocol_for",
     "states",

@@ -57,6 +57,7 @@ def play(
     Returns:
         Their outcomes, and the seconds of every call of `act`.
     """
+    tick(0)
     episodes = given.begin(player, seed)
     while episodes.active.any() and len(episodes.seconds) < budget:
         episodes.step()

@@ -210,7 +210,8 @@ def protocol_for(
     """The protocol for some runs: world, options and difficulty are those of the first run's episodes, unless others
     are named.
 
-    Where actions are discrete there is no oracle among the baselines and nobody who does nothing, of a Gymnasium
+    The planner is the one with which the first run's preset was measured (`WorldRecipe.plans`), else CEM, five steps
+    ahead. Where actions are discrete there is no oracle among the baselines and nobody who does nothing, of a Gymnasium
     environment no expert either.
 
     Args:
@@ -222,6 +223,15 @@ def protocol_for(
     return for_runs(PlanningProtocol, runs, env, changes)
 
 
+QUICK: Mapping[str, str] = {"episodes": "10", "baselines": "[nothing, random]"}
+"""A first try: ten episodes, and beside them only what takes no time."""
+
+
+def quick(changes: Mapping[str, str]) -> dict[str, str]:
+    """Changes of a protocol with those of a first try below them."""
+    return {**QUICK, **changes}
+
+
 E = TypeVar("E", bound=WorldEvaluation)
 
 
@@ -230,17 +240,20 @@ def for_runs(kind: type[E], runs: Sequence[str], env: str | None, changes: Mappi
     refuse_old(changes or {}, PROTOCOLS)
     if env is not None:
         named(env)
-    plain = kind.parse(_of_runs(runs, env)).model_dump(mode="json")
+    found, plans = _of_runs(runs, env)
+    plain = kind.parse(found).model_dump(mode="json")
     world = open_saved(f"the data of {runs[0]}", plain["env"], plain["options"])
+    if issubclass(kind, PlanningProtocol) and not isinstance(world.actions, int):
+        plain = override(kind, plain, plans)
     missing = {"expert", "oracle"} if not isinstance(world, World) else set()
     missing |= {"nothing", "oracle"} if isinstance(world.actions, int) else set()
     plain["baselines"] = [name for name in plain["baselines"] if name not in missing]
     return kind.parse(override(kind, plain, changes or {}))
 
 
-def _of_runs(runs: Sequence[str], env: str | None = None) -> dict[str, Any]:
+def _of_runs(runs: Sequence[str], env: str | None = None) -> tuple[dict[str, Any], Mapping[str, str]]:
     """Values of a `WorldEvaluation` that follow from some runs: models, and the world of the first one's episodes,
-    unless another is named; drawn in the size that the first one sees.
+    unless another is named; drawn in the size that the first one sees. And how the first one's preset plans.
 
     Raises:
         UserError: no run, not a world model, a world that its data do not name.
@@ -257,13 +270,12 @@ def _of_runs(runs: Sequence[str], env: str | None = None) -> dict[str, Any]:
         raise UserError(
             f"{runs[0]} does not say in which world its episodes were recorded: name it with --env"
         )
-    found, size = {"models": models, "env": env}, {"size": loaded[0].signal.size}
+    config = loaded[0].config
+    found, size, plans = {"models": models, "env": env}, {"size": loaded[0].signal.size}, config.plans
     if env != about.get("world"):
-        return found | {"options": size}
-    return found | {
-        "options": {**about.get("options", {}), **size},
-        "difficulty": about.get("difficulty", {}),
-    }
+        return found | {"options": size}, plans.get(config.preset, {})
+    world = {"options": {**about.get("options", {}), **size}, "difficulty": about.get("difficulty", {})}
+    return found | world, plans.get(config.preset, {})
 
 
 def _recorded(run: str) -> dict[str, Any]:
