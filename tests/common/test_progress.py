@@ -21,3 +21,11 @@ def test_a_bar_appears_only_on_a_terminal_and_when_it_takes_long(terminal, secon
         assert ("embedding" in file.getvalue()) == shown
         assert ("100/s" in file.getvalue()) == shown
     assert bool(file.getvalue()) == shown
+
+
+def test_without_patience_a_bar_appears_at_once():
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80)
+    with Waiting(console, lambda: 0.0, patience=0.0) as bar:
+        bar("loading", 0, 1)
+        assert "loading" in file.getvalue()

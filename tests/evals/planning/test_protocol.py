@@ -2,6 +2,7 @@
 
 import errno
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import torch
 
 import openjepa
 from openjepa import cli
+from openjepa.agent.planners import CEM
+from openjepa.common.progress import Waiting
+from openjepa.config import override
 from openjepa.errors import UserError
 from openjepa.evals.planning import (
     PlanningProtocol,
@@ -16,12 +20,15 @@ from openjepa.evals.planning import (
     evaluate,
     fingerprint,
     protocol_for,
+    quick,
     surprises,
 )
 from openjepa.evals.planning.film import Camera, films_beside
 from openjepa.evals.planning.players import Cloned, Planned
 from openjepa.evals.planning.playing import problems
 from openjepa.evals.planning.protocol import Trained, load_world_model
+from openjepa.recipes import build, configure
+from openjepa.recipes.worlds import WorldRecipe
 from openjepa.worlds import make
 from openjepa.worlds.collect import collect
 
@@ -56,6 +63,54 @@ def test_a_protocol_takes_world_and_options_from_the_run(runs: list[str]) -> Non
     assert protocol.models[0].weights != protocol.models[1].weights
     maze = protocol_for(runs[:1], env="maze")
     assert maze.world().frame == (3, 16, 16)
+
+
+def test_plans_are_made_as_the_preset_was_measured_unless_something_else_is_asked_for(
+    runs: list[str],
+) -> None:
+    protocol = protocol_for(runs[:1])
+    assert (
+        protocol.planner.kind == "mppi" and protocol.planner.horizon == 18 and protocol.planner.action_repeat
+    )
+    assert protocol.cost.prediction_error == 2.0 and protocol.episodes == 100
+    other = protocol_for(runs[:1], changes={"planner": "cem", "cost.prediction_error": "0"})
+    assert other.planner == CEM() and other.cost.prediction_error == 0
+    first = protocol_for(runs[:1], changes=quick({}))
+    assert first.episodes == 10 and first.baselines == ("nothing", "random")
+    asked = protocol_for(runs[:1], changes=quick({"episodes": "3", "baselines": "[expert]"}))
+    assert asked.episodes == 3 and asked.baselines == ("expert",)
+
+
+@pytest.mark.parametrize("recipe", ["pldm", "lewm"])
+def test_a_preset_is_not_warned_of_its_own_plans(recipe: str) -> None:
+    bounds = {"condition.low": "[-2.45, -2.45]", "condition.high": "[2.45, 2.45]"}
+    config = configure(recipe, "tiny", bounds)
+    assert isinstance(config, WorldRecipe)
+    plain = {"models": [{"run": "r"}], "env": "two-rooms"}
+    protocol = PlanningProtocol.parse(override(PlanningProtocol, plain, config.plans["tiny"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Planned(build(config), protocol)  # ty: ignore[invalid-argument-type]
+
+
+def test_a_first_try_plays_few_episodes_and_shows_a_bar_at_once(
+    runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[tuple[str, int, int]] = []
+    shown = Waiting.__call__
+
+    def watch(self: Waiting, what: str, done: int, total: int) -> None:
+        moved.append((what, done, total))
+        shown(self, what, done, total)
+
+    monkeypatch.setattr(Waiting, "__call__", watch)
+    words = ["--planner.samples", "4", "--planner.elites", "2", "--planner.horizon", "2", "--budget", "2"]
+    cli.main(
+        ["plan", runs[0], "--quick", "--episodes", "2", *words, "--out", str(tmp_path / "x.json"), "--json"]
+    )
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["method"] for row in rows] == ["planning", "doing nothing", "random policy"]
+    assert moved[0] == ("loading", 0, 1) and ("episodes of planning", 0, 2) in moved
 
 
 def test_it_is_saved_and_played_again_to_the_same_outcomes(
