@@ -26,6 +26,8 @@ SIZES = {
     "train.health_every": 0.5,
 }
 PLAN = {
+    "planner": "cem",
+    "cost.prediction_error": "0",
     "planner.samples": "8",
     "planner.iterations": "2",
     "planner.elites": "4",
