@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student
 
 import openjepa
 from benchmarks.record import circumstances, write_json
 from openjepa.evals.protocol import Comparison
 from openjepa.evals.runs import training_cost, untrained
-from openjepa.evals.table import ProbeTable
+from openjepa.evals.table import JOINED, ProbeTable
+from openjepa.evals.table import RANDOM as RANDOM_ROW
 from openjepa.evals.tasks import Classes
 from openjepa.recipes import configure
 from openjepa.signals.electrodes import ElectrodeSignal, Piece, Recording, RecordingSet, open_recordings
@@ -59,18 +61,33 @@ def main() -> None:
 
 
 def averaged(tables: list[ProbeTable]) -> str:
-    """Each row's mean over the folds, and in brackets each fold's score, in %."""
+    """Each row's mean over the folds with Student's 95 % interval, and in brackets each fold's score, in %.
+
+    Below, what the model has more than other rows, fold by fold: folds differ more from one another than rows do.
+    """
     values: dict[str, dict[bool, list[float]]] = {}
     for table in tables:
         for score in table.scores:
             values.setdefault(score.row, {}).setdefault(score.per_class > 0, []).append(100 * score.mean)
-    lines = [f"| balanced accuracy in % | linear | linear, {FEW} per class |", "| --- | --- | --- |"]
-    for row, cells in values.items():
-        shown = [
-            f"{np.mean(x):.1f} ({', '.join(f'{v:.1f}' for v in x)})" for x in (cells[False], cells[True])
-        ]
-        lines.append(f"| {row} | {' | '.join(shown)} |")
+    heads = f"| linear | linear, {FEW} per class |"
+    lines = [f"| balanced accuracy in % {heads}", "| --- | --- | --- |"]
+    lines += [f"| {row} | {_told(cells[False])} | {_told(cells[True])} |" for row, cells in values.items()]
+    classical = [row for row in values if row not in ("model", RANDOM_ROW, JOINED)]
+    lines += ["", f"| what is gained, in points {heads}", "| --- | --- | --- |"]
+    for ours, others in (("model", [RANDOM_ROW]), ("model", classical), (JOINED, classical)):
+        gained = []
+        for few in (False, True):
+            best = max(others, key=lambda row: np.mean(values[row][few]))
+            gained.append(_told(list(np.subtract(values[ours][few], values[best][few]))))
+        over = others[0] if len(others) == 1 else "the best classical row"
+        lines.append(f"| {ours} over {over} | {' | '.join(gained)} |")
     return "\n".join(lines) + "\n"
+
+
+def _told(scores: list[float]) -> str:
+    mean, spread = float(np.mean(scores)), float(np.std(scores, ddof=1)) / np.sqrt(len(scores))
+    half = float(student.ppf(0.975, len(scores) - 1)) * spread
+    return f"{mean:.1f} [{mean - half:.1f}, {mean + half:.1f}] ({', '.join(f'{v:.1f}' for v in scores)})"
 
 
 def read(folder: Path) -> list[Recording]:

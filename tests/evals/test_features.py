@@ -270,3 +270,14 @@ def test_joined_features_are_those_of_the_rows_asked_for_also_where_one_set_fits
     assert joined.poolings == {"a + b": 2} and joined.blocks == {"a + b": (1, 1)}
     assert read(joined, train, np.array([2, 5]), ["a + b"])["a + b"].tolist() == [[2, 2], [5, 5]]
     assert read(joined, train, np.arange(3), ["a + b"])["a + b"].tolist() == [[0, 0], [1, 1], [2, 2]]
+
+
+def test_longer_samples_and_finer_maps_keep_their_axes():
+    layers = [torch.arange(19.0 * 2).view(1, 38, 1)]
+    found = offered([(38, 1)], (19, 4), ("channel", "second"))  # a window half as long as in training
+    each = found["each channel"].take(layers, None)
+    assert torch.equal(each, (torch.arange(19.0) * 2 + 0.5).view(1, 19))
+    stages = offered([(2 * 8 * 12, 3), (2 * 4 * 6, 3)], (2, 4, 6), ("time", "row", "column"))
+    fine = torch.arange(2.0).view(2, 1, 1, 1).expand(2, 8, 12, 3).reshape(1, -1, 3)
+    cells = stages["stage1 grid2"].take([fine, fine[:, :48]], None).view(3, 2, 2, 2)
+    assert (cells[:, 0] == 0).all() and (cells[:, 1] == 1).all()

@@ -93,3 +93,21 @@ def test_indices_of_ragged_rows():
 
 def test_micro_batches_are_refused_since_samples_hide_unequal_numbers():
     assert Discs().of_batch
+
+
+def test_a_stretch_of_time_is_hidden_of_all_electrodes():
+    signal = SIGNAL.model_copy(update={"seconds": 8})
+    values = torch.zeros(64, len(NAMES), signal.samples)
+    whole = Recordings(
+        values, torch.tensor(PLACES).expand(64, -1, -1), torch.ones(64, len(NAMES), dtype=torch.bool)
+    )
+    (pair,) = Discs(diameters=(0.01,), stretch=0.5).build(signal)(whole, Rng(0, 0))
+    asked = torch.ones_like(pair.select[:, 0], dtype=torch.bool) if pair.asked is None else pair.asked[:, 0]
+    begun = set()
+    for index, there in zip(pair.select[:, 0], asked, strict=True):
+        hidden = torch.zeros(len(NAMES) * 8, dtype=torch.bool).index_fill(0, index[there], True).view(-1, 8)
+        stretch = hidden.all(0).nonzero()[:, 0].tolist()
+        assert stretch == list(range(stretch[0], stretch[0] + 4))
+        assert hidden.all(1).sum() == 1 and hidden.sum() == 4 * len(NAMES) + 4  # and one electrode for good
+        begun.add(stretch[0])
+    assert begun == {0, 1, 2, 3, 4}

@@ -129,3 +129,45 @@ def test_crops_of_another_size_have_fewer_tokens():
 def test_mistakes_are_one_sentence(options, sentence: str):
     with pytest.raises(UserError, match=sentence):
         Tubes.parse(options).build(VideoSignal(size=(48, 64), frames=8, tubelet=2, patch=8))
+
+
+def two_crops(frames: int, pixels: torch.Tensor, step: int = 0, **augment):
+    signal = VideoSignal(
+        size=pixels.shape[3:], frames=pixels.shape[1], tubelet=1, patch=1, channels=3, mean=(0,), std=(1,)
+    )
+    options = {"augment": augment, "target_augment": augment, "frames": frames}
+    found = Tubes.parse(options).build(signal)
+    return found(pixels, Rng(0, step))
+
+
+def test_the_predictor_is_told_where_and_when_another_crop_lies():
+    """Of a film whose colours are its own coordinates: a token's place is that of its colours in the context's crop."""
+    shape = (8, 6, 16, 24)
+    at = torch.stack(torch.meshgrid(*map(torch.arange, shape[1:]), indexing="ij")).float()  # 3, T, H, W
+    film = (at.transpose(0, 1) / 32).expand(8, -1, -1, -1, -1)
+    for step in range(5):
+        for pair in two_crops(4, film, step, scale=(0.4, 1.0), flip=0.5):
+            context, target = pair.context.tokens, pair.target[0].tokens
+            assert pair.place is not None and context.layout == target.layout == (4, 16, 24)
+            for b in range(8):
+                seen = torch.cat([context.values[b], torch.ones(4 * 16 * 24, 1)], 1)
+                fit = torch.linalg.lstsq(seen, context.positions[0], driver="gelsd").solution
+                guess = torch.cat([target.values[b], torch.ones(4 * 16 * 24, 1)], 1) @ fit
+                inner = target.positions[0, :, 1:]
+                inside = ((inner > 0) & (inner < torch.tensor([15, 23]))).all(1)
+                assert (guess - pair.place[b])[inside].abs().max() < 0.75
+
+
+def test_one_crop_has_no_place_of_its_own_and_fewer_frames_begin_anywhere():
+    film = torch.arange(6.0).view(1, 6, 1, 1, 1).expand(64, 6, 3, 6, 8) / 8
+    signal = VideoSignal(size=(6, 8), frames=6, tubelet=1, patch=1, channels=3, mean=(0,), std=(1,))
+    pairs = Tubes(frames=4).build(signal)(film, Rng(0, 0))
+    first = pairs[0].context.tokens.values.view(64, 4, 48, 3)[:, 0, 0, 0] * 8
+    assert pairs[0].place is None and set(first.round().tolist()) == {0.0, 1.0, 2.0}
+
+
+def test_frames_in_training_are_whole_tubelets_of_a_clip():
+    signal = VideoSignal(size=(48, 64), frames=8, tubelet=2, patch=8)
+    for frames in (3, 10):
+        with pytest.raises(UserError, match=f"hiding.frames {frames} must be at most"):
+            Tubes(frames=frames).build(signal)

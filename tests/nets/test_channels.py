@@ -9,7 +9,7 @@ from openjepa.check import check_jepa
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens, View
-from openjepa.nets.channels import ChannelConv, Channels, field_of, stride
+from openjepa.nets.channels import ChannelConv, ChannelPower, Channels, field_of, stride
 from openjepa.recipes import build, configure
 from openjepa.signals.electrodes import ElectrodeSignal, Recordings, place
 
@@ -144,3 +144,26 @@ def test_the_predictor_shares_the_encoders_table(model):
             configure("signal-jepa", "tiny", {"predictor.width": "32"}).model_copy(update={"signal": SIGNAL}),
             seed=0,
         )
+
+
+def test_a_power_stem_tells_how_strong_each_frequency_is_and_sees_one_token_alone():
+    stem = ChannelPower(highest=45.0).build(SIGNAL).eval()
+    time = torch.arange(SIGNAL.samples) / SIGNAL.rate
+    waves = torch.sin(2 * torch.pi * 10 * time).expand(2, len(NAMES), -1).clone()
+    waves[1] *= 10
+    batch = replace(recordings(2), values=10 * waves)
+    found = stem(View(SIGNAL.tokenise(batch)))
+    step = SIGNAL.rate / SIGNAL.features  # Hz from one frequency to the next
+    assert found.shape == (2, len(NAMES) * 4, stem.width) and stem.width == int(45 / step)
+    assert abs((int(found[0, 5].argmax()) + 1) * step - 10) < step
+    peak = int(found[0, 5].argmax())
+    assert torch.allclose((found[1] - found[0])[:, peak], torch.tensor(100.0).log(), atol=1e-2)
+
+
+def test_what_is_not_there_does_not_move_a_power_stems_norm():
+    stem = ChannelPower().build(SIGNAL).train()
+    batch = recordings(6, ragged=True)
+    tokens = SIGNAL.tokenise(batch)
+    before = stem(View(tokens))
+    noisy = replace(tokens, values=torch.where(tokens.valid[..., None], tokens.values, 1e3))
+    assert torch.equal(before, stem(View(noisy)))

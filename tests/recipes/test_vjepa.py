@@ -42,11 +42,11 @@ def test_the_papers_sizes_have_its_numbers_of_parameters(preset: str, encoder: f
 
 
 def test_it_keeps_the_contract():
-    openjepa.check_jepa(build(configure("v-jepa", "tiny", SMALL)), clips())
+    openjepa.check_jepa(build(configure("v-jepa", "tiny-vit", SMALL)), clips())
 
 
 def test_each_kind_of_pair_has_a_mask_token_of_its_own_that_starts_at_zero():
-    model = build(configure("v-jepa", "tiny", SMALL))
+    model = build(configure("v-jepa", "tiny-vit", SMALL))
     assert model.predictor.mask_token.shape == (2, 16)
     assert (model.predictor.mask_token == 0).all()
     output = model(clips(), Rng(0, 0))
@@ -56,7 +56,7 @@ def test_each_kind_of_pair_has_a_mask_token_of_its_own_that_starts_at_zero():
 
 
 def test_the_loss_is_the_mean_over_kinds_of_the_mean_distance():
-    model = build(configure("v-jepa", "tiny", SMALL))
+    model = build(configure("v-jepa", "tiny-vit", SMALL))
     output = model(clips(), Rng(0, 0))
     parts = [
         (guess - wanted).abs().mean() for guess, wanted in zip(output.prediction, output.s_y, strict=True)
@@ -66,7 +66,7 @@ def test_the_loss_is_the_mean_over_kinds_of_the_mean_distance():
 
 def test_a_run_on_films_in_memory(tmp_path):
     options = {**SMALL, "train.steps": "4", "train.batch_size": "8", "signal.group": ""}
-    model = openjepa.train("v-jepa", data=clips(40), preset="tiny", options=options, out=tmp_path / "run")
+    model = openjepa.train("v-jepa", data=clips(40), preset="tiny-vit", options=options, out=tmp_path / "run")
     assert model.embed(clips()).shape == (8, 24)
     again = openjepa.load(tmp_path / "run")
     assert torch.equal(again.embed(clips()), model.embed(clips()))

@@ -135,14 +135,22 @@ class Projection:
 
 
 def _grid_of(tokens: int, layout: Layout | None) -> Layout:
-    """The token grid, a multiple or a part of it, a cube, or else a strip."""
+    """The token grid, a multiple or a part of it (also in rows and columns alone), a cube, or else a strip."""
     if layout is None:
         return (tokens,)
     rank = len(layout)
     scale = (tokens / max(1, math.prod(layout))) ** (1 / rank)
     guess = tuple(round(side * scale) for side in layout)
+    plane = tuple(
+        round(side * (scale ** (rank / 2) if i >= rank - 2 else 1)) for i, side in enumerate(layout)
+    )
     cube = (round(tokens ** (1 / rank)),) * rank
-    return next((g for g in (layout, guess, cube) if math.prod(g) == tokens), (*[1] * (rank - 1), tokens))
+    longer = [  # in one axis, the last one first: a window of other length
+        (*layout[:i], tokens * layout[i] // max(1, math.prod(layout)), *layout[i + 1 :])
+        for i in reversed(range(rank))
+    ]
+    strip = (*[1] * (rank - 1), tokens)
+    return next(g for g in (layout, guess, plane, *longer, cube, strip) if math.prod(g) == tokens)
 
 
 def _cells(grid: Layout, most: int) -> Layout:

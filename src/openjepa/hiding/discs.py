@@ -24,6 +24,8 @@ class Discs(HidingChoice):
     kind: Literal["discs"] = "discs"
     diameters: tuple[Positive, ...] = Field((0.6,), min_length=1, max_length=64)
     """Of the discs, as shares of the head's diameter; each sample draws one of them."""
+    stretch: float = Field(0.0, ge=0, lt=1)
+    """Share of the window's time, in one stretch at a random place, in which all electrodes are hidden besides."""
 
     def build(self, signal: Any) -> "DiscHiding":
         """Raises UserError for fewer than two electrodes."""
@@ -44,7 +46,7 @@ class DiscHiding(TokenHiding):
         Where a disc would hide all, its middle alone is hidden.
         """
         batch = len(tokens.values)
-        draws = rng.uniform(batch, 2).to(tokens.values.device)
+        draws = rng.uniform(batch, 3 if self.config.stretch else 2).to(tokens.values.device)
         where = tokens.positions[..., :3].expand(batch, -1, -1)
         there = (
             tokens.values.new_ones(where.shape[:2], dtype=torch.bool)
@@ -59,5 +61,15 @@ class DiscHiding(TokenHiding):
         sizes = away.new_tensor(self.config.diameters)
         radius = sizes[(draws[:, 1] * len(sizes)).long()]  # the head's diameter is 2
         hidden = there & (away <= radius[:, None] + 1e-6)
+        if self.config.stretch:
+            hidden = hidden | (there & self._stretch(tokens.positions[..., 3], draws[:, 2]))
         whole = ~(there & ~hidden).any(1, keepdim=True)
         return torch.where(whole, there & (away < 1e-6), hidden)
+
+    def _stretch(self, second: Tensor, place: Tensor) -> Tensor:
+        """Which tokens, at `[1 or B, N]` seconds, lie in a stretch that begins at a share `place` of its room."""
+        number = (second * self.signal.rate / self.signal.patch).round().long()
+        steps = int(number.max()) + 1
+        length = min(max(1, round(self.config.stretch * steps)), steps - 1)
+        first = (place * (steps - length + 1)).long()[:, None]
+        return (number >= first) & (number < first + length)

@@ -11,12 +11,15 @@ from openjepa.common.rng import Rng
 from openjepa.config import Config
 from openjepa.errors import UserError
 from openjepa.hiding.base import HidingChoice, cut
+from openjepa.hiding.blocks import seen_from
 from openjepa.jepa import Pair, Tokens, View
-from openjepa.signals.images.augment import Augment
-from openjepa.signals.video.augment import augment_clips
+from openjepa.signals.images.augment import Augment, Parameters
+from openjepa.signals.video.augment import augmented_clips
 from openjepa.signals.video.signal import Side, VideoSignal
 
 Range = tuple[float, float]
+Crop = tuple[Tensor, Parameters]
+"""The first frame of each clip, and what was done to its frames."""
 REDRAWS = 8
 
 
@@ -58,6 +61,12 @@ class TubeChoice(HidingChoice):
     size: tuple[Side, ...] | None = None
     """Height and width of what is cut out of clips in training, or one number; none: the signal's. Smaller ones cost
     less."""
+    frames: int | None = Field(None, ge=1, le=4096)
+    """Frames in training, beginning at a random one of the clip; none: the signal's. Fewer cost less."""
+    target_augment: Augment | None = None
+    """Augmentation of the target's clip, drawn on its own: context and target are then different crops of one film,
+    with `frames` of different times, and the predictor is told where and when the target's tokens are as the context
+    counts. None: they are the same crop (the paper)."""
 
     @model_validator(mode="after")
     def _whole(self) -> "TubeChoice":
@@ -65,21 +74,28 @@ class TubeChoice(HidingChoice):
             raise ValueError(f"aspect {self.aspect} must rise, above 0")
         if not self.short.blocks and not self.long.blocks:
             raise ValueError("nothing would be hidden: give short.blocks or long.blocks")
-        if self.augment.size is not None:
-            raise ValueError("augment.size is for images: set size")
+        both = {"augment": self.augment, "target_augment": self.target_augment}
+        for name, augment in both.items():
+            if augment and augment.size is not None:
+                raise ValueError(f"{name}.size is for images: set size")
         return self
 
     def tubes(self, signal: VideoSignal) -> "TubeHiding":
         """Raises UserError when no draw could leave `min_context` visible, or `size` does not fit the signal."""
-        if self.size is None:
-            return TubeHiding(self, signal)
+        frames = self.frames or signal.frames
+        if frames > signal.frames or frames % signal.tubelet:
+            raise UserError(
+                f"hiding.frames {frames} must be at most a clip's, {signal.frames}, and a multiple of the tubelet, "
+                f"{signal.tubelet}"
+            )
+        changed = {"size": self.size or signal.size, "frames": frames}
         try:
-            return TubeHiding(self, signal.model_validate(signal.model_dump() | {"size": self.size}))
+            return TubeHiding(self, signal.model_validate(signal.model_dump() | changed))
         except ValueError as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(
-                f"hiding.size {list(self.size)} must be height and width, multiples of the patch, {signal.patch}"
+                f"hiding.size {list(changed['size'])} must be height and width, multiples of the patch, {signal.patch}"
             ) from None
 
 
@@ -108,17 +124,42 @@ class TubeHiding:
 
     def __call__(self, batch: Tensor, rng: Rng) -> list[Pair]:
         clips = self.signal.to_float(batch)
-        return self.hide(
-            self.signal.tubelets(augment_clips(self.config.augment, clips, rng, self.signal.sides)), rng
-        )
+        context, seen = self._cut(self.config.augment, clips, rng)
+        if self.config.target_augment is None:
+            return self.hide(context, rng)
+        target, asked = self._cut(self.config.target_augment, clips, rng)
+        return self.hide(context, rng, target, self._place(seen, asked, target.positions))
 
-    def hide(self, tokens: Tokens, rng: Rng) -> list[Pair]:
-        """The pairs of tokens, under masks that `rng` draws."""
-        whole, device = View(tokens), tokens.values.device
+    def _cut(self, augment: Augment, clips: Tensor, rng: Rng) -> tuple[Tokens, Crop]:
+        """Tokens of a random crop of each clip, and where it was cut out."""
+        drawn = augment.draw(clips[:, 0], rng)
+        first = torch.zeros(len(clips), dtype=torch.long)
+        length = self.signal.frames
+        if clips.shape[1] > length:
+            first = (rng.uniform(len(clips)) * (clips.shape[1] - length + 1)).long()
+            frames = (first[:, None] + torch.arange(length)).to(clips.device)
+            clips = clips[torch.arange(len(clips), device=clips.device)[:, None], frames]
+        cut_out = augmented_clips(augment, clips, drawn, self.signal.sides)
+        return self.signal.tubelets(cut_out), (first, drawn)
+
+    def _place(self, context: Crop, target: Crop, positions: Tensor) -> Tensor:
+        """Positions `[1, N, 3]` of a target's tokens as the context's crop counts, `[B, N, 3]`."""
+        (begun, seen), (first, asked) = context, target
+        _, rows, columns = self.layout
+        plane = seen_from(seen, asked, positions[..., 1:], (rows, columns))
+        later = ((first - begun) / self.signal.tubelet).to(positions)[:, None, None]
+        return torch.cat([positions[..., :1] + later, plane], -1)
+
+    def hide(
+        self, tokens: Tokens, rng: Rng, target: Tokens | None = None, place: Tensor | None = None
+    ) -> list[Pair]:
+        """The pairs of tokens, under masks that `rng` draws; what is asked for is of `target`, which lies at `place`;
+        none: of the same tokens."""
+        whole, device = View(target or tokens), tokens.values.device
         pairs = []
         for kind, tube in self.tubes:
             keep, select = (index.to(device) for index in self.sample(len(tokens.values), tube, rng))
-            pairs.append(Pair(View(tokens, keep), (whole,), select.unsqueeze(1), kind=kind))
+            pairs.append(Pair(View(tokens, keep), (whole,), select.unsqueeze(1), place=place, kind=kind))
         return pairs
 
     def sample(self, batch: int, tube: Tube, rng: Rng) -> tuple[Tensor, Tensor]:

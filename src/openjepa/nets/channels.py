@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from openjepa.common.distributed import BatchNorm
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens, View, gather
@@ -18,6 +19,8 @@ PAPER: tuple[Layer, ...] = ((8, 32, 8), (16, 2, 2), (32, 2, 2), (64, 2, 2), (64,
 """Signal-JEPA's, for 128 samples a second: 152 samples are seen by each output, 128 lie between two."""
 SAME = 1e-3
 """Distance on a head of radius 1 below which two places are one."""
+FAINTEST = 1e-3
+"""Power, in units of the signal's scale, that is added before logarithms are taken: a dead channel has some."""
 REACH = 0.25
 """Distance on a head of radius 1 over which what was learned of an electrode is told to those that were not trained."""
 
@@ -52,6 +55,54 @@ class ChannelConv(Choice):
     def build(self, signal: Any) -> "ChannelStem":
         """Raises UserError for layers that do not give one output a token."""
         return ChannelStem(self, signal.patch, signal.overlap)
+
+
+class ChannelPower(Choice):
+    """How strong each frequency is in each token, on a logarithmic scale: a stem that cannot lose it."""
+
+    kind: Literal["power"] = "power"
+    highest: float = Field(45.0, gt=0, le=1e6)
+    """Hz up to which frequencies are taken; as far apart as a token has seconds."""
+
+    def build(self, signal: Any) -> "PowerStem":
+        return PowerStem(self, signal.features, signal.rate)
+
+
+class PowerStem(nn.Module):
+    """`View -> [B, K, frequencies]` of raw tokens `[B, N, samples]`: logarithms of amplitudes under a Hann window.
+
+    Each frequency is brought to mean 0 and variance 1 over the batch's tokens, as batch norm does.
+    """
+
+    embeds = False
+
+    def __init__(self, config: ChannelPower, samples: int, rate: float) -> None:
+        super().__init__()
+        self.width = max(1, min(samples // 2, math.floor(config.highest * samples / rate)))
+        self.register_buffer("window", torch.hann_window(samples), persistent=False)
+        self.norm = BatchNorm(self.width)
+
+    window: Tensor
+
+    def forward(self, view: View) -> Tensor:
+        tokens = view.tokens
+        with torch.autocast(tokens.values.device.type, enabled=False):
+            values = tokens.values.float()
+            spectrum = torch.fft.rfft((values - values.mean(-1, keepdim=True)) * self.window)
+            power = spectrum[..., 1 : self.width + 1].abs().square() / len(self.window)
+            found = (power + FAINTEST).log()
+            there = tokens.valid
+            flat = found.flatten(0, 1) if there is None else found[there]
+            flat = self.norm(flat)
+            if there is None:
+                found = flat.view_as(found)
+            else:
+                found = torch.zeros_like(found).masked_scatter(there.unsqueeze(-1), flat)
+        return found if view.keep is None else gather(found, view.keep)
+
+    def layout(self, layout: tuple[int, ...]) -> tuple[int, ...]:
+        """The grid of the outputs for an input grid: the same."""
+        return layout
 
 
 class ChannelStem(nn.Module):

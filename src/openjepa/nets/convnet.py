@@ -1,8 +1,8 @@
-"""Convolutional encoders of images, which also encode images of which a part is hidden."""
+"""Convolutional encoders of images and clips, which also encode those of which a part is hidden."""
 
 import math
 from itertools import pairwise
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +14,30 @@ from openjepa.common.distributed import BatchNorm, global_mean, global_mean_in_n
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens, View, gather
-from openjepa.signals.images.signal import ImageSignal
+
+
+class Planes(Protocol):
+    """What the net needs of a signal: tokens that are squares of planes (of images, of each time of clips)."""
+
+    @property
+    def patch(self) -> int: ...
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of a plane in pixels."""
+        ...
+
+    @property
+    def plane_channels(self) -> int: ...
+    def planes(self, tokens: Tokens) -> Tensor:
+        """`[B * times, plane_channels, H, W]`, sample by sample."""
+        ...
 
 
 class ConvNet(Choice):
-    """A small residual network for images: stages of convolution, norm and ReLU; the last map gives the tokens.
+    """A small residual network: stages of convolution, norm and ReLU; the last map gives the tokens.
+
+    It sees images, or clips a time of tubelets after the other, whose frames are channels: it knows what moves within a
+    tubelet, and nothing of other times.
 
     A stage of stride 2 halves the map by a 4 x 4 convolution, one of stride 1 keeps it by a 3 x 3 one. What a view
     hides never enters: hidden pixels are zero, and every layer sets the hidden places of its map to zero again and
@@ -48,7 +67,7 @@ class ConvNet(Choice):
             raise ValueError(f"group norm needs multiples of {GROUP} channels, not {bad[0]}")
         return self
 
-    def build(self, signal: ImageSignal) -> "ConvNetEncoder":
+    def build(self, signal: Planes) -> "ConvNetEncoder":
         """Raises UserError when the image is too small for the strides."""
         return ConvNetEncoder(self, signal)
 
@@ -58,7 +77,8 @@ GROUP = 8
 
 
 class ConvNetEncoder(nn.Module):
-    """`View -> [B, h * w, D]`, the last map in row order; of a view that hides tokens the kept ones, `[B, K, D]`.
+    """`View -> [B, h * w, D]`, the last map in row order (of clips the maps of all times, `[B, t * h * w, D]`); of a
+    view that hides tokens the kept ones, `[B, K, D]`.
 
     Raises:
         UserError: a view hides tokens whose grid is not that of the last map.
@@ -67,18 +87,19 @@ class ConvNetEncoder(nn.Module):
     embeds = False
     """As a stem: a linear map of its outputs follows."""
 
-    def __init__(self, config: ConvNet, signal: ImageSignal) -> None:
+    def __init__(self, config: ConvNet, signal: Planes) -> None:
         super().__init__()
         self.config, self.signal, self.width = config, signal, config.channels[-1]
-        sizes = pairwise([signal.channels, *config.channels])
+        sizes = pairwise([signal.plane_channels, *config.channels])
         self.stages = nn.ModuleList(
             Stage(given, channels, stride, blocks, config.norm)
             for (given, channels), stride, blocks in zip(sizes, config.strides, config.blocks, strict=True)
         )
         self.to(memory_format=torch.channels_last)
-        if min(self._map(signal.size, signal.size)) < 1:
+        if min(self._map(*signal.sides)) < 1:
             raise UserError(
-                f"images of {signal.size} px are too small for encoder.strides {list(config.strides)}: use fewer of 2"
+                f"images of {min(signal.sides)} px are too small for encoder.strides {list(config.strides)}: "
+                "use fewer of 2"
             )
 
     @property
@@ -95,50 +116,53 @@ class ConvNetEncoder(nn.Module):
         return self.layers(view, 1)[-1]
 
     def layers(self, view: View, count: int) -> list[Tensor]:
-        """Maps of the last `count` stages, `[B, h * w, C]` each, as long as there are; the output last."""
-        x, outputs = self._picture(view), []
+        """Maps of the last `count` stages, `[B, t * h * w, C]` each, as long as there are; the output last."""
+        batch, outputs = len(view.tokens.values), []
+        x = self._planes(view)
         for i, stage in enumerate(self.stages):
             x = stage(x, self._visible(view, cast(Stage, stage).size(x)))
             if i >= len(self.stages) - count:
-                outputs.append(x.permute(0, 2, 3, 1).flatten(1, 2))
+                outputs.append(x.permute(0, 2, 3, 1).reshape(batch, -1, x.shape[1]))
         if view.keep is not None:
             self._require_grid(view, (x.shape[2], x.shape[3]))
             places = outputs[-1].shape[1]
             outputs = [gather(out, view.keep) if out.shape[1] == places else out for out in outputs]
         return outputs
 
-    def layout(self, layout: tuple[int, ...]) -> tuple[int, int]:
-        """Rows and columns of the last map for an image of `layout` tokens."""
-        rows, columns = (side * self.signal.patch for side in layout)
-        return self._map(rows, columns)
+    def layout(self, layout: tuple[int, ...]) -> tuple[int, ...]:
+        """Times, if there are, rows and columns of the last map for a sample of `layout` tokens."""
+        rows, columns = (side * self.signal.patch for side in layout[-2:])
+        return *layout[:-2], *self._map(rows, columns)
 
     def _map(self, rows: int, columns: int) -> tuple[int, int]:
         for stride in self.config.strides:
             rows, columns = (rows // 2, columns // 2) if stride == 2 else (rows, columns)
         return rows, columns
 
-    def _picture(self, view: View) -> Tensor:
-        """`[B, C, H, W]`, patches zero that are hidden or not there."""
+    def _planes(self, view: View) -> Tensor:
+        """`[B * t, C, H, W]`, patches zero that are hidden or not there."""
         tokens = view.tokens
         if (there := view.there) is not None:
             tokens = Tokens(tokens.values * there[..., None], tokens.positions, tokens.layout)
-        return self.signal.fold(tokens).contiguous(memory_format=torch.channels_last)
+        return self.signal.planes(tokens).contiguous(memory_format=torch.channels_last)
 
     def _visible(self, view: View, size: tuple[int, int]) -> Tensor | None:
-        """Places `[B, n]` of a map of `size` that lie in kept tokens, as numbers in row order; None: all.
+        """Places `[B, n]` of maps of `size` that lie in kept tokens, numbered through all times; None: all.
 
-        Where samples have unequally many, a bool map `[B, 1, h, w]` of them.
+        Where maps that are normalised each by itself have unequally many, a bool map `[B * t, 1, h, w]` of them.
         """
-        if view.present is not None:
+        assert view.tokens.layout is not None
+        alone = self.config.norm == "group" and len(view.tokens.layout) > 2 and view.keep is not None
+        if view.present is not None or alone:
             return self._visible_map(view, size)
         if view.keep is None:
             return None
-        assert view.tokens.layout is not None
-        (rows, columns), (height, width) = view.tokens.layout, size
+        (rows, columns), (height, width) = view.tokens.layout[-2:], size
         if height % rows or width % columns:
             self._require_grid(view, size)
         down, across = height // rows, width // columns
-        top, left = view.keep // columns * down, view.keep % columns * across
+        time, place = view.keep // (rows * columns), view.keep % (rows * columns)
+        top, left = time * height + place // columns * down, place % columns * across
         inner = torch.cartesian_prod(*(torch.arange(n, device=view.keep.device) for n in (down, across)))
         places = (top.unsqueeze(-1) + inner[:, 0]) * width + left.unsqueeze(-1) + inner[:, 1]
         return places.flatten(1)
@@ -146,15 +170,15 @@ class ConvNetEncoder(nn.Module):
     def _visible_map(self, view: View, size: tuple[int, int]) -> Tensor:
         there = view.there
         assert there is not None and view.tokens.layout is not None
-        (rows, columns), (height, width) = view.tokens.layout, size
+        (rows, columns), (height, width) = view.tokens.layout[-2:], size
         if height % rows or width % columns:
             self._require_grid(view, size)
         cells = there.view(-1, 1, rows, columns)
         return cells.repeat_interleave(height // rows, 2).repeat_interleave(width // columns, 3)
 
     def _require_grid(self, view: View, size: tuple[int, int]) -> None:
-        if view.tokens.layout != size:
-            rows, columns = view.tokens.layout or (0, 0)
+        rows, columns = (view.tokens.layout or (0, 0))[-2:]
+        if (rows, columns) != size:
             raise UserError(
                 f"a view hides some of {rows}x{columns} patches, and a map of the encoder has {size[0]}x{size[1]} "
                 "places: choose signal.patch as the product of encoder.strides"
@@ -251,9 +275,10 @@ class _SmallMapConv(torch.autograd.Function):
 
 
 class VisibleNorm(nn.Module):
-    """Batch or group norm of a map `[B, C, H, W]` over its visible places; the others become zero.
+    """Batch or group norm of maps `[B * t, C, H, W]` over their visible places; the others become zero.
 
-    Visible are places `[B, n]` by their numbers, or those that a bool map `[B, 1, H, W]` says.
+    Visible are places `[B, n]` by their numbers through all maps of a sample, or those that a bool map
+    `[B * t, 1, H, W]` says.
     """
 
     def __init__(self, channels: int, kind: str) -> None:
@@ -269,12 +294,12 @@ class VisibleNorm(nn.Module):
         if visible.dtype == torch.bool:
             x = self._of_map(x, visible.to(x.dtype))
             return F.relu(x) if relu else x
-        places = x.permute(0, 2, 3, 1).flatten(1, 2)
+        places = x.permute(0, 2, 3, 1).reshape(len(visible), -1, x.shape[1])
         seen = self.norm(gather(places, visible).transpose(1, 2)).transpose(1, 2)
         seen = F.relu(seen) if relu else seen
         index = visible.unsqueeze(-1).expand_as(seen)
         filled = torch.zeros_like(places, dtype=seen.dtype).scatter(1, index, seen)
-        return filled.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+        return filled.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
 
     def _of_map(self, x: Tensor, shown: Tensor) -> Tensor:
         """Over the places at which `shown` `[B, 1, H, W]` is 1."""
@@ -314,7 +339,8 @@ class VisibleNorm(nn.Module):
         if visible.dtype == torch.bool:
             shown, count = visible.to(x.dtype), max(1, int(visible.sum()))
         else:
-            shown = torch.zeros(len(x), x.shape[2] * x.shape[3], dtype=x.dtype, device=x.device)
+            places = len(x) * x.shape[2] * x.shape[3] // len(visible)
+            shown = torch.zeros(len(visible), places, dtype=x.dtype, device=x.device)
             shown = shown.scatter_(1, visible, 1).view(len(x), 1, *x.shape[2:])
             count = visible.numel()
         y, mean, variance = _VisibleBatchNorm.apply(x, shown, count, norm.weight, norm.bias, norm.eps, relu)

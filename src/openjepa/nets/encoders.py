@@ -12,3 +12,5 @@ from openjepa.nets.timm import Timm
 from openjepa.nets.transformer import ViT
 
 Encoder = Annotated[ViT | LevelsViT | ConvNet | Timm, OneOf("encoder")]
+ClipEncoder = Annotated[ViT | ConvNet, OneOf("encoder")]
+"""Of those, what clips can be encoded by."""

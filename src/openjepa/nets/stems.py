@@ -8,10 +8,10 @@ embedded tokens; else a linear map follows.
 from typing import Annotated
 
 from openjepa.config import OneOf
-from openjepa.nets.channels import ChannelConv
+from openjepa.nets.channels import ChannelConv, ChannelPower
 from openjepa.nets.convnet import ConvNet
 from openjepa.nets.patches import PatchConv, SeriesConv
 from openjepa.nets.pointnet import PointNet
 
-Stem = Annotated[ConvNet | ChannelConv | PatchConv | SeriesConv | PointNet, OneOf("stem")]
+Stem = Annotated[ConvNet | ChannelConv | ChannelPower | PatchConv | SeriesConv | PointNet, OneOf("stem")]
 """Of images: convolutions that embed the patches, one place of their map a patch (Xiao et al., arXiv:2106.14881)."""

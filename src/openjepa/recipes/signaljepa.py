@@ -80,8 +80,8 @@ class SignalJEPA(TokenRecipe):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "lee2019": {},
         "tiny": {
-            "signal": {"seconds": 4.0, "clip": 5.0},
-            "hiding": {"kind": "discs", "diameters": [0.6, 0.9, 1.2]},
+            "signal": {"seconds": 16.0, "clip": 5.0, "align": "spectrum"},
+            "hiding": {"kind": "discs", "diameters": [0.01], "stretch": 0.5},
             "encoder": {
                 "kind": "vit",
                 "width": 64,
@@ -92,7 +92,7 @@ class SignalJEPA(TokenRecipe):
                 "activation": "gelu",
                 "dropout": 0.0,
                 "init": "xavier",
-                "stem": {"kind": "channels", "norm": "none"},
+                "stem": {"kind": "power"},
                 "positions": {"kind": "channels"},
             },
             "predictor": {
@@ -112,7 +112,14 @@ class SignalJEPA(TokenRecipe):
                 "centre": "position",
                 "half_life": 0.02,
             },
-            "guard": {"kind": "vicreg", "std": 0.1, "covariance": 0.004},
-            "train": {"steps": 1000, "batch_size": 32, "lr": 1e-3, "weight_decay": 0.05, "clip": 1.0},
+            "guard": {"kind": "vicreg"},
+            "train": {
+                "steps": 300,
+                "batch_size": 16,
+                "lr": 2e-3,
+                "beta2": 0.95,
+                "weight_decay": 0.05,
+                "clip": 1.0,
+            },
         },
     }

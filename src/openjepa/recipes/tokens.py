@@ -203,14 +203,15 @@ def _check_map(recipe: TokenRecipe, encoder: Any) -> None:
                 "--hiding.drop 0"
             )
         return
-    if features == signal.layout and (fixed is None or _can_hide(recipe, features)):
+    images = isinstance(signal, ImageSignal)
+    if features == signal.layout and (fixed is None or not images or _can_hide(recipe, features)):
         return
     if getattr(encoder, "vector", False):
         raise UserError(
             f"--encoder {recipe.encoder.kind} gives one vector an image, and --hiding {recipe.hiding.kind} predicts "
             "tokens: let it give a map [B, D, h, w], or hide whole views, as lejepa does"
         )
-    if not isinstance(signal, ImageSignal):
+    if not images:
         raise UserError(
             f"the encoder gives features on a grid of {features}, --hiding {recipe.hiding.kind} hides tokens on one of "
             f"{signal.layout}: use an encoder that keeps the grid, such as vit"

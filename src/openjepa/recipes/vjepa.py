@@ -26,12 +26,15 @@ from openjepa.conditions import Condition, Positions
 from openjepa.energies import L1, Energy
 from openjepa.guards import Guard, NoGuard
 from openjepa.hiding import Tubes
+from openjepa.nets.encoders import ClipEncoder
 from openjepa.nets.predictor import Narrow
 from openjepa.nets.transformer import ViT
 from openjepa.recipes.base import Training, register
 from openjepa.recipes.tokens import TokenRecipe
 from openjepa.signals.video.signal import UCF9, VideoSignal
 from openjepa.targets import EMA, Target
+
+COLOURS = {"flip": 0.5, "jitter": 0.8, "grey": 0.2}
 
 TINY: dict[str, Any] = {
     "signal": {
@@ -44,8 +47,49 @@ TINY: dict[str, Any] = {
         "group": "{group}-{clip}",
         **UCF9,
     },
+    "hiding": {
+        "size": [32, 48],
+        "frames": 4,
+        "short": {"blocks": 4, "scale": 0.1},
+        "long": {"blocks": 0},
+        "min_context": 0.15,
+        "augment": {"scale": [0.3, 1.0], **COLOURS},
+        "target_augment": {"scale": [0.3, 1.0], "ratio": [0.75, 1.35], **COLOURS},
+    },
+    "encoder": {
+        "kind": "convnet",
+        "channels": [32, 64, 128, 128],
+        "strides": [2, 2, 2, 1],
+        "blocks": [0, 0, 0, 0],
+    },
+    "predictor": {"width": 64, "depth": 1, "heads": 2, "init": "xavier", "position_scale": 0.2},
+    "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "layers": 2},
+    "guard": {"kind": "vicreg", "std": 0.1, "covariance": 0.004},
+    "train": {
+        "steps": 400,
+        "batch_size": 128,
+        "lr": 2e-3,
+        "beta2": 0.95,
+        "warmup": 0.1,
+        "start_lr": 0.0,
+        "final_lr": 0.0,
+        "weight_decay": 0.05,
+        "final_weight_decay": None,
+        "clip": None,
+    },
+}
+
+TINY_VIT: dict[str, Any] = {
+    "signal": TINY["signal"],
     "hiding": {"size": [32, 48], "min_context": 0.15},
-    "encoder": {"width": 96, "depth": 4, "heads": 4, "init": "xavier", "position_scale": 0.2},
+    "encoder": {
+        "kind": "vit",
+        "width": 96,
+        "depth": 4,
+        "heads": 4,
+        "init": "xavier",
+        "position_scale": 0.2,
+    },
     "predictor": {"width": 48, "depth": 2, "heads": 2, "init": "xavier", "position_scale": 0.2},
     "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "layers": 4},
     "train": {
@@ -73,7 +117,7 @@ class VJEPA(TokenRecipe):
     signal: VideoSignal = VideoSignal()
     hiding: Tubes = Tubes()
     condition: Condition = Positions()
-    encoder: ViT = ViT(width=1024, depth=24, heads=16)
+    encoder: ClipEncoder = ViT(width=1024, depth=24, heads=16)
     predictor: Narrow = Narrow(width=384, depth=12, heads=16, joint=True, mask_init="zero")
     target: Target = EMA(norm="layer", half_life=346)
     energy: Energy = L1()
@@ -92,16 +136,19 @@ class VJEPA(TokenRecipe):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "vit-l16": {},
-        "vit-h16": {"encoder": {"width": 1280, "depth": 32, "heads": 16}},
+        "vit-h16": {"encoder": {"kind": "vit", "width": 1280, "depth": 32, "heads": 16}},
         "vit-h16-384": {
             "signal": {"size": [384]},
-            "encoder": {"width": 1280, "depth": 32, "heads": 16},
+            "encoder": {"kind": "vit", "width": 1280, "depth": 32, "heads": 16},
             "train": {"batch_size": 2400},
         },
-        "vit-g16": {"encoder": {"width": 1408, "depth": 40, "heads": 16, "mlp_ratio": 48 / 11}},
+        "vit-g16": {
+            "encoder": {"kind": "vit", "width": 1408, "depth": 40, "heads": 16, "mlp_ratio": 48 / 11}
+        },
         "tiny": TINY,
+        "tiny-vit": TINY_VIT,
         "tiny-moving": {
-            **TINY,
+            **TINY_VIT,
             "signal": {
                 "size": [48],
                 "frames": 8,

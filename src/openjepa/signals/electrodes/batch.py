@@ -6,6 +6,7 @@ from typing import Protocol
 from torch import Tensor
 
 from openjepa.signals.base import Batch
+from openjepa.signals.electrodes.alignment import Alignment
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,5 +39,7 @@ class Cut(Protocol):
     def offset(self) -> float: ...
     @property
     def channels(self) -> tuple[str, ...]: ...
+    @property
+    def align(self) -> Alignment: ...
     @property
     def subject(self) -> str: ...

@@ -13,6 +13,7 @@ from openjepa.common.contents import Contents
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError, warn
 from openjepa.signals.base import Labels
+from openjepa.signals.electrodes.alignment import aligned
 from openjepa.signals.electrodes.batch import Cut, Recordings
 from openjepa.signals.electrodes.montage import Place
 from openjepa.signals.electrodes.recording import Prepared
@@ -239,6 +240,7 @@ def windows_of(
     Raises:
         UserError: none is long enough for one window, or none has an event.
     """
+    recordings = aligned(recordings, signal.align, signal.rate, signal.band, grouped)
     channels: dict[str, Place] = {}
     for recording in recordings:
         for channel, where in zip(recording.channels, recording.places, strict=True):

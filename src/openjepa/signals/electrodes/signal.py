@@ -11,6 +11,7 @@ from torch import Tensor
 from openjepa.errors import UserError, warn
 from openjepa.jepa import Tokens
 from openjepa.signals.base import Signal
+from openjepa.signals.electrodes.alignment import Alignment
 from openjepa.signals.electrodes.batch import Recordings
 from openjepa.signals.electrodes.classical import classical
 from openjepa.signals.electrodes.montage import Place, canonical, electrodes, place
@@ -52,6 +53,10 @@ class ElectrodeSignal(Signal):
     middle. `events`: where annotations begin, labelled by these."""
     offset: float = Field(0.0, ge=-3600, le=3600)
     """Seconds after the beginning of an annotation at which the window of an event begins."""
+    align: Alignment = "none"
+    """What each person's recordings are freed of when they are opened, by all that is there of that person, without
+    labels: `covariance`, how strong electrodes are and how they go together (Euclidean alignment, arXiv:1808.05464);
+    `spectrum`, also how strong each frequency is. Arrays given to a model from Python are taken as they are."""
     channels: tuple[str, ...] = ()
     """Electrodes of the training data, in the order of the channel table; taken from the data."""
     places: tuple[Place, ...] = ()

@@ -74,6 +74,16 @@ class ImageSignal(Signal):
         return self.size // self.patch, self.size // self.patch
 
     @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.size, self.size
+
+    @property
+    def plane_channels(self) -> int:
+        """Channels of what `planes` gives."""
+        return self.channels
+
+    @property
     def features(self) -> int:
         """Numbers in a raw token."""
         return self.channels * self.patch**2
@@ -208,6 +218,10 @@ class ImageSignal(Signal):
         rows, columns = tokens.layout
         patches = tokens.values.view(-1, rows, columns, self.channels, self.patch, self.patch)
         return patches.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+
+    def planes(self, tokens: Tokens) -> Tensor:
+        """What convolutions over rows and columns see: the images."""
+        return self.fold(tokens)
 
     def restored(self, tokens: Tokens) -> Tensor:
         """Images `[B, C, H, W]` in the units of the training images, of their patches."""

@@ -84,6 +84,11 @@ class VideoSignal(Signal):
         return self.frames // self.tubelet, self.sides[0] // self.patch, self.sides[1] // self.patch
 
     @property
+    def plane_channels(self) -> int:
+        """Channels of what `planes` gives."""
+        return self.channels * self.tubelet
+
+    @property
     def features(self) -> int:
         """Numbers in a raw token."""
         return self.channels * self.tubelet * self.patch**2
@@ -175,6 +180,13 @@ class VideoSignal(Signal):
         sides = (self.channels, self.tubelet, self.patch, self.patch)
         blocks = tokens.values.view(-1, times, rows, columns, *sides)
         return blocks.permute(0, 1, 5, 4, 2, 6, 3, 7).flatten(6).flatten(4, 5).flatten(1, 2)
+
+    def planes(self, tokens: Tokens) -> Tensor:
+        """What convolutions over rows and columns see: `[B * times, C * tubelet, H, W]`."""
+        assert tokens.layout is not None
+        _, rows, columns = tokens.layout
+        blocks = tokens.values.view(-1, rows, columns, self.plane_channels, self.patch, self.patch)
+        return blocks.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
     def tasks(self, batch: Tensor) -> Tasks:
         """Questions without labels about clips."""
