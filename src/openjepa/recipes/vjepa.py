@@ -66,7 +66,7 @@ TINY: dict[str, Any] = {
     "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "layers": 2},
     "guard": {"kind": "vicreg", "std": 0.1, "covariance": 0.004},
     "train": {
-        "steps": 400,
+        "steps": 200,
         "batch_size": 128,
         "lr": 2e-3,
         "beta2": 0.95,
