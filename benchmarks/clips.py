@@ -1,6 +1,7 @@
-"""What V-JEPA learns of real clips in minutes, beside classical features: nine actions of UCF-101, its clean split.
+"""What V-JEPA and its like learn of real clips in minutes, beside classical features: nine actions, a clean split.
 
     OPENJEPA_TEST_DATA=... python -m benchmarks.clips --seeds 0 1 2
+    OPENJEPA_TEST_DATA=... python -m benchmarks.clips --recipe v-jepa-2 --seeds 0 1 2
 
 Trains on clips of the training groups alone, one seed after another, on one thread; probes frozen features with all
 labels and with ten a class, beside the same encoder at random initialisation and classical features. These are of
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     memory.IN_MEMORY_BYTES = 2**31  # of the larger clips
     options = dict(item.split("=", 1) for item in args.set)
-    config = configure("v-jepa", args.preset, options)
+    config = configure(args.recipe, args.preset, options)
     train, test = split(config.signal.open(args.data))
     whole = split(config.signal.model_copy(update=WHOLE).open(args.data))
     tell(f"{len(train)} clips to train on, {len(test)} to test on")
@@ -96,10 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     tables, runs = [], []
     for seed in args.seeds:
-        path = args.runs / f"v-jepa-{args.preset}-seed{seed}"
+        path = args.runs / f"{args.recipe}-{args.preset}-seed{seed}"
         if not (path / "model").is_dir():
             given = {**options, "train.seed": str(seed)}
-            openjepa.train("v-jepa", preset=args.preset, data=train, options=given, out=path)
+            openjepa.train(args.recipe, preset=args.preset, data=train, options=given, out=path)
         cost = training_cost(path)
         tell(f"seed {seed}: trained, {cost.minutes or 0:.1f} CPU minutes")
         table = comparison.table(
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text += "".join(f"\n{note}" for note in table.notes) + "\n"
     told = {"seeds": args.seeds, "preset": args.preset, "set": args.set, "note": args.note}
     path = record.write(
-        "learning-ucf9-v-jepa", {**told, "table": table.to_dict(), "runs": runs}, args.results
+        f"learning-ucf9-{args.recipe}", {**told, "table": table.to_dict(), "runs": runs}, args.results
     )
     path.with_suffix(".md").write_text(text)
     print(text)
@@ -134,6 +135,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     root = os.environ.get("OPENJEPA_TEST_DATA")
     place = {"default": str(Path(root) / "video" / "ucf9.tar")} if root else {"required": True}
     parser.add_argument("--data", **place, help="ucf9.tar")
+    parser.add_argument("--recipe", default="v-jepa", help="of films: v-jepa, v-jepa-2 or v-jepa-2-1")
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--set", nargs="+", default=[], metavar="OPTION=VALUE", help="as in openjepa train")

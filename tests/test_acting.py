@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from benchmarks import acting
 from benchmarks.acting import __main__ as command
-from benchmarks.acting import agents, common, configurator, critic, latency, policy, surprise, two_rooms
+from benchmarks.acting import agents, arm, common, configurator, critic, latency, policy, surprise, two_rooms
 from benchmarks.acting.agents import Turn, Way
 from benchmarks.acting.common import Data, Settings
 from benchmarks.acting.modules import Learning
@@ -103,6 +103,33 @@ def test_two_rooms_compares_methods_and_does_nothing_twice(
     before = {path: path.stat().st_mtime_ns for path in settings.runs.rglob("*") if path.is_file()}
     command.main(words)
     assert before == {path: path.stat().st_mtime_ns for path in settings.runs.rglob("*") if path.is_file()}
+
+
+def test_the_arm_compares_world_models_on_frozen_encoders_trained_on_its_films(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"train.steps": 2, "train.batch_size": 8, "train.precision": "fp32", "train.attention": "fused"}
+    monkeypatch.setattr(arm, "DATA", Data("arm", {"size": 64}, "scripted", episodes=24, steps=12))
+    monkeypatch.setattr(
+        arm, "ENCODERS", {name: (r, p, {**o, **small}) for name, (r, p, o) in arm.ENCODERS.items()}
+    )
+    monkeypatch.setattr(
+        arm, "MODELS", {name: (r, e, {**o, **small}) for name, (r, e, o) in arm.MODELS.items()}
+    )
+    monkeypatch.setattr(arm, "DECISIONS", 2)
+    names = ("vjepa2-ac on v-jepa-2", "dino-wm on lejepa")
+    few = {"planner.samples": "4", "planner.elites": "2", "planner.iterations": "1", "cloning.updates": "2"}
+    few |= {"budget": "3", "oracle.samples": "4", "oracle.elites": "2", "oracle.iterations": "1"}
+    settings = Settings(seeds=(0,), episodes=2, recipes=names, plan=few, runs=tmp_path)
+    found = arm.measure(settings)
+    assert set(found["methods"]) == set(names)
+    first = found["methods"][names[0]]
+    assert {row["method"] for row in first["baselines"]} == set(BESIDE)
+    assert 0 < first["seconds"]["p50"] <= first["seconds"]["p99"]
+    sources = {run.parent.name for run in tmp_path.glob("*/model")}
+    assert len(sources) == 4 and sum("v-jepa-2-tiny" in name for name in sources) == 1
+    text = arm.as_markdown(found)
+    assert all(f"| {name} |" in text for name in (*names, *BESIDE))
 
 
 def test_what_is_trained_differently_is_another_run(settings: Settings) -> None:

@@ -20,25 +20,28 @@ from benchmarks.learning import CLOCK, Clock, tell
 DATA = Data("arm", {"size": 64}, "scripted", episodes=500)
 BLOCK = 3
 """Actions of a step of every model."""
+PATCH = 16
+"""Side in pixels of the patches of both encoders: 16 tokens a frame, so that plans are cheap."""
 FILMS: Mapping[str, Any] = {
     "signal.size": [64],
+    "signal.patch": PATCH,
     "signal.stride": 1,
     "signal.group": "",
-    "hiding.size": [48],
+    "hiding.size": None,
     "hiding.augment.scale": [0.5, 1.0],
     "hiding.augment.flip": 0,
-    "train.steps": 250,
+    "train.steps": 400,
     "train.health_every": 1.0,
 }
 PICTURES: Mapping[str, Any] = {
     "signal.size": 64,
-    "signal.patch": 8,
+    "signal.patch": PATCH,
     "signal.channels": 3,
     "hiding.global_augment.scale": [0.3, 1.0],
     "hiding.global_augment.flip": 0,
     "hiding.global_augment.jitter": 0,
     "hiding.global_augment.grey": 0,
-    "train.steps": 250,
+    "train.steps": 400,
     "train.health_every": 1.0,
 }
 ENCODERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {

@@ -140,3 +140,35 @@ def test_what_is_padded_changes_no_answer(joint: bool) -> None:
     padded = replace(pair, context=context, select=torch.cat([select, select[..., :2]], 2), valid=asked)
     out = net(torch.cat([s_x, noise], 1), padded)
     torch.testing.assert_close(out[:, :, :3], net(s_x, pair), atol=1e-5, rtol=0)
+
+
+ROTARY = {"positions": {"kind": "rotary"}, "width": 16}
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_rotary_positions_are_those_of_what_the_context_keeps_and_of_what_is_asked_for(joint: bool) -> None:
+    net, (s_x, pair) = predictor(joint=joint, **ROTARY), inputs()
+    out, context = net(s_x, pair), pair.context
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    assert context.keep is not None
+    turned = replace(pair, context=View(context.tokens, context.keep[:, order]))
+    torch.testing.assert_close(net(s_x[:, order], turned), out, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(net(s_x[:, order], pair), out, atol=1e-3), "places of the context tell nothing"
+    far = context.tokens.positions + 3.0
+    both = replace(context.tokens, positions=far)
+    shifted = replace(pair, context=View(both, context.keep), target=(View(both),))
+    torch.testing.assert_close(net(s_x, shifted), out, rtol=1e-4, atol=1e-4)  # rotary positions are relative
+    moved = replace(pair, place=context.tokens.positions + 1.0)
+    assert not torch.allclose(net(s_x, moved), out, atol=1e-3)
+
+
+def test_rotary_and_padding_leave_a_sample_as_it_is_alone() -> None:
+    net, (s_x, pair) = predictor(joint=True, **ROTARY), inputs()
+    out, keep = net(s_x, pair), pair.context.keep
+    assert keep is not None
+    longer = torch.cat([keep, keep[:, :2]], 1)
+    there = torch.ones(longer.shape, dtype=torch.bool)
+    there[:, 6:] = False
+    padded = replace(pair, context=View(pair.context.tokens, longer, there))
+    rubbish = torch.cat([s_x, 100 * torch.ones(3, 2, 12)], 1)
+    torch.testing.assert_close(net(rubbish, padded), out, rtol=1e-4, atol=1e-5)

@@ -1,8 +1,13 @@
 """Our encoder, predictor and attentive classifier hold the weights of Hugging Face's V-JEPA 2, and give the same."""
 
 import json
+import re
+import shutil
+import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -10,6 +15,7 @@ from torch import Tensor
 from transformers import VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model
 
 import openjepa
+from openjepa import cli
 from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.hub.vjepa2 import ConvertedClips, convert
 from openjepa.jepa import Pair, View
@@ -135,6 +141,50 @@ def test_a_hub_directory_is_read(tmp_path: Path) -> None:
     assert (model.signal.mean, model.signal.std) == ((0.5,) * 3, (0.25,) * 3)
     expected = hf((clips() / 255 - 0.5) / 0.25, skip_predictor=True).last_hidden_state.detach()
     close(model.tokens(clips()), expected)
+
+
+def test_the_documented_lines_read_released_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's code, with small weights of the same layout in the place of those that it would fetch."""
+    av = pytest.importorskip("av")
+    saved = {}
+    for name, kind in (
+        ("facebook/vjepa2-vitl-fpc64-256", VJEPA2Model),
+        ("facebook/vjepa2-vitl-fpc16-256-ssv2", VJEPA2ForVideoClassification),
+    ):
+        folder = tmp_path / name.replace("/", "_")
+        theirs(kind).save_pretrained(folder)
+        saved[f"hub:{name}"] = folder
+    monkeypatch.setattr("openjepa.hub.formats.fetched", lambda source: saved[source])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips").mkdir()
+    for i in range(4):
+        with av.open(f"clips/{i}.mp4", "w") as film:
+            stream = film.add_stream("libx264", rate=8)
+            stream.width, stream.height = 48, 32
+            for t in range(16):
+                pixels = np.full((32, 48, 3), 12 * t + i, np.uint8)
+                film.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            film.mux(stream.encode())
+    page = (Path(__file__).parents[2] / "docs" / "video.md").read_text()
+    (code,) = re.findall(r"^```py\n(.*?)^```$", page, flags=re.M | re.S)
+    known: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OpenJEPAWarning)
+        exec(compile(code, "<documentation>", "exec"), known)
+    assert known["features"].shape == (4, 28) and known["tokens"].shape == (4, 108, 28)
+    assert known["model"].layout == (3, 6, 6)
+    assert known["answers"](known["clips"]).shape == (4, 5)
+    for command in (["embed", "-o", "features.npy"], ["probe", "--classical", "none", "--kinds", "knn"]):
+        labelled = "clips"
+        if command[0] == "probe":
+            labelled = "labelled"
+            for split, name in (("train", "a"), ("train", "b"), ("test", "a"), ("test", "b")):
+                (tmp_path / labelled / split / name).mkdir(parents=True)
+                for i in range(4):
+                    shutil.copy(f"clips/{i}.mp4", f"labelled/{split}/{name}/{i}.mp4")
+        arguments = [command[0], "hub:facebook/vjepa2-vitl-fpc64-256", "--data", labelled, *command[1:]]
+        cli.main(arguments)
+    assert np.load("features.npy").shape == (4, 28)
 
 
 def meta_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

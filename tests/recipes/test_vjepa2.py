@@ -126,6 +126,29 @@ def test_longer_and_larger_clips_fit_the_same_weights():
     assert torch.equal(first.tokens(early), last.tokens(early))
 
 
+def test_the_last_stage_is_a_run_that_starts_from_a_run(tmp_path):
+    options = SMALL | {"train.batch_size": "8", "signal.group": "", "signal.stride": "1"}
+    first = openjepa.train(
+        "v-jepa-2",
+        data=clips(40),
+        preset="tiny",
+        options=options | {"train.steps": "2"},
+        out=tmp_path / "first",
+    )
+    longer = {"signal.size": "[24, 32]", "signal.frames": "8", "train.steps": "2", "train.lr": "1e-12"}
+    last = openjepa.train(
+        "v-jepa-2",
+        data=clips(40, 8, 24, 32),
+        preset="tiny-cooldown",
+        options=options | longer | {"init": str(tmp_path / "first")},
+        out=tmp_path / "last",
+    )
+    assert last.config.train.cooldown == 1 and last.signal.layout == (4, 6, 8)
+    of_first = first.state_dict()
+    for name, value in last.state_dict().items():
+        torch.testing.assert_close(value, of_first[name], rtol=0, atol=1e-6)
+
+
 def test_one_mask_token_stands_for_what_both_kinds_of_tubes_hide():
     model = build(configure("v-jepa-2", "tiny", SMALL))
     assert model.predictor.mask_token.shape == (24,)

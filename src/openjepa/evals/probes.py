@@ -54,7 +54,7 @@ class Logistic:
 
     Args:
         features: standardised, `[n, d]` float32, on any device.
-        labels: `[n]` in 0..classes-1.
+        labels: `[n]` in 0..classes-1, or `[n, classes]`, the share of each class in a sample.
         weights: `[K]`, how much a sample of each class counts; `None`: all alike.
     """
 
@@ -62,7 +62,8 @@ class Logistic:
         self.span = span(features) if 2 * len(features) < features.shape[1] else None  # [d, n], orthonormal
         self.features = features if self.span is None else features @ self.span
         n, d = self.features.shape
-        self.one_hot_KN = one_hot(labels, classes).T.float().contiguous()
+        shares = labels if labels.dim() == 2 else one_hot(labels, classes)
+        self.one_hot_KN = shares.T.float().contiguous()
         self.counts = None if weights is None else weights.to(features)[labels]  # [n], mean 1
         rows = self.features[:: max(1, n // max(8192, 2 * d))]
         self.hessian = (rows.T @ rows).mul_((1 / classes) * (1 - 1 / classes) / len(rows))

@@ -122,7 +122,8 @@ def probe_runs(
         table.notes.extend(notes)
         if kept:
             table.notes.append(_said(kept[-1], kept[-1].save(run)))
-        _write(Path(run), table)
+        if Path(run).is_dir():  # and no name on the Hub
+            _write(Path(run), table)
         tables.append(table)
     return tables[0] if len(tables) == 1 else combine(tables)
 

@@ -102,7 +102,7 @@ class Score:
     @property
     def is_share(self) -> bool:
         """Whether it is shown in percent."""
-        return self.metric.endswith(ACCURACY)
+        return self.metric.endswith(ACCURACY) or self.metric == "mean IoU"
 
     def show(self, value: float) -> str:
         """A value in the score's unit, for people."""

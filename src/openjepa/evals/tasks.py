@@ -100,6 +100,41 @@ class Classes:
 
 
 @dataclass(frozen=True)
+class Regions:
+    """Which class is each place of a sample of? Scored by the mean over classes of intersection over union (mIoU).
+
+    Places whose true class is not among 0..K-1 do not count.
+
+    Attributes:
+        count: K.
+    """
+
+    count: int
+
+    name: ClassVar[str] = "regions"
+    metric: ClassVar[str] = "mean IoU"
+    higher: ClassVar[bool] = True
+
+    def answers(self, train: Any, test: Any) -> tuple["Regions", Tensor, Tensor]:
+        """The classes of both sets' places, `[n, H, W]` (see `openjepa.signals.images.pixels.PixelSet`)."""
+        return self, train.classes, test.classes
+
+    def parts(self, guess: Tensor, truth: Tensor) -> Tensor:
+        """Of classes `[n, ...]`, for each sample and class: places that are both, places guessed, places true."""
+        there, k = truth.flatten(1) < self.count, self.count
+        found = []
+        for one, other, counts in zip(guess.flatten(1), truth.flatten(1), there, strict=True):
+            called, true = one[counts].long(), other[counts].long()
+            each = [torch.bincount(part, minlength=k)[:k] for part in (called[called == true], called, true)]
+            found.append(torch.cat(each))
+        return torch.stack(found).double()
+
+    def of(self, sums: Tensor) -> Tensor:
+        both, called, true = sums.chunk(3, -1)
+        return (both / (called + true - both)).nanmean(-1)  # a class may be neither called nor true in a draw
+
+
+@dataclass(frozen=True)
 class Variables:
     """How much is it? Numbers beside each sample, by the mean of their R² (1 - SSE / SST; 0: as good as their mean)."""
 

@@ -33,7 +33,7 @@ from openjepa.signals.video.signal import VideoSignal
 
 _LAYER = r"(?:blocks|layer|predictor_blocks|self_attention_layers)\.(\d+)\."
 _WB = r"(weight|bias)"
-_NAMES = (
+NAMES = (
     (rf"(?:patch_embed|embeddings\.patch_embeddings)\.proj\.{_WB}", r"embed.\1"),
     (rf"(?:norm|predictor_norm|layernorm)\.{_WB}", r"norm.\1"),
     (rf"(?:predictor_embed|embeddings\.predictor_embeddings)\.{_WB}", r"enter.\1"),
@@ -59,11 +59,11 @@ _NAMES = (
     (rf"cross_attention_layer\.mlp\.fc2\.{_WB}", r"mlp.2.\1"),
     (rf"classifier\.{_WB}", r"classifier.\1"),
 )
-_STALE = r"pos_embed|predictor_pos_embed"
+STALE = r"pos_embed|predictor_pos_embed"
 """Tables of positions that Meta's files may still carry beside rotary ones."""
-_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}
+HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}
 """Heads of Meta's encoders by width: no tensor's shape tells."""
-_PREDICTOR_HEADS = 12
+PREDICTOR_HEADS = 12
 FPS = 4.0
 """Frames a second that the released models were trained on; no file says it."""
 
@@ -209,10 +209,10 @@ def _groups(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]]
         elif plain.startswith("encoder."):
             group, plain = "online" if training else "target", plain.removeprefix("encoder.")
         plain = plain.removeprefix("module.").removeprefix("backbone.")
-        ours = renamed(plain, _NAMES)
+        ours = renamed(plain, NAMES)
         if ours is not None:
             groups.setdefault(group, {})[ours] = tensor.float()
-        elif re.fullmatch(_STALE, plain):
+        elif re.fullmatch(STALE, plain):
             stale.append(name)
         else:
             unknown.append(name)
@@ -233,7 +233,7 @@ def _encoder(
     width, channels, tubelet, patch, other = kernel.shape
     if patch != other:
         raise UserError("only square patches can be converted")
-    heads = config.get("num_attention_heads", _HEADS.get(width))
+    heads = config.get("num_attention_heads", HEADS.get(width))
     if heads is None:
         raise UserError(
             f"the number of heads of an encoder of width {width} is not known: give its config.json"
@@ -283,7 +283,7 @@ def _predictor(
     predictor = Narrow.parse(
         transformer_sizes(weights, width)
         | {
-            "heads": config.get("pred_num_attention_heads", _PREDICTOR_HEADS),
+            "heads": config.get("pred_num_attention_heads", PREDICTOR_HEADS),
             "norm_eps": config.get("layer_norm_eps", 1e-6),
             "joint": True,
             "mask_init": "zero",

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from openjepa.common.rng import Rng
 from openjepa.jepa import JEPA, Pair, View, evaluating, gather
-from openjepa.report.pixels import Drawn, drawn
+from openjepa.report.pixels import Drawn, data_uri, drawn, film_uri
 from openjepa.signals.pictures import Cells, Marks, Picture, against_even
 
 SEED = 0
+FILM, SECONDS = 160, 2.0
+"""Width of one of a film's pictures, about, in pixels, and how long it plays."""
 PAIRS = 2
 """Of a context and what is predicted from it, that are shown of a sample."""
 
@@ -39,6 +41,10 @@ class Masked:
     parts: list[Part]
     tokens: int
     ratio: float
+    film: str = ""
+    """Of a sample that moves: input, context and errors of its first pair side by side, a data URI; else empty."""
+    still: str = ""
+    """Its first frame."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +88,28 @@ def masked(model: JEPA, batch: Any, shown: Sequence[int]) -> list[Masked]:
         together = np.concatenate(ratios)
         tokens = pairs[0].target[0].tokens
         there = tokens.values.shape[1] if tokens.valid is None else int(tokens.valid[i].sum())
-        found.append(Masked(whole, parts, there, float(together.mean()) if len(together) else np.nan))
+        mean = float(together.mean()) if len(together) else np.nan
+        found.append(Masked(whole, parts, there, mean, *_film(model, batch, i, pairs[0], of_pair[0][i])))
     return found
+
+
+def _film(model: JEPA, batch: Any, i: int, pair: Pair, errors: NDArray[np.floating]) -> tuple[str, str]:
+    """A sample's frames with what is hidden and with its errors, side by side and playing, and the first of them."""
+    view, signal = pair.target[0], model.signal
+    restored = signal.restored(view.tokens)
+    shown = batch if restored is None else restored
+    _, error = _asked(pair, i, errors)
+    marks = (None, Marks(hidden=~_kept(pair.context, i)), Marks(error=error))
+    films = [signal.film(shown, i, mark) for mark in marks]
+    if len(films[0]) < 2:
+        return "", ""
+    gap = np.zeros((films[0][0].shape[0], 2, 3), np.uint8)
+    scale = max(1, round(FILM / films[0][0].shape[1]))
+    frames = [
+        np.concatenate([a, gap, b, gap, c], 1).repeat(scale, 0).repeat(scale, 1)
+        for a, b, c in zip(*films, strict=True)
+    ]
+    return film_uri(frames, SECONDS), data_uri(frames[0])
 
 
 def _part(
@@ -92,17 +118,8 @@ def _part(
     """The whole target of a sample, and one of its pairs; `errors` `[M, T]`, NaN where nothing is asked."""
     target, select = pair.target[0], pair.select
     assert select is not None, "only masked views have targets to select"
-    count = target.tokens.values.shape[1]
-    asked = np.isfinite(errors) if pair.asked is None else pair.asked[i].cpu().numpy()
-    total, times = np.zeros(count), np.zeros(count)
-    index = select[i].cpu().numpy()
-    np.add.at(total, index[asked], errors[asked])
-    np.add.at(times, index[asked], 1)
-    blocks = np.zeros((len(index), count), bool)
-    for block, tokens, wanted in zip(blocks, index, asked, strict=True):
-        block[tokens[wanted]] = True
-    hidden, visible = times > 0, _kept(pair.context, i)
-    error = np.where(hidden, total / np.maximum(times, 1), np.nan)
+    blocks, error = _asked(pair, i, errors)
+    hidden, visible = np.asarray(blocks.any(0)), _kept(pair.context, i)
     images = [
         _picture(model, batch, target, i, marks)
         for marks in (None, Marks(hidden=~hidden, blocks=blocks), Marks(error=error))
@@ -113,6 +130,22 @@ def _part(
         return None, None
     part = Part(drawn(seen), wanted, wrong, int(visible.sum()), int(hidden.sum()), int(blocks.any(1).sum()))
     return whole, part
+
+
+def _asked(pair: Pair, i: int, errors: NDArray[np.floating]) -> tuple[Cells, NDArray[np.floating]]:
+    """Of a sample's N tokens: which each block hides, `[M, N]`, and the mean error of each that is asked for, `[N]`,
+    visible ones included; NaN of others."""
+    assert pair.select is not None
+    count = pair.target[0].tokens.values.shape[1]
+    asked = np.isfinite(errors) if pair.asked is None else pair.asked[i].cpu().numpy()
+    total, times = np.zeros(count), np.zeros(count)
+    index = pair.select[i].cpu().numpy()
+    np.add.at(total, index[asked], errors[asked])
+    np.add.at(times, index[asked], 1)
+    blocks, last = np.zeros((len(index), count), bool), index.shape[1] - pair.visible
+    for block, tokens, wanted in zip(blocks, index[:, :last], asked[:, :last], strict=True):
+        block[tokens[wanted]] = True
+    return blocks, np.where(times > 0, total / np.maximum(times, 1), np.nan)
 
 
 def viewed(model: JEPA, batch: Any, shown: Sequence[int]) -> list[list[PredictedView]]:

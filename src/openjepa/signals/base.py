@@ -14,7 +14,7 @@ from openjepa.common.rng import Rng
 from openjepa.config import Choice
 from openjepa.errors import UserError
 from openjepa.jepa import Tokens
-from openjepa.signals.pictures import Marks, Picture
+from openjepa.signals.pictures import Marks, Picture, Pixels
 from openjepa.signals.tasks import Tasks
 
 HELD_OUT, HELD_OUT_SHARE, LEAST_HELD_OUT = 512, 0.02, 8
@@ -236,6 +236,11 @@ class Signal(Choice):
     def picture(self, batch: Any, row: int, marks: Marks | None = None) -> Picture | None:
         """One sample of a batch to look at, with marks on its tokens; `None` where there is nothing to see."""
         return None
+
+    def film(self, batch: Any, row: int, marks: Marks | None = None) -> Sequence[Pixels]:
+        """One sample of a batch as frames uint8 `[H, W, 3]` that play one after the other; none where it does not
+        move."""
+        return ()
 
     def restored(self, tokens: Tokens) -> Any:
         """A batch for `picture`, of raw tokens such as a view's; `None` where they do not tell what it was."""

@@ -82,6 +82,11 @@ def heat(image: Pixels, errors: NDArray[np.floating]) -> Pixels:
     return np.where(known[..., None], colours, behind)
 
 
+def flat(image: Pixels) -> Pixels:
+    """`[H, W, 4]` with opacity, over black, as `[H, W, 3]`."""
+    return (image[..., :3] * (image[..., 3:] / 255)).round().astype(np.uint8)
+
+
 def enlarge(grid: NDArray, size: tuple[int, int]) -> NDArray:
     """A grid `[rows, columns, ...]` as hard cells on `size` (height, width) pixels."""
     rows = np.arange(size[0]) * grid.shape[0] // size[0]

@@ -14,7 +14,7 @@ from openjepa.jepa import Tokens
 from openjepa.signals.base import Batch
 from openjepa.signals.images import ImageSet, open_images
 from openjepa.signals.images.arrays import to_pixels
-from openjepa.signals.pictures import Marks, Picture
+from openjepa.signals.pictures import Marks, Picture, Pixels
 from openjepa.signals.tasks import Tasks
 from openjepa.signals.video.clips import ClipSet
 from openjepa.signals.video.signal import VideoSignal
@@ -130,6 +130,9 @@ class MixedSignal(VideoSignal):
         if tokens.values.shape[-1] == self.still.features:
             return self.still.restored(tokens)
         return super().restored(tokens)
+
+    def film(self, batch: Any, row: int, marks: Marks | None = None) -> list[Pixels]:
+        return super().film(batch.clips if isinstance(batch, ClipsAndImages) else batch, row, marks)
 
     def picture(self, batch: Any, row: int, marks: Marks | None = None) -> Picture:
         if isinstance(batch, ClipsAndImages):

@@ -14,7 +14,7 @@ from openjepa.errors import UserError
 from openjepa.jepa import Tokens
 from openjepa.signals import pictures
 from openjepa.signals.base import Signal
-from openjepa.signals.pictures import Marks, Picture
+from openjepa.signals.pictures import Marks, Picture, Pixels
 from openjepa.signals.tasks import Tasks
 from openjepa.signals.video import open_video
 from openjepa.signals.video.clips import ClipCut, ClipSet
@@ -227,6 +227,25 @@ class VideoSignal(Signal):
         if marks.hidden is not None:
             image = pictures.only(image, ~strip(marks.hidden), pictures.FAINT if marks.faint else 0)
         return Picture(image, drawing, wide=True)
+
+    def film(self, batch: Tensor, row: int, marks: Marks | None = None) -> list[Pixels]:
+        """Every frame of a clip, uint8 `[H, W, 3]`; what is hidden is dark, errors are colours, as `marks` say."""
+        frames = [pictures.to_rgb(frame) for frame in batch[row].cpu().numpy()]
+        whole = len(frames) // self.tubelet * self.tubelet
+        if marks is None:
+            return frames[:whole]
+        rows, columns = frames[0].shape[0] // self.patch, frames[0].shape[1] // self.patch
+
+        def shown(image: Pixels, token: int) -> Pixels:
+            """The frame under the marks of its tubelet."""
+            if marks.error is not None:
+                return pictures.flat(pictures.heat(image, marks.error.reshape(-1, rows, columns)[token]))
+            if marks.hidden is not None:
+                kept = ~marks.hidden.reshape(-1, rows, columns)[token]
+                return pictures.flat(pictures.only(image, kept, pictures.FAINT))
+            return image
+
+        return [shown(image, i // self.tubelet) for i, image in enumerate(frames[:whole])]
 
     def _check(self, batch: Tensor) -> None:
         if batch.dim() != 5 or batch.shape[2] != self.channels:

@@ -1,0 +1,150 @@
+"""What V-JEPA 2.1's tokens tell of each place of a street scene: CamVid, mean IoU on a drive of its own.
+
+    OPENJEPA_TEST_DATA=... python -m benchmarks.dense --seeds 0 1 2
+
+Trains `v-jepa-2-1` on clips of nine actions and, beside them, on the photos of CamVid's training drives, without
+labels; then a linear classifier a place on frozen features, beside the same encoder untrained, classical features, and
+both together. Layers and strength are chosen on a training drive that the classifier does not see. The test drive,
+Seq05VD, is in neither; the other drives of the official test set are drives of the training set, and are not used. A
+run under `--runs` that has finished is not trained again.
+"""
+
+import argparse
+import os
+import sys
+import tarfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import record
+from benchmarks.clips import split
+
+NAMES = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
+VOID = 11
+TEST = "Seq05VD"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train and probe every seed, write JSON and markdown, print the markdown."""
+    args = parse(arguments)
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    import torch
+
+    import openjepa
+    from openjepa.evals.dense import ClassicalPlaces, EncodedPlaces, dense_probe
+    from openjepa.evals.runs import training_cost
+    from openjepa.evals.table import ProbeTable, combine
+    from openjepa.recipes import build, configure
+    from openjepa.signals.images.pixels import open_pixels
+
+    torch.set_num_threads(1)
+    whole = open_pixels(args.scenes, NAMES, void=VOID, group=drive)
+    test = np.array([drive(key) == TEST for key in whole.keys])
+    train = np.array([key.split("/")[0] == "train" for key in whole.keys])
+    train, test = whole.subset(train), whole.subset(test)
+    tell(f"{len(train)} scenes to fit on, {len(test)} to test on")
+    classical = ClassicalPlaces(train.images)
+    photos = unpacked(args.scenes, args.runs / "photos")
+    tables: list[ProbeTable] = []
+    runs = []
+    for seed in args.seeds:
+        given = dict(item.split("=", 1) for item in args.set) | {
+            "train.seed": str(seed),
+            "signal.images": str(photos),
+        }
+        config = configure("v-jepa-2-1", args.preset, given)
+        path = args.runs / f"v-jepa-2-1-{args.preset}-seed{seed}"
+        if not (path / "model").is_dir():
+            clips, _ = split(config.signal.model_copy(update={"images": ""}).open(args.data))
+            samples = mixed(config.signal, clips)
+            openjepa.train("v-jepa-2-1", preset=args.preset, data=samples, options=given, out=path)
+        cost = training_cost(path)
+        tell(f"seed {seed}: trained, {cost.minutes or 0:.1f} CPU minutes")
+        model = openjepa.load(path)
+        untrained = build(config, seed=seed).eval()
+        sources = [EncodedPlaces(model), EncodedPlaces(untrained, "random init"), classical]
+        table = dense_probe(train, test, sources, join=("model", classical.name))
+        tell(f"seed {seed}: probed\n{table.markdown()}")
+        tables.append(table)
+        runs.append({"seed": seed, "core_minutes": cost.minutes, "table": table.to_dict()})
+    table = tables[0] if len(tables) == 1 else combine(tables)
+    text = f"### CamVid, drive {TEST}, a linear classifier a place, mean IoU [95 % interval]\n\n{table.markdown()}\n"
+    told = {"seeds": args.seeds, "preset": args.preset, "set": args.set, "note": args.note}
+    path = record.write(
+        "dense-camvid-v-jepa-2-1", {**told, "table": table.to_dict(), "runs": runs}, args.results
+    )
+    path.with_suffix(".md").write_text(text)
+    print(text)
+
+
+def mixed(signal, clips):
+    """Training clips beside the signal's images."""
+    from openjepa.signals.images import open_images
+    from openjepa.signals.video.mixed import MixedSet
+
+    return MixedSet(clips, open_images(signal.images, size=signal.image_size, channels=3))
+
+
+def drive(key: str) -> str:
+    """The drive that a scene is of, by its name."""
+    return key.rpartition("/")[2].split("_")[0]
+
+
+def unpacked(archive: Path, folder: Path) -> Path:
+    """The photos of the training drives, in a folder."""
+    if not folder.is_dir():
+        part = folder.with_suffix(".part")
+        part.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(archive) as scenes:
+            for member in scenes:
+                if member.name.startswith("train/") and member.name.endswith(".jpg"):
+                    source = scenes.extractfile(member)
+                    assert source is not None
+                    (part / member.name.rpartition("/")[2]).write_bytes(source.read())
+        part.rename(folder)
+    return folder
+
+
+def tell(text: str) -> None:
+    """On standard error, with the time."""
+    print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.dense", description=__doc__.split("\n")[0])
+    root = os.environ.get("OPENJEPA_TEST_DATA")
+    for name, where, what in (
+        ("--data", "video/ucf9.tar", "ucf9.tar"),
+        ("--scenes", "camvid/camvid.tar", "camvid.tar"),
+    ):
+        place = {"default": Path(root) / where} if root else {"required": True}
+        parser.add_argument(name, type=Path, **place, help=what)
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--set", nargs="+", default=[], metavar="OPTION=VALUE", help="as in openjepa train")
+    parser.add_argument("--runs", type=Path, default=Path("runs/dense"), help="where runs are kept")
+    parser.add_argument("--results", type=Path, default=record.RESULTS)
+    parser.add_argument(
+        "--note", default="", help="what a reader should know of the minutes, e.g. other load"
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()
