@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from openjepa.evals import embed, predict
     from openjepa.evals import probe_runs as probe
     from openjepa.jepa import JEPA
+    from openjepa.report import neighbours
     from openjepa.training import load, train
 
     __version__: str
@@ -36,6 +37,7 @@ __all__ = [
     "check_jepa",
     "embed",
     "load",
+    "neighbours",
     "predict",
     "probe",
     "report",
@@ -53,6 +55,7 @@ _HOMES = {
     "predict": "openjepa.evals",
     "probe": "openjepa.evals:probe_runs",
     "load": "openjepa.training",
+    "neighbours": "openjepa.report",
     "train": "openjepa.training",
 }
 

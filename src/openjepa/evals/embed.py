@@ -10,7 +10,7 @@ from torch import Tensor
 
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress, device_of
-from openjepa.evals.tables import TablePart, whole, write_table, writer_of
+from openjepa.evals.tables import TablePart, table_beside, whole, write_table, writer_of
 from openjepa.recipes.finetune import of_samples
 from openjepa.signals.base import Samples, move
 from openjepa.signals.identity import columns_of
@@ -96,11 +96,6 @@ def embed_to_file(
         UserError: another suffix, pyarrow missing, no samples, a folder that cannot be written or is full, or NaN.
     """
     return _write(Path(path), len(samples), _parts(model, samples, batch_size, name, progress))
-
-
-def table_beside(path: Path) -> Path:
-    """The table of the samples beside a `.npy` file."""
-    return path.with_name(f"{path.stem}.samples.csv")
 
 
 def _write(

@@ -28,6 +28,11 @@ def write_table(path: Path, parts: Iterable[TablePart]) -> None:
         write(file, parts)
 
 
+def table_beside(path: Path) -> Path:
+    """The table of the samples beside a file that holds none itself."""
+    return path.with_name(f"{path.stem}.samples.csv")
+
+
 def writer_of(path: Path) -> Callable[[BinaryIO, Iterable[TablePart]], None]:
     """Writes rows as the suffix says.
 

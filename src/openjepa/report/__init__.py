@@ -1,4 +1,4 @@
-"""Self-contained pages that open offline: whether a run learned and what it sees; how several runs differ.
+"""Self-contained pages that open offline: whether a run learned and what it sees, how runs differ, what is alike.
 
 The room is called from Python like a function: `openjepa.report("runs/mine")` writes the run's page.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from openjepa.report.alike import neighbours as neighbours
 from openjepa.report.compare import write_comparison as write_comparison
 from openjepa.report.page import write_report as write_report
 

@@ -17,6 +17,7 @@ from openjepa.jepa import JEPA
 from openjepa.report import charts, pixels, predictions
 from openjepa.report.shown import Progress, Section, Shown, one_of, section, with_article
 from openjepa.signals.base import Labels, move
+from openjepa.signals.identity import columns_of
 
 SHOWN, NEIGHBOURS, BATCH = 8, 6, 128
 SHOWN_WIDE, NEIGHBOURS_WIDE = 4, 3
@@ -40,9 +41,10 @@ TEN = (
 
 @dataclass(frozen=True)
 class Neighbour:
-    """`picture` is `None` where the signal draws none."""
+    """`picture` is `None` where the signal draws none; `file` is what the sample is called."""
 
     picture: pixels.Drawn | None
+    file: str
     label: str
     similarity: float
     same: bool | None
@@ -65,6 +67,7 @@ class Looks:
     missing: str = ""
     noun: str = "samples"
     labels: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     masked: list[predictions.Masked] = field(default_factory=list)
     views: list[list[predictions.PredictedView]] = field(default_factory=list)
     inputs: list[pixels.Drawn] = field(default_factory=list)
@@ -153,6 +156,7 @@ def look(
     chosen = pick(None if known is None else known[:at_once], len(batch), SHOWN_WIDE if wide else SHOWN)
     names = _names(labels, known, len(rows))
     found = Looks(noun=noun, labels=[names[i] for i in chosen], pool=len(rows), batch=len(batch))
+    found.files = [called(samples, int(rows[i])) for i in chosen]
     found.grid = " × ".join(map(str, model.layout or (model.tokens(batch[:1]).shape[1],)))
     found.small = max(getattr(samples, "shape", (1,))[-2:]) <= pixels.SMALL
     if predictions.hides_tokens(model, batch):
@@ -180,6 +184,14 @@ def embeddings(model: JEPA, samples: Any, rows: NDArray, size: int, progress: Pr
         if progress:
             progress(f"embedding {samples.noun} for the report", start + len(part), len(rows))
     return torch.cat(parts)
+
+
+def called(samples: Any, row: int) -> str:
+    """A sample's name under its picture: its file or key, and of a recording's windows where they begin."""
+    columns = columns_of(samples)
+    key, noun = columns["sample"](row), one_of(samples.noun)
+    second = f", {columns['second'](row):g} s" if "second" in columns else ""
+    return f"{noun} {key}" if key.isdigit() else f"{key}{second}"
 
 
 def pick(labels: NDArray | None, total: int, count: int) -> list[int]:
@@ -223,10 +235,17 @@ def _neighbours(
         pictures = [model.signal.picture(batch, i) for i in range(len(batch))]
         drawn = [None if picture is None else pixels.drawn(picture) for picture in pictures]
         others = [
-            Neighbour(picture, names[i], cosine, None if labels is None else bool(labels[i] == labels[query]))
+            Neighbour(
+                picture,
+                called(samples, int(rows[i])),
+                names[i],
+                cosine,
+                None if labels is None else bool(labels[i] == labels[query]),
+            )
             for picture, i, cosine in zip(drawn[1:], near, similar, strict=True)
         ]
-        result.append((Neighbour(drawn[0], names[query], 1.0, None), others))
+        file = called(samples, int(rows[query]))
+        result.append((Neighbour(drawn[0], file, names[query], 1.0, None), others))
     return result
 
 

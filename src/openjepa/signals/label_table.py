@@ -329,29 +329,68 @@ def _stems(name: str) -> set[str]:
     return {stem} | (_stems(stem) if last.lower() in ("gz", "xz", "bz2") else set())
 
 
-def _matched(tabled: TabledLabels, keys: Sequence[_Key], sets: Sequence[Any]) -> dict[str, int]:
-    """The row of each sample that has one, by the whole of its key."""
-    noun = sets[0].noun
-    ends: dict[tuple[str, ...], dict[str, _Key]] = {}
-    for key in keys:
-        for name in {key.name} | _stems(key.name):
-            for end in ((name,), (key.within[-1], name) if key.within else ("", name)):
-                ends.setdefault(end, {})[key.whole] = key
-    claims: dict[str, list[_Claim]] = {}
-    for row, id in enumerate(tabled.ids):
+def rows_called(samples: Any, name: str, *, there: bool = False) -> np.ndarray:
+    """The rows of the sample that a name means, as an id in a table would; several of one recording, or none.
+
+    Args:
+        there: whether the name is that of a file, which must be the sample's own.
+
+    Raises:
+        UserError: it may be several samples.
+    """
+    named, place = keys_of(samples), _place(samples.name)
+    keys = [_Key.of(place, key) for key in dict.fromkeys(named)]
+    if there:
+        path = Path(name).absolute()
+        whole = "/".join(part for part in path.parts if part != path.anchor)
+        found = next((key for key in keys if key.whole == whole), None)
+    else:
+        fit = _KeyIndex(keys).find(name)
+        found = None if fit is None else fit[0]
+    return np.array(
+        [row for row, key in enumerate(named) if found is not None and key == found.key], np.int64
+    )
+
+
+class _KeyIndex:
+    """Keys by how they end."""
+
+    def __init__(self, keys: Iterable[_Key]) -> None:
+        self._ends: dict[tuple[str, ...], dict[str, _Key]] = {}
+        for key in keys:
+            for name in {key.name} | _stems(key.name):
+                for end in ((name,), (key.within[-1], name) if key.within else ("", name)):
+                    self._ends.setdefault(end, {})[key.whole] = key
+
+    def find(self, id: str, where: str = "") -> tuple[_Key, int, bool] | None:
+        """The key that an id means, in how many folders they agree, and whether the id names others before these.
+
+        Raises:
+            UserError: it may mean several; `where` it stands is told.
+        """
         *folders, last = _parts(id) or [id]
         likely = [(last,)] if not folders else [(folders[-1], last), ("", last)]
-        near = [key for end in likely for key in ends.get(end, {}).values()]
+        near = [key for end in likely for key in self._ends.get(end, {}).values()]
         fits = [(fit, key) for key in near if (fit := _fit(id, folders, last, key)) is not None]
         if not fits:
-            continue
+            return None
         best = max(fit for fit, _ in fits)
         first, *others = [key for fit, key in fits if fit == best]
         if others:
             raise UserError(
-                f"{tabled.name}: {id!r} may be {first.key} or {others[0].key}: write folders and extensions too"
+                f"{where}{id!r} may be {first.key} or {others[0].key}: write folders and extensions too"
             )
-        claims.setdefault(first.whole, []).append(_Claim(best[1], len(folders) > best[1], row))
+        return first, best[1], len(folders) > best[1]
+
+
+def _matched(tabled: TabledLabels, keys: Sequence[_Key], sets: Sequence[Any]) -> dict[str, int]:
+    """The row of each sample that has one, by the whole of its key."""
+    noun = sets[0].noun
+    index, claims = _KeyIndex(keys), dict[str, list[_Claim]]()
+    for row, id in enumerate(tabled.ids):
+        if (fit := index.find(id, f"{tabled.name}: ")) is not None:
+            key, agreed, elsewhere = fit
+            claims.setdefault(key.whole, []).append(_Claim(agreed, elsewhere, row))
     found = {}
     for whole, claimed in claims.items():
         first, *others = sorted(claimed, key=lambda claim: -claim.agreed)
