@@ -12,6 +12,7 @@ from PIL import Image
 import openjepa
 from openjepa import cli
 from openjepa.errors import UserError
+from openjepa.report import write_report
 from openjepa.signals.electrodes import ElectrodeSignal
 
 from ..training import small
@@ -75,7 +76,7 @@ def test_arrays_and_tables_of_labels(run, photos, tmp_path):
     names = sorted(str(p.relative_to(photos)) for p in photos.rglob("*.png"))
     table = {"id": names, "size": [float(len(name)) for name in names]}
     query = np.asarray(Image.open(photos / "noise" / "09.png"))[None]
-    found = openjepa.neighbours(run, query, photos, labels=table, count=1)
+    found = openjepa.neighbours(run, query, photos, labels=table, kind="numbers", count=1)
     assert found.columns["sample"] == ["noise/09.png"] and found.columns["label"] == [12.0]
     found.save(tmp_path / "alike.csv")
     assert rows_of(tmp_path / "alike.csv")[0]["label"] == "12"
@@ -123,3 +124,10 @@ def test_mistakes_are_sentences(run, photos, tmp_path):
         openjepa.neighbours(run, "05", count=0)
     with pytest.raises(UserError, match="cannot write a table"):
         openjepa.neighbours(run, "05").save(tmp_path / "alike.txt")
+
+
+def test_the_report_names_files_under_its_pictures(run, photos):
+    page = write_report(run).read_text()
+    names = {str(path.relative_to(photos)) for path in photos.rglob("*.png")}
+    told = {name for name in names if f'title="{name}"' in page}
+    assert len(told) > 8 and page.count('class="file"') > 24  # predictions, patches, neighbours

@@ -64,7 +64,7 @@ def test_embeddings_are_written_with_their_groups(run, opened, tmp_path, capsys)
     told = json.loads(capsys.readouterr().out)
     assert told["bags"] == 120 and told["skipped"] == 0
     table = parquet.read_table(tmp_path / "e.parquet")
-    assert table.column_names == ["index", "label", "group", "embedding"]
+    assert table.column_names == ["index", "sample", "label", "group", "embedding"]
     assert table["group"].to_pylist()[:7] == [0] * 6 + [1]
 
 

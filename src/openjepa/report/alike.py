@@ -16,7 +16,7 @@ from openjepa.errors import UserError
 from openjepa.evals.tables import table_beside, whole, write_table
 from openjepa.recipes.finetune import of_samples
 from openjepa.report import pixels
-from openjepa.report.samples import AT_ONCE, BATCH, embeddings
+from openjepa.report.samples import AT_ONCE, BATCH, called, embeddings
 from openjepa.report.shown import Progress, one_of, render
 from openjepa.signals.identity import columns_of
 from openjepa.signals.label_table import ColumnNames, LabelSource, LabelTable, rows_called, with_labels
