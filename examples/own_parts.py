@@ -56,6 +56,18 @@ def decoder(width: int, depth: int = 1, heads: int = 2) -> nn.Module:
     return nn.TransformerDecoder(layer, depth)
 
 
+@parts.dynamics
+class Residual(nn.Module):
+    """A world model's predictor: a state `[N, width]` and an action `[N, actions]` to the next state."""
+
+    def __init__(self, width: int, actions: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(width + actions, hidden), nn.ReLU(), nn.Linear(hidden, width))
+
+    def forward(self, state: Tensor, action: Tensor) -> Tensor:
+        return state + self.mlp(torch.cat([state, action], -1))
+
+
 @parts.target
 def edges(signal: ImageSignal) -> nn.Module:
     """How much each colour of a patch changes to the right and downwards: `[B, 2 * channels, h, w]`."""

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,8 +18,12 @@ from openjepa.cli import main
 from openjepa.common.rng import Rng
 from openjepa.config import entered
 from openjepa.errors import OpenJEPAWarning, UserError
+from openjepa.hiding import Blocks
 from openjepa.recipes import build, configure, own
+from openjepa.recipes.ijepa import IJEPA
 from openjepa.training import Run
+
+from . import dots
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_parts.py"
 TINY = {
@@ -191,6 +196,49 @@ def test_a_target_is_never_trained_and_its_width_is_the_predictions():
     output = model(pictures(), Rng(0, 0))
     assert output.s_y[0].shape[-1] == 2 and not output.s_y[0].requires_grad
     assert output.prediction[0].shape == output.s_y[0].shape
+
+
+def test_a_clip_s_network_mask_and_predictor_serve_films():
+    @parts.encoder
+    class Clips(nn.Module):
+        """Clips `[B, T, C, H, W]` to a map of one place a tubelet."""
+
+        def __init__(self, signal, width: int = 16):
+            super().__init__()
+            size = (signal.tubelet, signal.patch, signal.patch)
+            self.conv = nn.Conv3d(signal.channels, width, size, size)
+
+        def forward(self, clips):
+            return self.conv(clips.transpose(1, 2))
+
+    sizes = {"signal.size": "[16, 24]", "signal.frames": "4", "signal.patch": "4", "target.layers": "1"}
+    own_parts = {"encoder": "clips", "hiding": named("specks"), "predictor": named("decoder")}
+    model = build(configure("v-jepa", "tiny", {**sizes, **own_parts}))
+    assert model.layout == (2, 4, 6)
+    openjepa.check_jepa(model, torch.rand(8, 4, 3, 16, 24, generator=torch.Generator().manual_seed(0)))
+
+
+def test_a_network_of_states_and_actions_predicts_in_a_world_model():
+    options = {name: str(value) for name, value in dots.options("pldm").items() if "predictor" not in name}
+    config = configure("pldm", "tiny", options | {"predictor": named("Residual"), "predictor.hidden": "8"})
+    model = build(config)
+    assert model.predictor.net.mlp[0].out_features == 8 and model.unused() is None
+    openjepa.check_jepa(model, dots.windows(8, 5))
+    with pytest.raises(UserError, match=r"predictor: 'decoder' is not one of gru, .*residual"):
+        configure("pldm", "tiny", {"predictor": "decoder"})
+
+
+def test_a_choice_of_ones_own_may_be_a_recipe_s_field_and_an_option_elsewhere():
+    @parts.hiding
+    class Thirds(Blocks):
+        kind: Literal["thirds"] = "thirds"
+
+    class OfThirds(IJEPA):
+        recipe: Literal["of-thirds"] = "of-thirds"
+        hiding: Thirds = Thirds()
+
+    assert OfThirds().hiding.kind == "thirds"
+    assert configure("i-jepa", "tiny-vit", {"hiding": "thirds"}).hiding == Thirds()
 
 
 def test_what_is_no_part_is_said_in_a_sentence(tmp_path):

@@ -81,6 +81,7 @@ class Choice(Config):
     kind: str
 
 
+PACKAGE = __name__.partition(".")[0]
 _OWN: dict[str, dict[str, type[Choice]]] = {}
 """Members that were entered, by room and kind; see `enter`."""
 _OURS: dict[str, set[str]] = {}
@@ -104,7 +105,8 @@ class OneOf:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         members = models_in(source)
-        _OURS.setdefault(self.room, set()).update(filter(None, map(kind_of, members)))
+        ours = [member for member in members if member.__module__.startswith(f"{PACKAGE}.")]
+        _OURS.setdefault(self.room, set()).update(filter(None, map(kind_of, ours)))
         tagged = Annotated[source, Field(discriminator="kind")] if len(members) > 1 else source
         inner = handler.generate_schema(tagged)
 
@@ -143,6 +145,22 @@ def enter(room: str, member: type[Choice]) -> None:
 def entered(room: str) -> Mapping[str, type[Choice]]:
     """The members of a room that were entered, by kind."""
     return OneOf(room).entered
+
+
+def open_to_own(cls: type[Config], rooms: Iterable[str]) -> None:
+    """Let members be entered into fields of a config that are one choice, or one of several, each by its own name."""
+    closed = [
+        (room, field)
+        for room in rooms
+        if (field := cls.model_fields.get(room)) is not None
+        and any(map(kind_of, models_in(field.annotation)))
+        and not any(isinstance(mark, OneOf) for mark in field.metadata)
+    ]
+    for room, field in closed:
+        field.metadata = [*field.metadata, OneOf(room)]
+        field.discriminator = None
+    if closed:
+        cls.model_rebuild(force=True)
 
 
 def type_of(field: FieldInfo) -> Any:

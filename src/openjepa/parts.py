@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from pydantic import Field, create_model
 from pydantic.errors import PydanticSchemaGenerationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from openjepa.common.rng import Rng
 from openjepa.config import Choice, Config, Width, enter
@@ -31,7 +31,9 @@ from openjepa.energies import EnergyChoice
 from openjepa.errors import UserError
 from openjepa.hiding.base import HidingChoice, indices_of
 from openjepa.jepa import Pair, Tokens, View
-from openjepa.nets.adapter import NetEncoder, QueryPredictor
+from openjepa.nets.adapter import NetEncoder, QueryPredictor, StepPredictor
+from openjepa.nets.dynamics.base import Grid
+from openjepa.nets.dynamics.gru import require_vectors
 from openjepa.nets.predictor import Ports
 from openjepa.targets import Represent, TargetBase, TargetChoice
 
@@ -80,6 +82,19 @@ class OwnPredictor(OwnPart):
     def build(self, ports: Ports) -> QueryPredictor:
         width = self.width or ports.width
         return QueryPredictor(self.call(width), ports, width, self.kind)
+
+
+class OwnDynamics(OwnPart):
+    """Called with the widths of state and action; gives a network of both (see `StepPredictor`)."""
+
+    handed: ClassVar[tuple[str, ...]] = ("width", "actions")
+
+    def build(
+        self, width: int, condition_dim: int, grid: Grid | None = None, head: nn.Module | None = None
+    ) -> StepPredictor:
+        """Raises UserError when states are not vectors."""
+        require_vectors(self, grid)
+        return StepPredictor(self.call(width, condition_dim), width, condition_dim, head, self.kind)
 
 
 class OwnEnergy(OwnPart, EnergyChoice):
@@ -208,6 +223,11 @@ def predictor(made: Made) -> Made:
     return _enter("predictor", OwnPredictor, made)
 
 
+def dynamics(made: Made) -> Made:
+    """A world model's predictor: given the widths of state and action, a network of both to the next state."""
+    return _enter("dynamics", OwnDynamics, made)
+
+
 def target(made: Made) -> Made:
     """A target: given the signal, a network from pictures to one feature vector a token; it is not trained."""
     return _enter("target", OwnTarget, made)
@@ -228,8 +248,10 @@ def guard(made: Made) -> Made:
     return _enter("guard", OwnGuard, made)
 
 
-ROOMS = {part.__name__: part for part in (encoder, stem, predictor, target, energy, hiding, guard)}
-"""The choices that take parts of one's own, by the name of their option."""
+ROOMS = {part.__name__: part for part in (encoder, stem, predictor, dynamics, target, energy, hiding, guard)}
+"""The choices that take parts of one's own."""
+OPTIONS = {room: (room,) for room in ROOMS} | {"predictor": ("predictor", "dynamics")}
+"""The choices that an option may be of, by the last part of its name: images' predictors and world models' are two."""
 
 
 def _enter(room: str, base: type[OwnPart], made: Made) -> Made:

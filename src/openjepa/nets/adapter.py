@@ -1,4 +1,4 @@
-"""Any `nn.Module` as an encoder, a stem or a predictor; `openjepa.parts` makes options of them."""
+"""Any `nn.Module` as an encoder, a stem or a predictor, of tokens or states; `openjepa.parts` makes options of it."""
 
 import inspect
 import math
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from openjepa.errors import UserError
 from openjepa.jepa import Pair, View, evaluating, gather
+from openjepa.nets.dynamics.base import Markov
 from openjepa.nets.pictured import PictureEncoder
 from openjepa.nets.positions import SinCos, placed
 from openjepa.nets.predictor import Ports, mask_tokens, queries_of
@@ -17,8 +18,8 @@ from openjepa.nets.predictor import Ports, mask_tokens, queries_of
 class NetEncoder(PictureEncoder):
     """A network that is given pictures `[B, C, H, W]`: `View -> [B, n, D]`.
 
-    It gives a map `[B, D, h, w]`, a vector `[B, D]` or tokens `[B, n, D]` in row order. Of a signal without pictures it
-    is given raw tokens `[B, N, F]`.
+    It gives a map `[B, D, h, w]`, a vector `[B, D]` or tokens `[B, n, D]` in row order. Of other signals it is given
+    what their `fold` makes of tokens (clips `[B, T, C, H, W]`, say), or raw tokens `[B, N, F]`.
 
     Args:
         net: the network.
@@ -45,18 +46,18 @@ class NetEncoder(PictureEncoder):
                 raise UserError(
                     f"{name} takes no batch of shape {list(example.shape)} ({_first_line(error)})"
                 ) from error
-        if not isinstance(given, Tensor) or given.dim() not in (2, 3, 4):
+        if not isinstance(given, Tensor) or given.dim() < 2:
             shape = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
             raise UserError(
                 f"{name} gives {shape}, not a map [B, D, h, w], a vector [B, D] or tokens [B, n, D] in row order"
             )
-        self.width = given.shape[1] if given.dim() == 4 else given.shape[-1]
+        self.width = given.shape[1] if given.dim() > 3 else given.shape[-1]
         self.vector = given.dim() == 2
         self._places = self._grid(given)
 
     def _grid(self, given: Tensor) -> tuple[int, ...] | None:
         layout = self.signal.layout
-        if given.dim() == 4:
+        if given.dim() > 3:
             return tuple(given.shape[2:])
         if given.dim() == 2:
             return (1,) * len(layout) if layout is not None else None
@@ -73,10 +74,10 @@ class NetEncoder(PictureEncoder):
         )
 
     @property
-    def stride(self) -> int:
-        """Pixels of the picture to one place of the map, along a side."""
-        places = self._places or (1,)
-        return max(1, round(getattr(self.signal, "size", places[0]) / places[0]))
+    def stride(self) -> int | None:
+        """Pixels of a square picture to one place of the map, along a side; `None` of anything else."""
+        size = getattr(self.signal, "size", None)
+        return max(1, round(size / self._places[0])) if isinstance(size, int) and self._places else None
 
     def places(self, pictures: Tensor) -> Tensor:
         given = self.net(pictures)
@@ -141,9 +142,25 @@ class QueryPredictor(nn.Module):
         }
 
 
+class StepPredictor(Markov):
+    """A network of a world model's state `[N, D]` and action `[N, A']`, which gives the next state `[N, D]`."""
+
+    def __init__(
+        self, net: nn.Module, width: int, condition_dim: int, head: nn.Module | None, name: str
+    ) -> None:
+        super().__init__((width,), condition_dim, head)
+        self.net, self.name = net, name
+
+    def step(self, state: Tensor, action: Tensor) -> Tensor:
+        following = self.net(state, action)
+        if following.shape != state.shape:
+            raise UserError(f"{self.name} gives {list(following.shape)} for states of {list(state.shape)}")
+        return following
+
+
 def _in_rows(given: Tensor) -> Tensor:
     """A map `[B, D, h, w]` as tokens `[B, h * w, D]` in row order; tokens as they are."""
-    return given.flatten(2).transpose(1, 2) if given.dim() == 4 else given
+    return given.flatten(2).transpose(1, 2) if given.dim() > 3 else given
 
 
 def _first_line(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """What encoders share that are given a whole picture, whatever network is inside."""
 
+import math
 from typing import Any
 
 import torch
@@ -42,9 +43,10 @@ class PictureEncoder(nn.Module):
     def example(self, device: torch.device | None = None) -> Tensor:
         """What `places` is given of one sample, zeros."""
         signal = self.signal
-        if hasattr(signal, "fold"):
-            return torch.zeros(1, signal.channels, signal.size, signal.size, device=device)
-        return torch.zeros(1, max(1, _count(signal.layout)), signal.features, device=device)
+        count = math.prod(signal.layout or (1,))
+        values = torch.zeros(1, count, signal.features, device=device)
+        tokens = Tokens(values, values.new_zeros(1, count, len(signal.axes)), signal.layout)
+        return self.picture(View(tokens))
 
     def unused(self) -> set[str]:
         """Names of the parameters that no feature depends on: what a backbone keeps for its classifier."""
@@ -55,10 +57,3 @@ class PictureEncoder(nn.Module):
             features = self.places(self.example(next(iter(trained.values())).device))
             gradients = torch.autograd.grad(features.sum(), list(trained.values()), allow_unused=True)
         return {name for name, gradient in zip(trained, gradients, strict=True) if gradient is None}
-
-
-def _count(layout: tuple[int, ...] | None) -> int:
-    count = 1
-    for side in layout or ():
-        count *= side
-    return count

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from openjepa.nets.adapter import QueryPredictor
+from openjepa.nets.adapter import QueryPredictor, StepPredictor
 from openjepa.nets.pictured import PictureEncoder
 from openjepa.nets.predictor import MapPredictor
 from openjepa.nets.transformer import TokenEncoder
@@ -17,7 +17,7 @@ def unused(model: nn.Module, hidden: bool) -> set[str] | None:
         hidden: whether views hide tokens.
     """
     modules = dict(model.named_modules())
-    if any(isinstance(module, QueryPredictor) for module in modules.values()):
+    if any(isinstance(module, QueryPredictor | StepPredictor) for module in modules.values()):
         return None
     replaced = any(isinstance(m, TokenEncoder) and m.config.hide == "replace" for m in modules.values())
     found = set()

@@ -85,19 +85,20 @@ def entered(changes: Mapping[str, str]) -> dict[str, str]:
     found = dict(changes)
     for option, value in changes.items():
         room = option.removesuffix(".kind").rpartition(".")[2]
-        if room in parts.ROOMS and isinstance(value, str) and is_file(value):
+        if room in parts.OPTIONS and isinstance(value, str) and is_file(value):
             found[option] = _part(room, value)
     return found
 
 
-def _part(room: str, name: str) -> str:
+def _part(option: str, name: str) -> str:
+    """The kind of a part that is named by its file, for an option of that last name."""
     path, _, wanted = name.partition(":")
     module = _imported(path)
-    found = {part.__name__: part for of, part in _parts_in(module) if of == room}
+    found = {part.__name__: part for room, part in _parts_in(module) if room in parts.OPTIONS[option]}
     if (wanted and wanted not in found) or (not wanted and len(found) != 1):
         raise UserError(
-            f"{name} is not one {room}: {path} has {', '.join(found) or 'none'}; write @parts.{room} above a function "
-            "or a class, and name it as FILE.py:NAME"
+            f"{name} is not one {option}: {path} has {', '.join(found) or 'none'}; write @parts.{option} above a "
+            "function or a class, and name it as FILE.py:NAME"
         )
     return found[wanted or next(iter(found))].model_fields["kind"].default
 
@@ -157,8 +158,10 @@ def _is_origin(origin: Any) -> bool:
 
 
 def _is_known(what: str) -> bool:
-    kind, _, name = what.partition(" ")
-    return name in (all_recipes() if kind == "recipe" else entered_in(kind))
+    choice, _, name = what.partition(" ")
+    if choice == "recipe":
+        return name in all_recipes()
+    return any(name in entered_in(room) for room in parts.OPTIONS.get(choice, ()))
 
 
 def _register(cls: type[Recipe], name: str) -> str:

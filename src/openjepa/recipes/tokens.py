@@ -10,6 +10,7 @@ from torch import Tensor
 
 from openjepa.common.rng import Rng
 from openjepa.conditions import Condition
+from openjepa.config import open_to_own
 from openjepa.energies import Energy
 from openjepa.errors import UserError
 from openjepa.guards import Guard
@@ -43,6 +44,12 @@ class TokenRecipe(Recipe):
     target: Target
     energy: Energy
     guard: Guard
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """Whatever a recipe chooses from, somebody's own part can take its place."""
+        super().__pydantic_init_subclass__(**options)
+        open_to_own(cls, ("hiding", "encoder", "predictor"))
 
     @classmethod
     def by_hand(

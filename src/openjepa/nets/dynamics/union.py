@@ -6,8 +6,7 @@ place of a `grid`, where there is one), actions of so many numbers a step, and w
 
 from typing import Annotated
 
-from pydantic import Field
-
+from openjepa.config import OneOf
 from openjepa.nets.dynamics.adaln import AdaLN
 from openjepa.nets.dynamics.block_causal import BlockCausal
 from openjepa.nets.dynamics.concat import ConcatPredictor
@@ -15,6 +14,4 @@ from openjepa.nets.dynamics.gru import GRU
 from openjepa.nets.dynamics.maps import Maps
 from openjepa.nets.dynamics.mlp import MLP
 
-WorldPredictor = Annotated[
-    GRU | MLP | Maps | AdaLN | ConcatPredictor | BlockCausal, Field(discriminator="kind")
-]
+WorldPredictor = Annotated[GRU | MLP | Maps | AdaLN | ConcatPredictor | BlockCausal, OneOf("dynamics")]
