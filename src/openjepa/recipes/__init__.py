@@ -75,7 +75,7 @@ def find(name: str) -> type[Recipe]:
         if name in RECIPES:
             raise UserError(f"the recipe {name!r} is now called {RECIPES[name].name!r}")
         close = difflib.get_close_matches(name, recipes, n=1, cutoff=0.3)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else "; one of your own is named as FILE.py:CLASS"
         raise UserError(f"unknown recipe {name!r}, known are {', '.join(recipes)}{hint}")
     return recipes[name]
 

@@ -30,13 +30,20 @@ class Imported:
     module: Any
 
 
+_NAMED = re.compile(r"(.+\.py)(?::(\w*))?")
 _FILES: dict[str, Imported] = {}
 """By the name of the module that each became."""
 
 
 def is_file(name: str) -> bool:
     """Whether a recipe or a part is named by its file."""
-    return re.fullmatch(r".+\.py(:\w*)?", name) is not None
+    return _NAMED.fullmatch(name) is not None
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The file and what is wanted of it, which may be empty."""
+    found = _NAMED.fullmatch(name)
+    return (found[1], found[2] or "") if found else (name, "")
 
 
 def enter(name: str) -> str:
@@ -45,7 +52,7 @@ def enter(name: str) -> str:
     Raises:
         UserError: no such file or class, or the file fails.
     """
-    path, _, wanted = name.partition(":")
+    path, wanted = _split(name)
     module = _imported(path)
     found = _recipes_in(module)
     if wanted and wanted not in found and not _is_recipe(getattr(module, wanted, None)):
@@ -63,7 +70,7 @@ def enter_all(name: str) -> None:
     Raises:
         UserError: see `enter`; or there is neither.
     """
-    path, _, wanted = name.partition(":")
+    path, wanted = _split(name)
     module = _imported(path)
     found, known = _recipes_in(module), {part.__name__ for _, part in _parts_in(module)}
     if wanted in known:
@@ -92,7 +99,7 @@ def entered(changes: Mapping[str, str]) -> dict[str, str]:
 
 def _part(option: str, name: str) -> str:
     """The kind of a part that is named by its file, for an option of that last name."""
-    path, _, wanted = name.partition(":")
+    path, wanted = _split(name)
     module = _imported(path)
     found = {part.__name__: part for room, part in _parts_in(module) if room in parts.OPTIONS[option]}
     if (wanted and wanted not in found) or (not wanted and len(found) != 1):
@@ -140,15 +147,21 @@ def check_run(run: str | Path) -> None:
     except UserError:
         return
     sound = [o for o in saved if _is_origin(o)] if isinstance(saved, list) else []
-    missing = [origin["file"] for origin in sound if not _is_known(origin["what"])]
+    known = {origin["what"]: _known(origin["what"]) for origin in sound}
+    missing = [origin["file"] for origin in sound if known[origin["what"]] is None]
     if missing:
         what = "a recipe" if any(o["what"].startswith("recipe ") for o in sound) else "parts"
         named = " ".join(f"--own {file}" for file in dict.fromkeys(missing))
         raise UserError(f"{run} is a run of {what} of your own: add {named}")
-    now = {str(came.path): came.sha256 for came in _FILES.values()}
-    for path, sha256 in {o["file"].rpartition(":")[0]: o["sha256"] for o in sound}.items():
-        if now.get(path, sha256) != sha256:
-            warn(f"{path} has changed since {run} was started")
+    changed = {
+        came.path
+        for origin in sound
+        if (cls := known[origin["what"]]) is not None
+        and (came := _FILES.get(cls.__module__)) is not None
+        and came.sha256 != origin["sha256"]
+    }
+    for path in sorted(changed):
+        warn(f"{path} has changed since {run} was started")
 
 
 def _is_origin(origin: Any) -> bool:
@@ -157,11 +170,12 @@ def _is_origin(origin: Any) -> bool:
     )
 
 
-def _is_known(what: str) -> bool:
+def _known(what: str) -> type | None:
+    """The recipe or the choice that a run calls so, where there is one now."""
     choice, _, name = what.partition(" ")
     if choice == "recipe":
-        return name in all_recipes()
-    return any(name in entered_in(room) for room in parts.OPTIONS.get(choice, ()))
+        return all_recipes().get(name)
+    return next((e[name] for room in parts.OPTIONS.get(choice, ()) if name in (e := entered_in(room))), None)
 
 
 def _register(cls: type[Recipe], name: str) -> str:
