@@ -26,7 +26,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from torch import Tensor, nn
 
 from openjepa.common.rng import Rng
-from openjepa.config import Choice, Config, Width, enter
+from openjepa.config import Choice, Width, enter
 from openjepa.energies import EnergyChoice
 from openjepa.errors import UserError
 from openjepa.hiding.base import HidingChoice, indices_of
@@ -290,13 +290,7 @@ def _options(made: Callable[..., Any], base: type[OwnPart]) -> dict[str, Any]:
         )
     found = {}
     for parameter in plain[len(first) :]:
-        if hasattr(Config, parameter.name) or parameter.name in (
-            "kind",
-            "build",
-            "call",
-            "function",
-            "options",
-        ):
+        if hasattr(OwnPart, parameter.name) or parameter.name in ("kind", "build"):
             raise UserError(f"{_name(made)}: no option can be called {parameter.name!r}")
         given = hints.get(parameter.name, Any if parameter.default is None else type(parameter.default))
         found[parameter.name] = (given, parameter.default)
