@@ -174,9 +174,13 @@ def test_a_probe_is_the_score_where_it_is_asked_for(data, tmp_path, capsys):
     probe = json.loads((tmp_path / "out/train.lr=1e-3_seed=0/probe.json").read_text())
     (score,) = [s for s in probe["scores"] if s["row"] == "model" and s["kind"] == "knn"]
     assert row["mean"] == score["mean"] and (row["low"], row["high"]) == (score["low"], score["high"])
-    written = (tmp_path / "out/train.lr=1e-3_seed=0/probe.json").stat().st_mtime_ns
+    kept = tmp_path / "out/train.lr=1e-3_seed=0/sweep-scores.json"
+    written = kept.stat().st_mtime_ns
     sweep(data, tmp_path / "out", *options, seeds="0", lr="1e-3")
-    assert (tmp_path / "out/train.lr=1e-3_seed=0/probe.json").stat().st_mtime_ns == written
+    assert kept.stat().st_mtime_ns == written  # nothing was probed again
+    (tmp_path / "labels.csv").write_text("id,label\n" + "\n".join(f"{i},{i % 2}" for i in range(100)))
+    sweep(data, tmp_path / "out", *options, "--labels", str(tmp_path / "labels.csv"), seeds="0", lr="1e-3")
+    assert len(json.loads(kept.read_text())) == 2  # other labels are another question
 
 
 def test_the_page_has_every_run_and_every_difference(swept, tmp_path, capsys):

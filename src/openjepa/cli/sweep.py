@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openjepa.cli import train
-from openjepa.cli.options import Commands, add_data, add_json, add_own, command, whole
+from openjepa.cli.options import Commands, add_data, add_json, add_labels, add_own, command, labels_of, whole
 from openjepa.errors import UserError, warn
 
 if TYPE_CHECKING:
@@ -52,9 +52,11 @@ def add(commands: Commands) -> None:
     parser.add_argument("--preset", help="a named size, as of `openjepa train`")
     add_data(parser, "as of `openjepa train`")
     parser.add_argument("--config", help="a saved config.json or a YAML file, with options on top")
+    parser.add_argument("--init", metavar="RUN", help="trained weights that all runs start from")
     parser.add_argument("--steps", help="short for --train.steps")
     parser.add_argument("--on-collapse", help="short for --train.on_collapse")
     parser.add_argument("--log", action="append", metavar="NAME", help="short for --train.log")
+    add_labels(parser)
     add_own(parser)
     add_json(parser, "print the table as JSON and no progress")
 
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.score not in ("label-free", "linear", "knn", "attentive"):
         raise UserError(f"--score {args.score!r} is none of label-free, linear, knn, attentive")
-    judged = sweep.Judged(args.score, args.labelled, args.test)
+    judged = sweep.Judged(args.score, args.labelled, args.test, labels_of(args))
     settings = sweep.grid(args.over)
     first, _ = _configured(args, settings[0], args.seeds[0])
     out = args.out or f"sweeps/{first.recipe}-{first.preset}"
@@ -100,7 +102,7 @@ def _configured(args: argparse.Namespace, setting: Mapping[str, str], seed: int)
 
 def _common(args: argparse.Namespace, first: "Recipe") -> dict[str, Any]:
     """What all runs of the sweep's folder have in common."""
-    named = {"train.steps": args.steps, "train.on_collapse": args.on_collapse}
+    named = {"train.steps": args.steps, "train.on_collapse": args.on_collapse, "init": args.init}
     options = {name: value for name, value in named.items() if value is not None} | args.changes
     return {"recipe": first.recipe, "preset": first.preset, "data": first.data, "options": options}
 

@@ -7,27 +7,31 @@ another process is training is left to it: several sweeps of one folder share th
 import csv
 import hashlib
 import itertools
+import json
 import math
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from openjepa.common import files
 from openjepa.common.lock import InUse, in_use
 from openjepa.errors import UserError
-from openjepa.evals.runs import PROBE, probe_runs, training_cost
+from openjepa.evals.protocol import Kind as ProbeKind
+from openjepa.evals.runs import probe_runs, training_cost
 from openjepa.evals.table import Z95, ProbeTable, Score, student
 from openjepa.health.gains import gain
 from openjepa.recipes import Recipe
+from openjepa.signals.label_table import LabelTable
 from openjepa.training import Run, carry_on, has_ended
 from openjepa.training.loop import RunProgress
 
-ABOUT, TABLE = "sweep.json", "sweep.csv"
-LABEL_FREE = "label-free"
+ABOUT, TABLE, SCORES = "sweep.json", "sweep.csv", "sweep-scores.json"
+LABEL_FREE: Literal["label-free"] = "label-free"
+OURS = "model"
 LONGEST_NAME = 120
 Kind = Literal["label-free", "linear", "knn", "attentive"]
 RunState = Literal["ended", "running", "interrupted", "failed", "waiting"]
@@ -61,11 +65,39 @@ class Judged:
         kind: the gain on tasks without labels since step 0 (see `openjepa.health.gains`), or a probe.
         data: labelled samples; `None`: the data of the run.
         test: labelled samples to test on; `None`: the test split of `data`.
+        labels: a table of labels, in the place of the data's own.
     """
 
     kind: Kind = LABEL_FREE
     data: str | None = None
     test: str | None = None
+    labels: LabelTable = field(default_factory=LabelTable)
+
+    @property
+    def key(self) -> str:
+        """What a kept score was asked for."""
+        asked = {"kind": self.kind, "data": self.data, "test": self.test}
+        return json.dumps(asked | {"labels": self.labels.model_dump(mode="json")}, sort_keys=True)
+
+    def score(self, run: Path) -> None:
+        """Probe a run that has ended, and keep the model's score in it."""
+        table = probe_runs(
+            [run], data=self.data, test=self.test, labels=self.labels, kinds=[self._probe], classical="none"
+        )
+        kept = ProbeTable([table.score(OURS, self.kind)]).to_dict()
+        files.replace_json(run / SCORES, _scores_in(run) | {self.key: kept})
+
+    def scored(self, run: Path) -> Score | None:
+        """The kept score of a run; `None` where this was not asked for."""
+        try:
+            return ProbeTable.from_dict(_scores_in(run)[self.key]).scores[0]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return None
+
+    @property
+    def _probe(self) -> ProbeKind:
+        assert self.kind != LABEL_FREE
+        return self.kind
 
 
 @dataclass(frozen=True)
@@ -253,10 +285,8 @@ def work(
             if not has_ended(point.path):
                 told = progress(f"{number} of {len(found)}: {point.name}")
                 carry_on(point.config, point.path, adapt=point.adapt, progress=told, command=command)
-            if judged.kind != LABEL_FREE and _probed(point.path, judged.kind) is None:
-                probe_runs(
-                    [point.path], data=judged.data, test=judged.test, kinds=[judged.kind], classical="none"
-                )
+            if judged.kind != LABEL_FREE and judged.scored(point.path) is None:
+                judged.score(point.path)
         except InUse:
             continue
         except UserError as error:
@@ -288,7 +318,7 @@ def table(found: Sequence[SweepPoint], judged: Judged, failures: Mapping[str, st
                     scores[point.seed] = gained.score
                     half = Z95 * gained.error
                     alone = gained.score - half, gained.score + half
-            elif (score := _probed(point.path, judged.kind)) is not None:
+            elif (score := judged.scored(point.path)) is not None:
                 scores[point.seed], alone, share = score.mean, score.interval, score.is_share
         ends = student(list(scores.values())) if len(scores) > 1 else alone
         known = [value for value in minutes if value is not None]
@@ -331,10 +361,8 @@ def state_of(path: Path, failed: bool = False) -> RunState:
     return "interrupted" if (path / files.CONFIG).is_file() else "waiting"
 
 
-def _probed(path: Path, kind: str) -> Score | None:
-    """The model's score with all labels, of the probe that was kept in the run."""
+def _scores_in(run: Path) -> dict[str, Any]:
     try:
-        kept = ProbeTable.from_dict(files.read_json(path / PROBE))
-        return kept.score("model", kind)
-    except (UserError, KeyError, TypeError, ValueError):
-        return None
+        return files.read_json(run / SCORES)
+    except UserError:
+        return {}
