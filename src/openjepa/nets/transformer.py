@@ -1,5 +1,6 @@
 """The token transformer: a plain pre-norm ViT over whatever tokens a view keeps."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -286,6 +287,10 @@ class TokenEncoder(nn.Module):
         if config.hide == "replace":
             self.mask_token = nn.Parameter(torch.randn(config.width) * 0.02)
 
+    barred = 0.0
+    """Share of the tokens that no token attends to, drawn anew in each block, in training (A-JEPA's regularised
+    masking). Such a token's own output is what the others give it, and what it was."""
+
     def forward(self, view: View) -> Tensor:
         return self.layers(view, 1)[-1]
 
@@ -303,6 +308,8 @@ class TokenEncoder(nn.Module):
         mask, turn = None if there is None else there[:, None, None], self._turn(view)
         outputs = []
         for i, block in enumerate(self.blocks):
+            if self.training and self.barred:
+                mask = unbarred(there, x.shape[:2], self.barred, x.device)[:, None, None]
             x = block(x if i == 0 or again is None else x + again, mask=mask, turn=turn)
             if i >= len(self.blocks) - count and i < len(self.blocks) - 1:
                 outputs.append(x)
@@ -355,6 +362,14 @@ def _embed(signal: Any, features: int, width: int) -> nn.Module:
     """A linear map of raw tokens, or one for each kind of them that the signal has."""
     kinds = getattr(signal, "modalities", ())
     return ModalityEmbed(kinds, width) if len(kinds) > 1 else nn.Linear(features, width)
+
+
+def unbarred(there: Tensor | None, shape: Sequence[int], share: float, device: torch.device) -> Tensor:
+    """`[B, K]` bool: the tokens that are there (`None`: all) but for a random share of each sample's, rounded down."""
+    there = torch.ones(*shape, dtype=torch.bool, device=device) if there is None else there
+    order = torch.rand(*shape, device=device).masked_fill(~there, 2)
+    barred = order.argsort(1).argsort(1) < (there.sum(1, keepdim=True) * share).floor()
+    return there & ~barred
 
 
 def _table_of_before(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -2,6 +2,7 @@
 
     openjepa finetune runs/signal-jepa-tiny-0 --data labelled
     openjepa finetune RUN --data labelled --classifier pre-local --frozen 1
+    openjepa finetune runs/a-jepa --data labelled --barred 0.1
 
 A run like any other: the same loop, checkpoints and resuming. The encoder is that of the source, whose features the
 probe judges (an average's, where the target is one). For the first `frozen` of the run the encoder stays as it is and
@@ -60,6 +61,9 @@ class FineTune(Recipe):
     """What makes answers of the encoder's tokens."""
     frozen: float = Field(0.1, ge=0, le=1)
     """Share of the run in which the encoder does not learn; 1: it never does."""
+    barred: float = Field(0.0, ge=0, lt=1)
+    """Share of the tokens that no token attends to, drawn anew in each of a transformer's blocks (A-JEPA's regularised
+    masking: 0.1)."""
     balanced: bool = False
     """Whether each class weighs the same, however many samples it has."""
     answers: int = Field(0, ge=0, le=1_000_000)
@@ -161,7 +165,13 @@ class FineTuned(FeatureModel):
     def __init__(self, config: Any, source: JEPA) -> None:
         super().__init__()
         self.config, self.signal = config, source.signal
-        self.encoder = source.encoder
+        self.encoder: Any = source.encoder
+        if config.barred:
+            if not hasattr(self.encoder, "barred"):
+                raise UserError(
+                    "--barred bars tokens from attention, which this encoder has not: leave it out"
+                )
+            self.encoder.barred = config.barred
         self.classifier = config.classifier.build(self.signal, self.encoder, config.answers)
 
     def forward(self, batch: Labelled, rng: Rng) -> Output:

@@ -176,7 +176,7 @@ def test_a_silent_clip_is_told_and_gives_finite_features(tmp_path):
         samples = open_sounds(tmp_path, SIGNAL)
     signal = SIGNAL.fitted(samples)
     assert signal.tokenise(samples.read([0, 1])).values.isfinite().all()
-    for level in ("keep", "remove"):
+    for level in ("keep", "clip", "frame"):
         tokens = signal.model_copy(update={"level": level}).tokenise(samples.read([1]))
         assert tokens.values.isfinite().all()
     with pytest.raises(UserError, match="nothing is to be heard"):

@@ -45,16 +45,18 @@ def test_padding_is_zero_and_no_token():
     ]
     assert (tokens.values[2].unflatten(0, (4, 4))[:, 1:] == 0).all()
     other = Sounds(batch.valid, torch.where(batch.valid[:, None], batch.mels, 99.0))
-    for level in ("keep", "remove"):
+    for level in ("keep", "clip", "frame"):
         signal = SIGNAL.model_copy(update={"level": level})
         assert torch.equal(signal.tokenise(batch).values, signal.tokenise(other).values)
 
 
-def test_level_remove_makes_features_the_same_behind_any_filter():
+def test_level_clip_makes_features_the_same_behind_any_filter_and_level_frame_at_any_loudness():
     batch = clips()
     filtered = Sounds(batch.valid, batch.mels + torch.linspace(-3, 5, 32)[:, None])
-    signal = SIGNAL.model_copy(update={"level": "remove"})
-    assert torch.allclose(signal.tokenise(batch).values, signal.tokenise(filtered).values, atol=1e-5)
+    louder = Sounds(batch.valid, batch.mels + torch.linspace(-3, 5, 32))
+    for level, other in (("clip", filtered), ("frame", louder)):
+        signal = SIGNAL.model_copy(update={"level": level})
+        assert torch.allclose(signal.tokenise(batch).values, signal.tokenise(other).values, atol=1e-5)
 
 
 def test_statistics_are_of_the_sound_and_not_of_padding():

@@ -58,8 +58,9 @@ class AudioSignal(Signal):
     """Hz, where the highest band ends; 0: half the rate that most training recordings had, at most half of `rate`."""
     floor: float = Field(-80.0, ge=-200, le=0)
     """Decibels of full scale that are added to every band, so that silence is finite and faint noise does not count."""
-    level: Literal["keep", "remove"] = "keep"
-    """`remove`: each band's mean over a clip is taken off, with what microphone, room and distance do to it."""
+    level: Literal["keep", "clip", "frame"] = "keep"
+    """`clip`: each band's mean over a clip is taken off, with what microphone, room and distance do to it. `frame`:
+    each frame's mean over the bands, so that what is left tells the spectrum's shape and not how loud it is."""
     patch: int = Field(16, ge=1, le=1024)
     """Side of a token in bands and in frames."""
     mean: float | None = None
@@ -256,6 +257,8 @@ class AudioSignal(Signal):
     def _levelled(self, mels: Tensor, valid: Tensor) -> Tensor:
         if self.level == "keep":
             return mels
+        if self.level == "frame":
+            return mels - mels.mean(1, keepdim=True)
         there = valid[:, None].to(mels.dtype)
         return mels - (mels * there).sum(-1, keepdim=True) / there.sum(-1, keepdim=True).clamp_min(1)
 
