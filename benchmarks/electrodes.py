@@ -36,7 +36,7 @@ def main() -> None:
 
     options = dict(item.split("=", 1) for item in args.set)
     study = FoldStudy(
-        "signal-jepa", "tiny", options, FOLDS, parts, "balanced accuracy", Classes(balanced=True)
+        "signal-jepa", "tiny", options, FOLDS, parts, "balanced accuracy", Classes(balanced=True), random=3
     )
     measured(study, args.out, args.fold)
 

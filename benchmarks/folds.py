@@ -38,6 +38,7 @@ class FoldStudy:
         measure: what the scores are, for the table's head.
         task: what is asked; `None`: the classes.
         random: untrained encoders beside each trained one.
+        classical: which classical rows, as of `openjepa probe`.
     """
 
     recipe: str
@@ -47,7 +48,8 @@ class FoldStudy:
     parts: Callable[[int, Any, bool], tuple[Any, Any]]
     measure: str
     task: LabelTask | None = None
-    random: int = 3
+    random: int = 1
+    classical: str = "all"
 
 
 def arguments(parser: argparse.ArgumentParser, folds: int) -> None:
@@ -61,20 +63,25 @@ def arguments(parser: argparse.ArgumentParser, folds: int) -> None:
 
 def measured(study: FoldStudy, out: Path, fold: int | None = None) -> str | None:
     """Judge every fold that has no table yet, or one alone; the averaged table once all have one."""
-    out.mkdir(parents=True, exist_ok=True)
     for chosen in range(study.folds) if fold is None else [fold]:
-        kept = out / f"fold{chosen}.json"
-        if not kept.exists():
-            table = judge(study, chosen, out)
-            write_json(kept, {**table.to_dict(), **circumstances()})
-            print(table, flush=True)
-    kept = [out / f"fold{chosen}.json" for chosen in range(study.folds)]
-    if not all(path.exists() for path in kept):
+        kept_table(study, chosen, out)
+    if not all((out / f"fold{chosen}.json").exists() for chosen in range(study.folds)):
         return None
-    text = averaged([ProbeTable.from_dict(json.loads(path.read_text())) for path in kept], study.measure)
+    text = averaged([kept_table(study, chosen, out) for chosen in range(study.folds)], study.measure)
     (out / "table.md").write_text(text)
     print(text)
     return text
+
+
+def kept_table(study: FoldStudy, fold: int, out: Path) -> ProbeTable:
+    """The table of a fold, judged now where none is kept."""
+    out.mkdir(parents=True, exist_ok=True)
+    kept = out / f"fold{fold}.json"
+    if not kept.exists():
+        table = judge(study, fold, out)
+        write_json(kept, {**table.to_dict(), **circumstances()})
+        print(table, flush=True)
+    return ProbeTable.from_dict(json.loads(kept.read_text()))
 
 
 def judge(study: FoldStudy, fold: int, out: Path) -> ProbeTable:
@@ -91,7 +98,7 @@ def judge(study: FoldStudy, fold: int, out: Path) -> ProbeTable:
         train,
         test,
         kinds=("linear",),
-        classical=model.signal.classical(),
+        classical=model.signal.classical(study.classical),
         task=study.task,
         per_class=(FEW,),
         seed=fold,

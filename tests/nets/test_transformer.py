@@ -1,5 +1,7 @@
 """The token transformer: what it sees, where it thinks that tokens lie, and that samples keep to themselves."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 
 from openjepa.jepa import Tokens, View, gather
 from openjepa.nets.positions import rescale, sincos
-from openjepa.nets.transformer import Attention, Block, KeysValues, TokenEncoder, ViT
+from openjepa.nets.transformer import Attention, Block, KeysValues, TokenEncoder, ViT, unbarred
 from openjepa.signals.images.signal import ImageSignal, grid_positions
 
 SIGNAL = ImageSignal(size=16, channels=3, patch=4, mean=(0.0,), std=(1.0,))
@@ -216,3 +218,31 @@ def test_a_mask_counts_the_tokens_in_memory() -> None:
     expected = block(x, mask=there[:, None])[:, 2:]
     block(x[:, :2], memory=memory)
     torch.testing.assert_close(block(x[:, 2:], memory=memory, mask=there[:, None]), expected)
+
+
+class TestRegularisedMasking:
+    """A-JEPA's, of fine-tuning: a share of the tokens gives nothing to any other, in training alone."""
+
+    def test_a_random_share_of_what_is_there_is_barred_and_never_all(self):
+        there = torch.arange(20) < torch.tensor([20, 10, 1])[:, None]
+        masks = torch.stack([unbarred(there, (3, 20), 0.25, torch.device("cpu")) for _ in range(50)])
+        assert (masks.sum(-1) == torch.tensor([15, 8, 1])).all() and not (masks & ~there).any()
+        assert masks[:, 0].float().mean(0).std() < 0.15 and masks[:, 0].any(0).all()
+        assert unbarred(None, (2, 10), 0.1, torch.device("cpu")).sum(1).tolist() == [9, 9]
+
+    def test_barred_tokens_reach_no_other_and_still_have_an_output(self, monkeypatch):
+        signal = ImageSignal(size=8, channels=1, patch=4, mean=(0.0,), std=(1.0,))
+        net = ViT(width=16, depth=2, heads=2).build(signal)
+        net.barred = 0.5
+        barred = torch.tensor([[True, False, True, False]])
+        monkeypatch.setattr("openjepa.nets.transformer.unbarred", lambda *given: ~barred)
+        view = View(signal.tokenise(torch.rand(1, 1, 8, 8, generator=torch.manual_seed(0))))
+        changed = View(replace(view.tokens, values=view.tokens.values + barred[..., None].float()))
+        before, after = net(view), net(changed)
+        assert torch.allclose(before[~barred], after[~barred], atol=1e-6)
+        assert not torch.allclose(before[barred], after[barred], atol=1e-3)
+        net.eval()
+        assert not torch.allclose(net(view)[~barred], net(changed)[~barred], atol=1e-4)
+
+    def test_nothing_is_barred_while_a_jepa_learns(self):
+        assert ViT(width=16, depth=1, heads=2).build(ImageSignal(size=8, patch=4)).barred == 0

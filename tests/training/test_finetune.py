@@ -158,3 +158,22 @@ def test_the_command_writes_a_run_beside_the_source(
     main(["finetune", str(tmp_path / "run"), "--data", str(tmp_path / "data.npz"), "--steps", "3", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["run"] == str(tmp_path / "run-finetuned") and found["verdict"] in ("better", "no better")
+
+
+def test_regularised_masking_is_an_option_of_transformers_alone(source: Path, tmp_path: Path) -> None:
+    model = tuned(source, barred=0.25)
+    assert model.encoder.barred == 0.25
+    images, labels = bright_and_dark()
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2)
+    assert torch.equal(model.predict(batch), model.predict(batch))  # off when it is asked
+    assert (model.predict(batch).argmax(1).numpy() == labels).mean() > 0.9
+    out = tmp_path / "convolutions"
+    openjepa.train(
+        "i-jepa",
+        preset="tiny",
+        data=small.pixels(),
+        out=out,
+        options={"train.steps": 2, "train.batch_size": 8},
+    )
+    with pytest.raises(UserError, match="--barred bars tokens from attention"):
+        tuned(out, barred=0.1)

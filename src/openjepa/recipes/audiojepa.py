@@ -33,6 +33,7 @@ TINY: dict[str, Any] = {
         "seconds": 0.96,
         "hop": 0.02,
         "bands": 40,
+        "level": "frame",
         "patch": 8,
         "augment": {"gain": 6.0, "equaliser": 4.0, "crop": 0.6, "stretch": 1.15, "shift": 0.05, "views": 2},
     },
@@ -49,7 +50,7 @@ TINY: dict[str, Any] = {
     "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "layers": 2},
     "guard": {"kind": "vicreg", "std": 0.1, "covariance": 0.004},
     "train": {
-        "steps": 2000,
+        "steps": 600,
         "batch_size": 64,
         "lr": 2e-3,
         "beta2": 0.95,
