@@ -6,7 +6,23 @@ signal     log-mel patches                              target   EMA encoder of 
 hiding     time-frequency: a curriculum of blocks       energy   L2
 condition  positions of the hidden tokens               guard    none beyond the target
 
-    openjepa train a-jepa --data recordings
+    openjepa train a-jepa --preset tiny --data recordings      # 2 CPU cores, minutes
+    openjepa train a-jepa --data recordings                    # the paper's ViT-B
+    openjepa finetune RUN --data labelled --barred 0.1         # regularised masking, of the paper's fine-tuning
+
+No source that we could read says what a time-frequency-aware block is: here contexts lose all that is at the times of
+its targets (`hiding.late.extend`, which also takes `frequency`, both or none). Nor does one name the moving average's
+momentum, the weight decay or the norm of targets: I-JEPA's momentum is taken, and no norm. Blocks have sizes of their
+own in every sample, within what there is of a padded one; all blocks of a sample are hidden from its context, and each
+is predicted by itself. The pace is Platanios' root pacing, from which the paper's formula as transcribed differs by
+less than .01. Gain is added to log-mels. Mel bands are triangles of sum 1, integrated over the axis, so that none of
+128 is empty.
+
+`tiny` departs from the paper in what little data asks for: a convolutional encoder, two views of each clip by gain,
+equaliser, speed and pitch, the loudness of frames taken off, smaller blocks, a target of two layers, layer-normalised,
+with a half-life of .02 of the run, and a light VICReg.
+
+What was tried: docs/notebook/a-jepa.md.
 """
 
 from typing import Any, ClassVar, Literal
@@ -27,11 +43,15 @@ from openjepa.targets import EMA, Target
 TINY: dict[str, Any] = {
     "signal": {
         "seconds": 0.96,
-        "hop": 0.02,
         "bands": 40,
         "level": "frame",
         "patch": 8,
         "augment": {"gain": 6.0, "equaliser": 4.0, "crop": 0.6, "stretch": 1.15, "shift": 0.05, "views": 2},
+    },
+    "hiding": {
+        "kind": "time-frequency",
+        "early": {"target_scale": [0.06, 0.1], "context_scale": [1.0, 1.0]},
+        "late": {"targets": 2, "target_scale": [0.06, 0.1], "context_scale": [1.0, 1.0], "extend": ["time"]},
     },
     "encoder": {"kind": "convnet", "channels": [32, 64, 128, 128], "strides": [2, 2, 2, 1]},
     "predictor": {

@@ -38,20 +38,16 @@ def sound_picture(
         return values.reshape(*grid, *more)[::-1]
 
     if marks.colour is not None:
-        return Picture(
-            pictures.smooth(np.ascontiguousarray(turned(marks.colour, 3)), COLOURED), wide=wide, smooth=True
-        )
+        cells = pictures.smooth(np.ascontiguousarray(turned(marks.colour, 3)), COLOURED)
+        return Picture(_blank(cells, valid), wide=wide, smooth=True)
     if marks.error is not None:
-        return Picture(pictures.heat(image, turned(marks.error)), wide=wide)
+        return Picture(_blank(pictures.heat(image, turned(marks.error)), valid), wide=wide)
     drawing = ""
     if marks.blocks is not None:
         drawing = pictures.outlines(np.stack([turned(block) for block in marks.blocks]))
-    there = np.broadcast_to(valid.reshape(columns, patch).any(1), (rows, columns))
     if marks.hidden is not None:
-        hidden = turned(marks.hidden)
-        shown = pictures.only(image, ~hidden, pictures.FAINT if marks.faint else 0)
-        return Picture(shown, drawing, wide=wide)
-    return Picture(pictures.only(image, there) if not there.all() else image, drawing, wide=wide)
+        image = pictures.only(image, ~turned(marks.hidden), pictures.FAINT if marks.faint else 0)
+    return Picture(_blank(image, valid), drawing, wide=wide)
 
 
 def _coloured(mels: NDArray[np.floating], valid: NDArray[np.bool_]) -> Pixels:
@@ -62,6 +58,15 @@ def _coloured(mels: NDArray[np.floating], valid: NDArray[np.bool_]) -> Pixels:
     below = np.minimum(share.astype(int), len(STOPS) - 2)
     part = (share - below)[..., None]
     return (STOPS[below] * (1 - part) + STOPS[below + 1] * part).round().astype(np.uint8)
+
+
+def _blank(image: Pixels, valid: NDArray[np.bool_]) -> Pixels:
+    """The image `[H, W, 3 or 4]`, transparent at the times that are not there."""
+    if valid.all():
+        return image
+    there = pictures.enlarge(valid[None], (image.shape[0], image.shape[1]))
+    alpha = image[..., 3] if image.shape[2] == 4 else np.full(image.shape[:2], 255, np.uint8)
+    return np.dstack([image[..., :3], np.where(there, alpha, 0).astype(np.uint8)])
 
 
 def _enlarged(image: Pixels, scale: int) -> Pixels:

@@ -162,7 +162,7 @@ class AudioSignal(Signal):
                 values.append((float(mels[there].sum()), float(mels[there].square().sum())))
                 weights.append(int(there.sum()))
             total, square = (sum(part) / sum(weights) for part in zip(*values, strict=True))
-            mean = self.mean if self.mean is not None else float(f"{total:.4g}")
+            mean = self.mean if self.mean is not None else round(total, 4)
             spread = math.sqrt(max(square - total**2, 1e-12))
             found |= {"mean": mean, "std": self.std or float(f"{spread:.4g}")}
         return type(self).parse(self.model_dump(mode="json") | found)
@@ -246,6 +246,7 @@ class AudioSignal(Signal):
         valid = torch.ones(len(mels), mels.shape[2], dtype=torch.bool, device=mels.device)
         if tokens.valid is not None:
             valid = tokens.valid.unflatten(1, tokens.layout).any(1).repeat_interleave(self.patch, 1)
+            valid = valid & (self.planes(tokens)[:, 0] != 0).any(1)  # a last patch is padded in part
         return Sounds(valid, mels)
 
     def picture(self, batch: Any, row: int, marks: Marks | None = None) -> Picture:
