@@ -18,7 +18,7 @@ import openjepa
 from benchmarks.record import circumstances, write_json
 from openjepa.evals.protocol import Comparison
 from openjepa.evals.runs import training_cost, untrained
-from openjepa.evals.table import JOINED, ProbeTable, student
+from openjepa.evals.table import JOINED, RANDOM, ProbeTable, student
 from openjepa.evals.tasks import LabelTask
 from openjepa.recipes import configure
 
@@ -112,38 +112,31 @@ def judge(study: FoldStudy, fold: int, out: Path) -> ProbeTable:
 
 
 def averaged(tables: Sequence[ProbeTable], measure: str) -> str:
-    """Each row's mean over the folds with Student's interval, and in brackets each fold's score, in %; and what the
-    model's features add to the best classical ones, fold by fold."""
+    """Each row's mean over the folds with Student's 95 % interval, and in brackets each fold's score, in %.
+
+    Below, what the model has more than other rows, fold by fold: folds differ more from one another than rows do.
+    """
     values: dict[str, dict[bool, list[float]]] = {}
     for table in tables:
         for score in table.scores:
             values.setdefault(score.row, {}).setdefault(score.per_class > 0, []).append(100 * score.mean)
-    lines = [f"| {measure} in % | linear | linear, {FEW} per class |", "| --- | --- | --- |"]
-    lines += [
-        f"| {row} | {' | '.join(_shown(cells[few]) for few in (False, True))} |"
-        for row, cells in values.items()
-    ]
-    return "\n".join([*lines, "", *_gains(values)]) + "\n"
+    heads = f"| linear | linear, {FEW} per class |"
+    lines = [f"| {measure} in % {heads}", "| --- | --- | --- |"]
+    lines += [f"| {row} | {_told(cells[False])} | {_told(cells[True])} |" for row, cells in values.items()]
+    classical = [row for row in values if row not in ("model", RANDOM, JOINED)]
+    lines += ["", f"| what is gained, in points {heads}", "| --- | --- | --- |"]
+    for ours, others in (("model", [RANDOM]), ("model", classical), (JOINED, classical)):
+        if ours not in values or not set(others) & set(values):
+            continue
+        gained = []
+        for few in (False, True):
+            best = max(others, key=lambda row, few=few: np.mean(values[row][few]))
+            gained.append(_told(list(np.subtract(values[ours][few], values[best][few]))))
+        over = others[0] if len(others) == 1 else "the best classical row"
+        lines.append(f"| {ours} over {over} | {' | '.join(gained)} |")
+    return "\n".join(lines) + "\n"
 
 
-def _shown(scores: Sequence[float]) -> str:
+def _told(scores: Sequence[float]) -> str:
     low, high = student(scores)
     return f"{np.mean(scores):.1f} [{low:.1f}, {high:.1f}] ({', '.join(f'{v:.1f}' for v in scores)})"
-
-
-def _gains(values: dict[str, dict[bool, list[float]]]) -> list[str]:
-    """Differences fold by fold: the joined row less the strongest classical one, the model less untrained encoders."""
-    classical = [row for row in values if row not in (JOINED, "model", "random init", "constant")]
-    said = []
-    for few, called in ((False, "all labels"), (True, f"{FEW} labels a class")):
-        pairs = []
-        if JOINED in values and classical:
-            best = max(classical, key=lambda row: float(np.mean(values[row][few])))
-            pairs.append((JOINED, best))
-        if "random init" in values:
-            pairs.append(("model", "random init"))
-        for mine, other in pairs:
-            gain = np.subtract(values[mine][few], values[other][few])
-            low, high = student(gain.tolist())
-            said.append(f"- {called}: {mine} less {other}: {gain.mean():+.1f} [{low:+.1f}, {high:+.1f}]")
-    return said

@@ -123,13 +123,8 @@ class AudioSignal(Signal):
 
     @property
     def plane_channels(self) -> int:
+        """Channels of what `planes` gives."""
         return 1
-
-    channels = property(lambda self: 1)
-    size = property(lambda self: min(self.sides))
-
-    def fold(self, tokens: Tokens) -> Tensor:
-        return self.planes(tokens)
 
     def spec(self, rate: int) -> LogMel:
         """How spectrograms are made of recordings that had `rate` samples a second."""
