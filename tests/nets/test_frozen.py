@@ -79,7 +79,7 @@ def test_an_encoder_of_films_is_given_each_frame_as_a_tubelet_that_stands_still(
 
     small = {**SMALL, "signal.size": "[16]", "encoder.width": "24", "predictor.width": "24"}
     small |= {"signal.frames": "4", "hiding.size": "null", "target.layers": "1"}
-    model = build(configure("v-jepa-2", "tiny", small), seed=3)
+    model = build(configure("v-jepa-2", "tiny-vit", small), seed=3)
     for parameter in model.target.parameters():
         nn.init.normal_(parameter, std=0.2)  # so that it is not the online encoder
     save_model(model, tmp_path)

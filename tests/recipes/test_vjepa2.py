@@ -23,6 +23,14 @@ SMALL = {
 }
 
 
+PLAIN = {
+    "predictor.depth": "2",
+    "encoder.stem": "null",
+    "hiding.frames": "null",
+    "hiding.target_augment": "null",
+}
+
+
 def clips(count: int = 8, frames: int = 4, height: int = 16, width: int = 24) -> torch.Tensor:
     seed = torch.manual_seed(0)
     return torch.randint(0, 256, (count, frames, 3, height, width), dtype=torch.uint8, generator=seed)
@@ -55,7 +63,7 @@ def test_the_papers_sizes_have_its_numbers_of_parameters(
 @pytest.mark.parametrize("style", ["interleaved", "tiled"])
 def test_it_keeps_the_contract(style: str):
     options = {**SMALL, "encoder.positions.style": style, "predictor.positions.style": style}
-    openjepa.check_jepa(build(configure("v-jepa-2", "tiny", options)), clips())
+    openjepa.check_jepa(build(configure("v-jepa-2", "tiny-vit", options)), clips())
 
 
 def test_the_learning_rate_warms_up_stays_and_the_last_stage_lets_it_fall():
@@ -77,14 +85,14 @@ def test_the_momentum_is_the_same_from_first_step_to_last():
 
 
 def test_target_equals_encoder_at_the_start():
-    model = build(configure("v-jepa-2", "tiny", SMALL))
+    model = build(configure("v-jepa-2", "tiny-vit", SMALL))
     view = model.whole(clips())
     assert torch.equal(model.encoder(view), model.target.encoder(view))
 
 
 def test_each_samples_kept_tokens_are_turned_by_their_own_places():
     """Whatever their order, and whichever tokens the samples beside it keep."""
-    model = build(configure("v-jepa-2", "tiny", SMALL)).eval()
+    model = build(configure("v-jepa-2", "tiny-vit", SMALL)).eval()
     tokens = model.signal.tokenise(clips(2))
     order = torch.stack([torch.randperm(48, generator=torch.Generator().manual_seed(s)) for s in (1, 2)])
     keep = order[:, :20]
@@ -104,7 +112,7 @@ def test_where_all_positions_move_alike_features_stay_but_not_in_the_released_st
     """Rotary positions are relative; the released code's are not."""
     found = {}
     for style in ("interleaved", "tiled"):
-        model = build(configure("v-jepa-2", "tiny", {**SMALL, "encoder.positions.style": style})).eval()
+        model = build(configure("v-jepa-2", "tiny-vit", {**SMALL, "encoder.positions.style": style})).eval()
         with torch.no_grad():
             for block in model.encoder.blocks:
                 block.attention.qkv.weight.mul_(4)
@@ -116,8 +124,8 @@ def test_where_all_positions_move_alike_features_stay_but_not_in_the_released_st
 
 def test_longer_and_larger_clips_fit_the_same_weights():
     """The last stage starts from the first one's weights."""
-    first = build(configure("v-jepa-2", "tiny", SMALL))
-    longer = {**SMALL, "signal.size": "[24, 32]", "signal.frames": "8"}
+    first = build(configure("v-jepa-2", "tiny-vit", SMALL))
+    longer = {**SMALL, **PLAIN, "signal.size": "[24, 32]", "signal.frames": "8"}
     last = build(configure("v-jepa-2", "tiny-cooldown", longer), seed=1)
     last.load_state_dict(first.state_dict())
     assert last(clips(8, 8, 24, 32), Rng(0, 0)).loss.isfinite()
@@ -131,7 +139,7 @@ def test_the_last_stage_is_a_run_that_starts_from_a_run(tmp_path):
     first = openjepa.train(
         "v-jepa-2",
         data=clips(40),
-        preset="tiny",
+        preset="tiny-vit",
         options=options | {"train.steps": "2"},
         out=tmp_path / "first",
     )
@@ -140,7 +148,7 @@ def test_the_last_stage_is_a_run_that_starts_from_a_run(tmp_path):
         "v-jepa-2",
         data=clips(40, 8, 24, 32),
         preset="tiny-cooldown",
-        options=options | longer | {"init": str(tmp_path / "first")},
+        options=options | PLAIN | longer | {"init": str(tmp_path / "first")},
         out=tmp_path / "last",
     )
     assert last.config.train.cooldown == 1 and last.signal.layout == (4, 6, 8)
@@ -150,7 +158,7 @@ def test_the_last_stage_is_a_run_that_starts_from_a_run(tmp_path):
 
 
 def test_one_mask_token_stands_for_what_both_kinds_of_tubes_hide():
-    model = build(configure("v-jepa-2", "tiny", SMALL))
+    model = build(configure("v-jepa-2", "tiny-vit", SMALL))
     assert model.predictor.mask_token.shape == (24,)
     output = model(clips(), Rng(0, 0))
     assert len(output.prediction) == 2
@@ -159,7 +167,7 @@ def test_one_mask_token_stands_for_what_both_kinds_of_tubes_hide():
 
 
 def test_predictions_of_a_sample_depend_on_it_alone_and_on_where_they_are_asked_for():
-    model = build(configure("v-jepa-2", "tiny", SMALL)).eval()
+    model = build(configure("v-jepa-2", "tiny-vit", SMALL)).eval()
     (pair, _) = model.pairs(clips(), Rng(0, 0))
     s_x = model.encoder(pair.context)
     whole = model.predictor(s_x, pair)
@@ -173,13 +181,13 @@ def test_predictions_of_a_sample_depend_on_it_alone_and_on_where_they_are_asked_
 
 def test_heads_too_narrow_for_three_axes_are_refused():
     with pytest.raises(UserError, match="no room for 3-D rotary positions"):
-        build(configure("v-jepa-2", "tiny", {**SMALL, "encoder.heads": "6"}))
+        build(configure("v-jepa-2", "tiny-vit", {**SMALL, "encoder.heads": "6"}))
 
 
 def test_a_classifier_of_attention_learns_on_a_run(tmp_path):
     options = {**SMALL, "train.steps": "2", "train.batch_size": "8", "signal.group": ""}
     data = (clips(40).numpy(), torch.arange(40).remainder(2).numpy())
-    openjepa.train("v-jepa-2", data=data, preset="tiny", options=options, out=tmp_path / "run")
+    openjepa.train("v-jepa-2", data=data, preset="tiny-vit", options=options, out=tmp_path / "run")
     tuned = openjepa.train(
         "finetune",
         data=data,
@@ -194,3 +202,13 @@ def test_a_classifier_of_attention_learns_on_a_run(tmp_path):
     )
     assert tuned.predict(clips()).shape == (8, 2)
     torch.testing.assert_close(tuned.predict(clips()).sum(1), torch.ones(8))
+
+
+def test_the_tiny_presets_context_and_target_are_different_crops():
+    model = build(configure("v-jepa-2", "tiny", {"train.batch_size": "8"}))
+    batch = torch.randint(0, 256, (8, 8, 3, 72, 96), dtype=torch.uint8)
+    (pair,) = model.pairs(batch, Rng(0, 0))
+    assert pair.place is not None and pair.context.tokens is not pair.target[0].tokens
+    output = model(batch, Rng(0, 0))
+    output.loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.encoder.parameters())

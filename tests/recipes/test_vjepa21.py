@@ -212,6 +212,7 @@ def test_what_does_not_fit_is_one_sentence():
         ({"signal.tubelet": "1"}, "a tubelet of 1 frame is what an image is"),
         ({"predictor.joint": "false"}, "use joint true"),
         ({"hiding.image_size": "[18]"}, "do not divide into patches of 4 px"),
+        ({"hiding.target_augment": "{scale: [0.3, 1.0]}"}, "another crop, in which what the context sees"),
     ]:
         with pytest.raises(UserError, match=message):
             small(**changes)

@@ -32,6 +32,7 @@ SMALL = {
     "train.steps": "2",
     "train.batch_size": "8",
 }
+PRESET = {"v-jepa-2": "tiny-vit", "v-jepa-2-1": "tiny"}
 OF = {
     "v-jepa-2": {"target.layers": "1"},
     "v-jepa-2-1": {"hiding.image_size": "null", "encoder.levels": "[0, 1]", "target.levels": "2"},
@@ -51,7 +52,13 @@ def clips(count: int = 40) -> np.ndarray:
 @pytest.fixture(scope="module", params=list(OF))
 def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("films") / "run"
-    model = openjepa.train(request.param, data=clips(), options=SMALL | OF[request.param], out=folder)
+    model = openjepa.train(
+        request.param,
+        preset=PRESET[request.param],
+        data=clips(),
+        options=SMALL | OF[request.param],
+        out=folder,
+    )
     return folder, write_report(folder, model.signal.open(clips()), model).read_text()
 
 
@@ -74,7 +81,7 @@ def test_the_page_plays_a_film_of_input_context_and_error(page: tuple[Path, str]
 def test_what_is_hidden_stays_dark_through_the_film_and_errors_are_coloured() -> None:
     from openjepa.recipes import build, configure
 
-    model = build(configure("v-jepa-2", "tiny", SMALL | OF["v-jepa-2"])).eval()
+    model = build(configure("v-jepa-2", "tiny-vit", SMALL | OF["v-jepa-2"])).eval()
     batch = torch.from_numpy(clips(8)).permute(0, 1, 4, 2, 3)
     hidden = np.zeros((2, 4, 6), bool)
     hidden[:, 1, 2] = True

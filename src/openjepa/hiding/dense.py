@@ -63,6 +63,10 @@ class DenseTubes(TubeChoice):
     def _images(self) -> "DenseTubes":
         if not self.image.blocks:
             raise ValueError("nothing of images would be hidden: give image.blocks")
+        if self.target_augment is not None:
+            raise ValueError(
+                "target_augment is another crop, in which what the context sees has other tokens: leave it out"
+            )
         if self.image_augment.size is not None:
             raise ValueError("image_augment.size is not used here: set image_size")
         return self
@@ -87,7 +91,8 @@ class DenseTubeHiding:
             raise UserError(
                 f"images of {list(size)} px do not divide into patches of {still.patch} px: set hiding.image_size"
             )
-        only = {"short": config.image, "long": Tube(blocks=0), "time": 1.0, "seen": 1.0, "size": None}
+        only = {"short": config.image, "long": Tube(blocks=0), "time": 1.0, "seen": 1.0}
+        only |= {"size": None, "frames": None}
         self.images = config.model_copy(update=only).tubes(still.model_copy(update={"size": tuple(size)}))
 
     def __call__(self, batch: Tensor | ClipsAndImages, rng: Rng) -> list[Pair]:
