@@ -70,9 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = configure("v-jepa-2-1", args.preset, given)
         path = args.runs / f"v-jepa-2-1-{args.preset}-seed{seed}"
         if not (path / "model").is_dir():
-            clips, _ = split(config.signal.model_copy(update={"images": ""}).open(args.data))
-            samples = mixed(config.signal, clips)
-            openjepa.train("v-jepa-2-1", preset=args.preset, data=samples, options=given, out=path)
+            clips, _ = split(config.signal.open(args.data))
+            openjepa.train("v-jepa-2-1", preset=args.preset, data=clips, options=given, out=path)
         cost = training_cost(path)
         tell(f"seed {seed}: trained, {cost.minutes or 0:.1f} CPU minutes")
         model = openjepa.load(path)
@@ -90,14 +89,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     path.with_suffix(".md").write_text(text)
     print(text)
-
-
-def mixed(signal, clips):
-    """Training clips beside the signal's images."""
-    from openjepa.signals.images import open_images
-    from openjepa.signals.video.mixed import MixedSet
-
-    return MixedSet(clips, open_images(signal.images, size=signal.image_size, channels=3))
 
 
 def drive(key: str) -> str:

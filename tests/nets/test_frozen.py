@@ -91,7 +91,11 @@ def test_an_encoder_of_films_is_given_each_frame_as_a_tubelet_that_stands_still(
     torch.testing.assert_close(net(view((frames / 255 - mean) / std)), expected, rtol=1e-4, atol=1e-5)
     assert net.grid == (4, 4)
     one = net(view((frames[:1] / 255 - mean) / std))
-    torch.testing.assert_close(one, expected[:1], rtol=1e-4, atol=1e-5)  # no frame sees another
+    torch.testing.assert_close(one, expected[:1], rtol=1e-4, atol=1e-5)
+    later = frames.clone()
+    later[1:] = 255 - later[1:]
+    before, after = (net(view((f / 255 - mean) / std)) for f in (frames, later))
+    assert torch.equal(before[0], after[0]) and not torch.equal(before[1], after[1])  # no frame sees another
 
 
 def test_an_unfinished_run_gives_its_latest_checkpoint_that_is_sound(source: Path, tmp_path: Path) -> None:

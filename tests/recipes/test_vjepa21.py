@@ -14,6 +14,7 @@ from openjepa.errors import UserError
 from openjepa.hiding.dense import dense, distances
 from openjepa.jepa import JEPA, View
 from openjepa.recipes import build, configure
+from openjepa.signals.video.clips import ClipSet
 from openjepa.signals.video.mixed import ClipsAndImages, MixedSet
 
 SMALL = {
@@ -186,7 +187,8 @@ def test_a_run_on_clips_beside_images_of_a_folder(tmp_path):
     data = clips(40)
     model = openjepa.train("v-jepa-2-1", data=data, preset="tiny", options=options, out=tmp_path / "run")
     assert openjepa.load(tmp_path / "run").embed(clips()).shape == (8, 24)
-    samples = model.signal.open(data)
+    assert isinstance(model.config.samples(data), ClipSet)  # probes ask about clips
+    samples = model.config.open(data, adapt=False)
     assert isinstance(samples, MixedSet) and len(samples) == 40
     drawn = samples.read([3, 4], Rng(0, 1))
     again = samples.read([3, 4], Rng(0, 1))

@@ -91,7 +91,7 @@ class DenseTubeHiding:
             raise UserError(
                 f"images of {list(size)} px do not divide into patches of {still.patch} px: set hiding.image_size"
             )
-        only = {"short": config.image, "long": Tube(blocks=0), "time": 1.0, "seen": 1.0}
+        only: dict[str, Any] = {"short": config.image, "long": Tube(blocks=0), "time": 1.0, "seen": 1.0}
         only |= {"size": None, "frames": None}
         self.images = config.model_copy(update=only).tubes(still.model_copy(update={"size": tuple(size)}))
 

@@ -31,7 +31,7 @@ from openjepa.nets.positions import RoPE
 from openjepa.nets.predictor import Narrow
 from openjepa.recipes.base import Training, register
 from openjepa.recipes.tokens import TokenRecipe
-from openjepa.signals.video.mixed import MixedSignal
+from openjepa.signals.video.mixed import MixedSet, MixedSignal
 from openjepa.signals.video.signal import UCF9
 from openjepa.targets import EMA, Target
 
@@ -140,3 +140,8 @@ class VJEPA21(TokenRecipe):
         "vit-gigantic16-cooldown": GIGANTIC | COOLDOWN,
         "tiny": TINY,
     }
+
+    def open(self, data: Any, adapt: bool) -> Any:
+        """Clips to train on, with the signal's images beside them."""
+        clips: Any = super().open(data, adapt)
+        return clips if isinstance(clips, MixedSet) else self.signal.beside(clips)

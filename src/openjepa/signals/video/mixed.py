@@ -92,8 +92,15 @@ class MixedSignal(VideoSignal):
     def open(self, data: Any, split: str = "train", *, adapt: bool = False) -> Any:
         if isinstance(data, MixedSet):
             return data
-        clips = super().open(data, split, adapt=adapt)
-        if not self.images or split != "train":
+        return super().open(data, split, adapt=adapt)
+
+    def beside(self, clips: ClipSet) -> ClipSet | MixedSet:
+        """The clips to train on with the images beside them, where some are named.
+
+        Raises:
+            UserError: the images cannot be read.
+        """
+        if not self.images:
             return clips
         return MixedSet(clips, open_images(self.images, size=self.image_size, channels=clips.shape[1]))
 
