@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from openjepa.errors import UserError
-from openjepa.evals.features import Progress, device_of
+from openjepa.evals.features import Progress, device_of, is_cut_up, rows_at_once
 from openjepa.evals.tables import TablePart, table_beside, whole, write_table, writer_of
 from openjepa.recipes.finetune import of_samples
 from openjepa.signals.base import Samples, move
@@ -132,10 +132,12 @@ def _parts(
 ) -> Iterator[tuple[dict[str, list[Any]], np.ndarray]]:
     if len(samples) == 0:
         raise UserError("there are no samples to embed; give a set with at least one")
-    device, columns = device_of(model), columns_of(samples)
-    for start in range(0, len(samples), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(samples)))
-        values = model.embed(move(samples.read(rows), device)).detach().float().cpu().numpy()
+    device, columns, together = device_of(model), columns_of(samples), rows_at_once(samples, batch_size)
+    for start in range(0, len(samples), together):
+        rows = np.arange(start, min(start + together, len(samples)))
+        parts: Any = samples.cuts(rows) if is_cut_up(samples) else [samples.read(rows)]  # ty: ignore
+        means = [model.embed(move(part, device)).detach().float().cpu().numpy() for part in parts]
+        values = means[0] if len(means) == 1 else np.mean(means, 0)
         if not np.isfinite(values).all():
             bad = start + int(np.flatnonzero(~np.isfinite(values).all(1))[0])
             raise UserError(

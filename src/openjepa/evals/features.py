@@ -107,6 +107,16 @@ class FixedFeatures:
             yield part, {name: self.functions[name](batch).float().cpu() for name in names}
 
 
+def is_cut_up(samples: Samples) -> bool:
+    """Whether what `read` gives is a part of each sample, such as a tile of a picture: features are means over all."""
+    return bool(getattr(samples, "cut_up", False))
+
+
+def rows_at_once(samples: Samples, most: int) -> int:
+    """How many samples of a set to ask for together, at most so many."""
+    return min(most, getattr(samples, "at_once", most))
+
+
 class EncodedFeatures:
     """The features of a model's tokens under the poolings that its layers allow (`openjepa.evals.pooling.offered`).
 
@@ -139,7 +149,8 @@ class EncodedFeatures:
         cuts: bool = False,
         projections: Mapping[str, Projection] | None = None,
     ) -> None:
-        self.model, self.name, self.batch_size, self.cuts = model, name, batch_size, cuts
+        self.model, self.name, self.batch_size = model, name, rows_at_once(samples, batch_size)
+        self.cuts = cuts or is_cut_up(samples)
         if cuts and not hasattr(samples, "cuts"):
             raise UserError(f"{samples.name}: its {samples.noun} are read in one cut: leave out --cuts")
         layers, _ = self._layers(samples.read([0]), LAYERS)

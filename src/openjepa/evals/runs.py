@@ -11,7 +11,7 @@ import numpy as np
 from openjepa.common import files
 from openjepa.common.files import step_of
 from openjepa.errors import UserError
-from openjepa.evals.features import EncodedFeatures, Progress
+from openjepa.evals.features import EncodedFeatures, Progress, is_cut_up
 from openjepa.evals.novelty import FALSE_ALARMS
 from openjepa.evals.protocol import Comparison, Kind
 from openjepa.evals.rows import Outcome
@@ -27,6 +27,10 @@ from openjepa.signals.parts import labelled, part
 from openjepa.training import Run, load
 
 PROBE = "probe.json"
+CUT_UP = (
+    "Each image is cut into tiles: features of the model and of untrained encoders are means over all, classical "
+    "features are of the middle tile."
+)
 
 
 def probe_runs(
@@ -82,6 +86,8 @@ def probe_runs(
     if save:
         _check_kept(runs, kinds, configs)
     train_set, test_set, notes = _sets(configs[0], data, test, seed, table_of_labels)
+    if is_cut_up(test_set):
+        notes = [*notes, CUT_UP]
     if most is not None:
         train_set = fewer(train_set, most, np.random.default_rng([seed, 8]))
     tasks: list[LabelTask] = [Coming(horizon) for horizon in forecast]

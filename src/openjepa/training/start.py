@@ -68,7 +68,8 @@ def train(
     with process_group():
         if out is None:
             config, samples = open_data(config, data, adapt)
-            model = fit(chosen(config, samples)[0], samples, progress=told)
+            notes = [getattr(samples, "remark", "")]
+            model = fit(chosen(config, samples)[0], samples, progress=told, notes=notes)
         elif resume and (Path(out) / files.CONFIG).is_file():
             model = _continue(Run.open(out), data, told, config, adapt)[1]
         else:
@@ -191,7 +192,7 @@ def _begin(
         run = Run.create(out, config, samples, command, lock, overwrite)
         barrier()
         try:
-            notes = filter(None, (adapted, fastest))
+            notes = [adapted, fastest, getattr(samples, "remark", "")]
             return run, fit(config, samples, run=run, progress=progress, notes=notes)
         except UserError:
             run.discard_unbegun()

@@ -138,7 +138,7 @@ def fit(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     if min(size) == 1:  # torch takes a row of uint8 pixels for another layout, and stops
         batch = batch.float()
     out = F.interpolate(batch, size, mode="bilinear", antialias=True, align_corners=False)
-    out = out if out.dtype == torch.uint8 else out.round().to(torch.uint8)
+    out = out.round().to(torch.uint8) if out.dtype != pixels.dtype == torch.uint8 else out
     return out.reshape(*pixels.shape[:-2], *size)
 
 

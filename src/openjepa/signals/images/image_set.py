@@ -24,6 +24,8 @@ from openjepa.signals.readers.skipping import Indices, SkippingSet
 IN_MEMORY_BYTES = 2**30
 """Sets whose decoded pixels need no more than this live in memory."""
 DEFAULT_SIZE = 224
+FAR_SHRUNK = 4.0
+"""Times that images may be shrunk without a word."""
 T = TypeVar("T")
 
 
@@ -70,9 +72,13 @@ class ImageSet(SkippingSet):
     Attributes:
         shape: `(C, H, W)` of what `read` returns.
         in_memory: whether `read` only copies; else it decodes files and is better called in worker processes.
+        bytes: whether its values are.
+        shrunk: how many times smaller images are than in their files, the median along a side.
+        tiles: parts of an image along a side that are read one by one (`tiles.TiledImages`).
     """
 
     noun: ClassVar[str] = "images"
+    tiles = 1
 
     def __init__(
         self,
@@ -84,11 +90,13 @@ class ImageSet(SkippingSet):
         splits: tuple[str, ...] = ("train",),
         skipped: Sequence[Skipped] = (),
         keys: Names | None = None,
+        shrunk: float = 1.0,
     ) -> None:
         known = labels if labels is None or isinstance(labels, Labels) else _labels(labels, classes)
         super().__init__(name, pixels, labels=known, splits=splits, skipped=skipped, keys=keys)
         self._pixels, self._statistics = pixels, None
         self.shape, self.in_memory = pixels.shape, isinstance(pixels, LoadedImages)
+        self.bytes, self.shrunk = pixels.bytes, shrunk
 
     @property
     def statistics(self) -> Statistics:
@@ -96,6 +104,23 @@ class ImageSet(SkippingSet):
         if self._statistics is None:
             self._statistics = measure(self)
         return self._statistics
+
+    @property
+    def far_shrunk(self) -> bool:
+        """Whether images are so much smaller than in their files that small objects may be lost."""
+        return self.shrunk > FAR_SHRUNK
+
+    @property
+    def remark(self) -> str:
+        """What a user should know of how images are read, in a sentence; empty for nothing."""
+        return (
+            f"{self._shrunk_by()}: where objects are small, cut them up with --signal.tiles auto"
+            if self.far_shrunk
+            else ""
+        )
+
+    def _shrunk_by(self) -> str:
+        return f"images are shrunk {self.shrunk:.3g} times, to {self.tiles * self.shape[-1]} px"
 
     def read(self, indices: Indices, rng: Rng | None = None) -> Tensor:
         """`[B, C, H, W]`: bytes as uint8, other numbers, as they are in the data, as float32 (see `values`).
@@ -106,6 +131,10 @@ class ImageSet(SkippingSet):
         Raises:
             UserError: no image of the set, or of that label, can be decoded.
         """
+        return self._whole(indices)
+
+    def _whole(self, indices: Indices) -> Tensor:
+        """Images as they were opened, `[B, C, H, W]`."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
         if isinstance(self._pixels, LoadedImages):
             return self._pixels.images.index_select(0, self._rows.index_select(0, chosen))
@@ -158,6 +187,7 @@ class LoadedImages:
     def __init__(self, images: Tensor) -> None:
         self.images = images
         self.shape = (images.shape[1], images.shape[2], images.shape[3])
+        self.bytes = images.dtype == torch.uint8
 
     def __len__(self) -> int:
         return len(self.images)
@@ -176,7 +206,7 @@ class DecodedImages:
         self, source: PixelSource, rows: Tensor, size: tuple[int, int], channels: int, kind: Kept
     ) -> None:
         self.source, self.rows, self.size, self.kind = source, rows, size, kind
-        self.shape = (channels, *size)
+        self.shape, self.bytes = (channels, *size), kind == "bytes"
         self.failed = torch.zeros(len(rows), dtype=torch.bool).share_memory_()
 
     def __len__(self) -> int:
@@ -263,8 +293,14 @@ def build(
     labels = None if source.labels is None else source.labels[rows]
     if labels is not None and (labels < 0).all():
         labels = None
-    keys = Names([key(row) for row in rows])
-    return ImageSet(name, pixels, labels=labels, classes=classes, splits=splits, skipped=missing, keys=keys)
+    keys, shrunk = Names([key(row) for row in rows]), shrunk_to(hw, list(known.values()))
+    known_of = {"labels": labels, "classes": classes, "keys": keys}
+    return ImageSet(name, pixels, splits=splits, skipped=missing, shrunk=shrunk, **known_of)
+
+
+def shrunk_to(size: tuple[int, int], headers: Sequence[PictureHeader]) -> float:
+    """How many times smaller images become along a side, the median."""
+    return float(np.median([min(header.height / size[0], header.width / size[1]) for header in headers]))
 
 
 def _kept(headers: Mapping[int, PictureHeader]) -> tuple[Kept, dict[int, str]]:

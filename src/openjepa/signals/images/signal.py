@@ -1,10 +1,10 @@
 """Images as patches with positions."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from openjepa.config import Positive
@@ -16,6 +16,7 @@ from openjepa.signals.images import ImageSet, open_images
 from openjepa.signals.images.arrays import open_arrays
 from openjepa.signals.images.fitting import MEASURABLE, check_units, fitted, shortened, suited_patch
 from openjepa.signals.images.tasks import image_tasks
+from openjepa.signals.images.tiles import TiledImages, suited_tiles
 from openjepa.signals.images.values import scale, to_tensor
 from openjepa.signals.pictures import Marks, Picture
 from openjepa.signals.tasks import Tasks
@@ -24,6 +25,10 @@ CIFAR10 = {"mean": [0.491, 0.482, 0.447], "std": [0.245, 0.243, 0.261]}
 """Mean and spread of its training pixels in 0..1, per channel."""
 
 MOST_TOKENS = 256**2
+AUTO = 0
+"""Tiles that `auto` means, until it has seen the images."""
+MOST_PIXELS = 2**29
+"""Values of an image that is cut into tiles."""
 COLOURED = 96
 """Longer side in pixels of a picture of the patches' colours."""
 
@@ -45,6 +50,11 @@ class ImageSignal(Signal):
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     """Per channel, of values scaled to 0..1; one number serves all channels."""
     std: tuple[Positive, ...] = (0.229, 0.224, 0.225)
+    tiles: Annotated[int, BeforeValidator(lambda value: AUTO if value == "auto" else value)] = Field(
+        1, ge=0, le=64
+    )
+    """Tiles of `size` along a side into which each image is cut, for large images with small objects; `auto`: as many
+    as shrink a tile to no less than half of what it is in the file, at most 8."""
     measure: tuple[Literal["range", "mean", "std"], ...] = ()
     """What is measured on the training images; what is set by hand is not."""
 
@@ -64,6 +74,11 @@ class ImageSignal(Signal):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.channels):
                 raise ValueError(f"{name} has {len(values)} numbers for {self.channels} channels")
+        if self.channels * (self.tiles * self.size) ** 2 > MOST_PIXELS:
+            raise ValueError(
+                f"{self.tiles} tiles of {self.size} px along a side are images of {self.tiles * self.size} px: use "
+                "fewer, or smaller ones"
+            )
         if self.range is not None and self.range[0] >= self.range[1]:
             raise ValueError(f"range {list(self.range)} must be two numbers in ascending order")
         return self
@@ -114,7 +129,17 @@ class ImageSignal(Signal):
         """Images of `size`, as `open_images` reads them; with `adapt` in their own channels."""
         if isinstance(data, ImageSet):
             return data
-        return open_images(data, split=split, size=self.size, channels=None if adapt else self.channels)
+        channels = None if adapt else self.channels
+        if self.tiles == 1:
+            return open_images(data, split=split, size=self.size, channels=channels)
+        tiles = self.tiles
+        if tiles == AUTO:
+            whole = open_images(data, split=split, size=self.size, channels=channels)
+            if (tiles := suited_tiles(whole)) == 1:
+                return whole
+        return TiledImages.of(
+            open_images(data, split=split, size=tiles * self.size, channels=channels), tiles
+        )
 
     def from_array(self, array: Any, given: Mapping[str, Any], name: str = "array") -> ImageSet:
         """Images as `open_images` reads an array, neither resized nor recoloured."""
@@ -134,7 +159,8 @@ class ImageSignal(Signal):
 
     def fitted(self, samples: ImageSet) -> Self:
         """Channels are those of the images; range, mean and std, unless set by hand, are measured on them."""
-        return type(self).parse(self.model_dump(mode="json") | fitted(self, samples))
+        found = fitted(self, samples) | {"tiles": samples.tiles}
+        return type(self).parse(self.model_dump(mode="json") | found)
 
     def changed(self, before: Self) -> str:
         said = []
