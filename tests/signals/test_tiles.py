@@ -140,7 +140,7 @@ def test_what_shrinks_is_said_once_and_only_where_it_is_much(tmp_path: Path) -> 
 
 def test_bad_numbers_are_one_sentence() -> None:
     for value, sentence in [
-        ("0", "signal.tiles"),
+        ("-1", "signal.tiles"),
         ("many", "signal.tiles"),
         ("64", "64 tiles of 1024 px along a side"),
     ]:
