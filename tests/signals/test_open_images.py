@@ -516,5 +516,6 @@ def test_a_set_with_nothing_readable_is_an_error(tmp_path: Path):
     (tmp_path / "x.tar").write_bytes(b"not a tar file" * 99)
     with pytest.raises(UserError, match=r"x\.tar"):
         open_images(tmp_path / "x.tar")
-    with pytest.raises(UserError, match="neither a folder nor"):
-        open_images(tmp_path / "a.jpg")
+    (tmp_path / "a.txt").write_text("no image")
+    with pytest.raises(UserError, match="neither a folder nor an image"):
+        open_images(tmp_path / "a.txt")
