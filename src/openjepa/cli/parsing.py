@@ -9,6 +9,7 @@ from openjepa.cli import (
     collect,
     compare,
     controls,
+    convert,
     embed,
     export,
     finetune,
@@ -46,6 +47,7 @@ COMMANDS = (
     report,
     compare,
     export,
+    convert,
     push,
 )
 """In the order of `--help`."""

@@ -41,6 +41,11 @@ def front_matter(card: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+def stated(licence: str) -> str:
+    """A card that says a licence and nothing else."""
+    return f"---\nlicense: {licence}\n---\n"
+
+
 def is_non_commercial(licence: str) -> bool:
     """Whether a licence, by its identifier, forbids commercial use."""
     return re.search(r"(?:^|-)nc(?:-|$)|non-?commercial", licence.lower()) is not None
