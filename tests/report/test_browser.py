@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from openjepa.report import write_report
+from openjepa.report import write_comparison, write_report
 
 pytestmark = pytest.mark.browser
 
@@ -26,7 +26,7 @@ frame.onload = () => {
   const page = frame.contentDocument, images = [...page.images], root = page.documentElement;
   page.querySelectorAll("details").forEach(d => d.open = true);
   const visible = e => e.getBoundingClientRect().height > 1;
-  const inside = e => e.closest("pre, .over, svg, .plane");
+  const inside = e => e.closest("pre, .over, svg, .plane, .wide-table");
   document.body.dataset.found = JSON.stringify({
     images: images.length,
     broken: images.filter(i => !i.complete || !i.naturalWidth || !i.naturalHeight).length,
@@ -57,7 +57,15 @@ def test_a_world_model_s_report_opens_whole_and_offline(world_page: Path, tmp_pa
     opens_whole_and_offline(world_page.read_text(), tmp_path, width, images=40)
 
 
-def opens_whole_and_offline(report: str, tmp_path: Path, width: int, images: int) -> None:
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_comparison_opens_whole_and_offline(run: Path, tmp_path: Path, width: int):
+    shutil.copytree(run, tmp_path / "a-run-with-quite-a-long-name_train.lr=1e-3_seed=1")
+    runs = [run, *tmp_path.glob("a-run*")]
+    page = write_comparison(runs, tmp_path / "compare.html").read_text()
+    opens_whole_and_offline(page, tmp_path, width, images=0, charts=5)
+
+
+def opens_whole_and_offline(report: str, tmp_path: Path, width: int, images: int, charts: int = 8) -> None:
     frame = f"<iframe width={width} height=900 style='border:0' srcdoc=\"{html.escape(report)}\"></iframe>"
     probe = f"<body>{frame}<script>{MEASURE}</script>"
     (tmp_path / "probe.html").write_text(probe)
@@ -67,7 +75,7 @@ def opens_whole_and_offline(report: str, tmp_path: Path, width: int, images: int
     found = json.loads(html.unescape(match[1]))
     assert found["images"] == report.count("<img ") >= images
     assert found["broken"] == found["flat"] == 0
-    assert found["charts"] == report.count("<svg role=") >= 8
+    assert found["charts"] == report.count("<svg role=") >= charts
     assert found["wide"] == 0 and found["out"] == []
     assert found["loaded"] == []
 
