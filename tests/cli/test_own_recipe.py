@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from openjepa.cli import main
-from openjepa.recipes import base
+from openjepa.recipes import base, own
+
+from .. import dots
 
 IDEA = """
 from typing import Any, ClassVar, Literal
@@ -25,6 +27,15 @@ class MyJEPA(IJEPA):
         "vit-h14": {}, "tiny": {name: IJEPA.presets["tiny-vit"][name] for name in ("signal", "encoder", "predictor")}
     }
 """
+WORLD = """
+from typing import Literal
+
+from openjepa.recipes.pldm import PLDM
+
+
+class MyWorld(PLDM):
+    recipe: Literal["my-world"] = "my-world"
+"""
 SIZES = "--encoder.width 16 --encoder.depth 1 --encoder.heads 2 --predictor.width 16 --predictor.depth 1 --steps 2"
 
 
@@ -36,10 +47,8 @@ def idea(tmp_path):
     forget()
 
 
-def forget():
-    from openjepa.recipes import own
-
-    base._REGISTRY.pop("my-idea", None)
+def forget(name="my-idea"):
+    base._REGISTRY.pop(name, None)
     own._FILES.clear()
 
 
@@ -90,6 +99,41 @@ def test_every_command_knows_the_run_by_it(idea, capsys):
         forget()
         main([*command, "--own", file])
     assert (idea / "run" / "report.html").is_file() and (idea / "again" / "model").is_dir()
+
+
+@pytest.mark.slow
+def test_a_world_model_of_ones_own_plans(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_world.py").write_text(WORLD)
+    main(
+        [
+            "collect",
+            "two-rooms",
+            "--episodes",
+            "12",
+            "--steps",
+            "12",
+            "--size",
+            "16",
+            "--out",
+            "episodes",
+            "--json",
+        ]
+    )
+    sizes = [f"--{name}={value}" for name, value in dots.options("pldm").items()]
+    main(["train", "my_world.py:MyWorld", "--data", "episodes", "--out", "run", "--json", *sizes])
+    plan = ["plan", "run", "--env", "two-rooms", "--json", "--baselines", "[random]"]
+    plan += [
+        f"--{name}={value}" for name, value in dots.PLAN.items() if not name.startswith(("oracle", "cloning"))
+    ]
+    forget("my-world")
+    with pytest.raises(SystemExit):
+        main(plan)
+    assert f"add --own {tmp_path / 'my_world.py'}:MyWorld" in capsys.readouterr().err
+    main([*plan, "--own", "my_world.py"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert rows[0]["method"] == "planning" and rows[0]["episodes"] == 3
+    forget("my-world")
 
 
 def test_a_changed_file_is_told(idea, capsys):
