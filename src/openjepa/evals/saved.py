@@ -46,16 +46,16 @@ class AboutProbe(Config):
     """Of the classes, or of the numbers."""
     strength: float = 0.0
     """scikit-learn's C, or the penalty of ridge regression."""
-    dims: int = Field(0, ge=0)
+    dims: int = Field(0, ge=0, le=65_536)
     """Of projected features; 0: they are as they are."""
     weights: str
     """A checksum over the encoder's weights, without which the probe means nothing."""
     data: str
-    samples: int
+    samples: int = Field(ge=0, le=1_000_000_000)
     """Fitted on."""
     metric: str = ""
     score: float | None = None
-    tested: int = 0
+    tested: int = Field(0, ge=0, le=1_000_000_000)
     """Samples that the score is over."""
     false_alarms: float | None = None
     """The share of these that is called unlike the training samples, where a twentieth is to be."""

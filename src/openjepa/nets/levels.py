@@ -1,6 +1,6 @@
 """A transformer that gives the outputs of several of its blocks, each through a norm of its own (V-JEPA 2.1)."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -9,12 +9,15 @@ from torch import Tensor, nn
 from openjepa.jepa import View
 from openjepa.nets.transformer import TokenEncoder, TokenTransformer
 
+Level = Annotated[int, Field(ge=0, lt=256)]
+"""The number of a block."""
+
 
 class LevelsViT(TokenTransformer):
     """Our token transformer, of which several blocks' outputs are predicted."""
 
     kind: Literal["levels"] = "levels"
-    levels: tuple[int, ...] = Field((5, 11, 17, 23), min_length=1)
+    levels: tuple[Level, ...] = Field((5, 11, 17, 23), min_length=1)
     """Numbers of the blocks whose outputs are given, from 0, rising; the last one must be among them."""
 
     @model_validator(mode="after")
