@@ -14,8 +14,10 @@ condition  target positions, rotary                guard    none beyond the targ
 Training has two stages, each a run: the learning rate warms up and stays, then a second run that starts from the first
 lets it fall to almost nothing, on longer and larger clips. Positions are rotary, so that both have the same weights.
 
-`tiny` has what taught the small V-JEPA (docs/notebook/v-jepa.md): context and target are different crops of a film, of
-other times, a light guard, and convolutions before its two blocks. `tiny-vit` is the paper's way at that size.
+`tiny` takes 300 steps of 0.42 CPU seconds; what it learns is not measured yet (`python -m benchmarks.clips --recipe
+v-jepa-2`). It has what taught the small V-JEPA (docs/notebook/v-jepa.md): context and target are different crops of a
+film, of other times, a light guard, and convolutions before its two blocks. `tiny-vit` is the paper's way at that size.
+What was tried: docs/notebook/v-jepa-2.md.
 
 Departures from the released code: the two numbers of a rotary pair turn at one frequency, as is meant and as V-JEPA 2.1
 does (`--encoder.positions.style tiled --predictor.positions.style tiled` is what V-JEPA 2 released). Contexts and

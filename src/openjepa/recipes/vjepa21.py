@@ -14,6 +14,9 @@ condition  target positions, rotary                guard    none beyond the targ
     openjepa train v-jepa-2-1 --data clips --signal.images photos   # or others
     torchrun --nproc-per-node 8 -m openjepa train v-jepa-2-1 --preset vit-l16 --data films --signal.images photos
 
+Not measured yet, neither cost nor scores: `python -m benchmarks.dense` asks what each place shows, `python -m
+benchmarks.clips --recipe v-jepa-2-1` what a clip does.
+
 Departures from the released code: a step has as many images as clips on every process (theirs: some processes have
 clips alone, others more images alone, and gradients are averaged). The distance to the mask is in tokens at every
 resolution. Contexts and what is to be predicted are cut to the batch's shortest by a random draw (see v-jepa).

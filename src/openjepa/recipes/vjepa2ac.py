@@ -15,7 +15,8 @@ condition  actions and the robot's pose
     openjepa train vjepa2-ac --data episodes --encoder.source runs/images   # tiny, an encoder of ours
     openjepa train vjepa2-ac --preset droid --data droid                    # V-JEPA 2 ViT-g; 305 M parameters to train
 
-Not measured yet, neither cost nor scores.
+`tiny` takes 1,000 steps of 0.6 CPU seconds (0.3 in bf16); its scores are not measured yet (`python -m benchmarks.acting
+arm`, on encoders of films and of pictures that are trained for it).
 
 Departures:
 - In training the rollout is given poses to which actions were added (theirs: recorded poses, the same where actions are
