@@ -134,7 +134,8 @@ def test_json_is_one_document_and_nothing_else(photos, run, tmp_path, said):
     scores = parsed("probe", run, "--kinds", "linear", "--few-label", "0.2", "--classical", "none")["scores"]
     assert {score["labels"] for score in scores} == {1.0, 0.2}
     embedded = parsed("embed", run, "-o", tmp_path / "x.npy")
-    assert embedded == {"features": str(tmp_path / "x.npy"), "images": 40, "skipped": 0}
+    files = {"features": str(tmp_path / "x.npy"), "table": str(tmp_path / "x.samples.csv")}
+    assert embedded == {**files, "images": 40, "skipped": 0}
     assert parsed("health", run)["rank/limit"] > 0
     assert Path(parsed("report", run)["report"]).is_file()
 

@@ -62,6 +62,10 @@ remote remote-jepa --schedules '[{kind: every, steps: 5}, {kind: drift, threshol
 remote --protocol remote.json --out x.json
 controls latent-action --data rooms --seed 1 --updates 2 --json
 embed i-jepa --data images.npz --split test -o x.npy --json
+embed i-jepa --data images.npz --labels labels.csv --label age --group who -o x.csv
+probe i-jepa --data images.npz --test images.npz --labels labels.csv --label kind --as classes --kinds linear --save
+predict i-jepa images.npz -o x.csv --labels labels.csv --id row --label kind --false-alarms 0.1 --probabilities
+neighbours i-jepa --data images.npz --query 3 --count 2 -o x.html --json
 health i-jepa --json
 report i-jepa --data images.npz --json
 """
@@ -76,6 +80,8 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     pixels, labels = random.integers(0, 256, (40, 16, 16), np.uint8), np.arange(40) % 2
     np.savez(here / "images.npz", x_train=pixels, y_train=labels, x_test=pixels[:12], y_test=labels[:12])
+    rows = "".join(f"{i},{'ab'[i % 2]},{i / 3},p{i // 4}\n" for i in range(40))
+    (here / "labels.csv").write_text(f"row,kind,age,who\n{rows}")
     (here / "junk.npy").write_bytes(random.bytes(300))
     (here / "file.txt").write_text("mine")
     (here / "empty").mkdir()

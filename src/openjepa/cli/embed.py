@@ -1,6 +1,7 @@
 """`openjepa embed`."""
 
 import argparse
+from pathlib import Path
 
 from openjepa.cli.options import Commands, add_data, add_json, add_labels, add_run, command, labels_of
 from openjepa.cli.results import show
@@ -19,6 +20,7 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     from openjepa.common.progress import Waiting
     from openjepa.evals import embed_to_file
+    from openjepa.evals.tables import table_beside
     from openjepa.recipes.finetune import of_samples
     from openjepa.signals.label_table import with_labels
     from openjepa.training import load
@@ -31,4 +33,5 @@ def run(args: argparse.Namespace) -> None:
     if hasattr(samples, "tell"):
         samples.tell()
     skipped = len(getattr(samples, "skipped", ()))
-    show(args, {"features": args.output, samples.noun: len(samples), "skipped": skipped})
+    beside = {"table": str(table_beside(Path(args.output)))} if args.output.endswith(".npy") else {}
+    show(args, {"features": args.output, **beside, samples.noun: len(samples), "skipped": skipped})

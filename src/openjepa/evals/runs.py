@@ -35,8 +35,8 @@ CUT_UP = (
 
 def probe_runs(
     runs: str | Path | Sequence[str | Path],
-    *,
     data: Any = None,
+    *,
     test: Any = None,
     labels: LabelSource = None,
     kinds: Sequence[Kind] = ("linear", "knn"),

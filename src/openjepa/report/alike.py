@@ -17,7 +17,7 @@ from openjepa.evals.tables import table_beside, whole, write_table
 from openjepa.recipes.finetune import of_samples
 from openjepa.report import pixels
 from openjepa.report.samples import AT_ONCE, BATCH, called, embeddings
-from openjepa.report.shown import Progress, one_of, render
+from openjepa.report.shown import Progress, render
 from openjepa.signals.identity import columns_of
 from openjepa.signals.label_table import ColumnNames, LabelSource, LabelTable, rows_called, with_labels
 from openjepa.signals.pictures import Picture
@@ -91,9 +91,9 @@ class NearestSamples:
             for alike in self.shown
         ]
         wide = any(picture is not None and picture.wide for _, picture, _ in rows)
-        return render(
-            "alike", rows=rows, about=self.about, noun=self.noun, one=one_of(self.noun), wide=wide
-        ).encode()
+        seen = [alike.picture.pixels for alike in self.shown if alike.picture is not None]
+        small = all(image is not None and max(image.shape[:2]) <= pixels.SMALL for image in seen)
+        return render("alike", rows=rows, about=self.about, noun=self.noun, wide=wide, small=small).encode()
 
     def _image(self) -> bytes:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

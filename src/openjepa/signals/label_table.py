@@ -10,9 +10,10 @@ import numpy as np
 from pydantic import PrivateAttr
 
 from openjepa.config import Config
-from openjepa.errors import UserError, warn
+from openjepa.errors import UserError
 from openjepa.signals.base import Labels
 from openjepa.signals.parts import keys_of, relabelled
+from openjepa.signals.readers.skipped import say
 from openjepa.signals.readers.tables import Table, columns_in_memory, numbers_of, read_table, text_of
 
 IDS = ("id", "key", "file", "filename", "file_name", "path", "name", "sample", "image", "clip", "recording")
@@ -270,7 +271,7 @@ def _are_codes(table: Table, column: str, numbers: Sequence[float]) -> bool:
         return True
     if whole and len(found) <= min(FEW, len(numbers) // 2):
         told = ", ".join(f"{number:g}" for number in found[:5]) + (", ..." if len(found) > 5 else "")
-        warn(
+        say(
             f"{table.name}: {column!r} ({told}) is taken as numbers; where they are classes, say --as classes"
         )
     return False
@@ -440,7 +441,7 @@ def _tell(
     if empty := [id for row, id in enumerate(tabled.ids) if row in used and not known[row]]:
         said.append(f"{len(empty):,} rows have no {tabled.label!r} ({_some(empty)})")
     if said:
-        warn(f"{tabled.name}: {'; '.join(said)}")
+        say(f"{tabled.name}: {'; '.join(said)}")
 
 
 def _some(names: Sequence[str]) -> str:
