@@ -145,6 +145,8 @@ def _check_kept(runs: Sequence[str | Path], kinds: Sequence[Kind], configs: Sequ
     if "linear" not in kinds:
         raise UserError("the linear probe is what is saved: name linear among the kinds too")
     for run, config in zip(runs, configs, strict=True):
+        if not Path(run).is_dir():
+            raise UserError(f"{run} is no folder to keep a probe in: export it to one, or leave out --save")
         if isinstance(config, FineTune):
             raise UserError(
                 f"{run} was fine-tuned and answers by itself: openjepa predict needs no saved probe of it"
