@@ -168,6 +168,13 @@ def test_positions_are_interpolated_to_one_grid_whatever_the_resolution():
     assert ends == [[1, 11, 11], [1, 11, 11]]
 
 
+def test_a_copy_of_the_signal_takes_its_images_as_it_says():
+    signal = small().signal
+    assert signal.still.mean == signal.mean
+    plain = signal.model_copy(update={"mean": (0.0,), "std": (1.0,)})
+    assert plain.still.mean == (0.0,) and plain.tokenise(clips()[:, 0]).values.max() <= 1
+
+
 def test_images_of_any_size_give_dense_features():
     model = small()
     images = torch.randint(0, 256, (2, 3, 20, 28), dtype=torch.uint8)

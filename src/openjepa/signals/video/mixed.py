@@ -1,7 +1,6 @@
 """Clips and images in one stream: a step sees as many of one as of the other, each cut into tokens of its own kind."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -83,7 +82,7 @@ class MixedSignal(VideoSignal):
         """Numbers in a raw token of clips and in one of images."""
         return self.features, self.still.features
 
-    @cached_property
+    @property
     def still(self) -> VideoSignal:
         """Images as clips of one frame, whose tokens are of one frame."""
         kept = {name: getattr(self, name) for name in ("size", "channels", "patch", "mean", "std")}
