@@ -190,3 +190,26 @@ def test_torch_world_s_planner_prices_plans_as_ours(tmp_path: Path) -> None:
     (solved,) = read(tmp_path, "planning-speed-solve")["models"].values()
     assert solved["cost_differs_by"]["torch-world"] < 1e-3
     assert solved["times_as_fast_as"]["openjepa"]["torch-world"]["median"] > 0
+
+
+def test_a_clip_s_step_is_timed_beside_transformers_and_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    sizes = {
+        "width": 24,
+        "depth": 1,
+        "heads": 2,
+        "size": 32,
+        "frames": 4,
+        "patch": 4,
+        "batch": 2,
+        "rounds": 1,
+    }
+    words = [word for name, value in sizes.items() for word in (f"--{name}", str(value))]
+    from benchmarks import clip_speed
+
+    clip_speed.main([*words, "--lengths", "2", "4", "--sides", "32", "--results", str(tmp_path)])
+    found = json.loads((tmp_path / "clip-speed.json").read_text())
+    assert found["times_as_fast_as"]["openjepa"]["transformers"]["median"] > 0
+    assert [one["tokens"] for one in found["growth"]] == [[1, 8, 8], [2, 8, 8]]
+    assert "| 4 |" in (tmp_path / "clip-speed.md").read_text()
+    assert (tmp_path / "clip-speed.svg").read_text().startswith("<?xml")
