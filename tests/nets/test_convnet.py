@@ -10,7 +10,9 @@ from openjepa.jepa import Tokens, View
 from openjepa.nets.convnet import ConvNet, PaddedConv, VisibleNorm
 from openjepa.nets.transformer import ViT
 from openjepa.recipes import build, configure
-from openjepa.signals.images.signal import ImageSignal
+from openjepa.signals.images.signal import ImageSignal, grid_positions
+
+from .. import ranks
 
 SIGNAL = ImageSignal(size=16, channels=3, patch=4, mean=(0.5,), std=(0.25,))
 SMALL = {"channels": (8, 16, 16), "strides": (2, 2, 1), "blocks": (0, 1, 0)}
@@ -308,3 +310,37 @@ class TestUnequalNumbersOfVisiblePlaces:
         both = last.layers(view, 2)
         assert [part.shape for part in both] == [(3, view.keep.shape[1], 16)] * 2
         assert torch.equal(both[-1], last(view))
+
+
+def unequal_batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens of four images, and which of each are shown."""
+    there = torch.rand(4, 36, generator=torch.manual_seed(1)) < torch.tensor([0.2, 0.5, 0.8, 0.9])[:, None]
+    there[:, 0] = True
+    return torch.rand(4, 36, 16, generator=torch.manual_seed(0)), there
+
+
+def unequal_step(rows: slice) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
+    """Output, gradients and running variance of a training pass over some of the images."""
+    signal = TestUnequalNumbersOfVisiblePlaces.SIGNAL
+    torch.manual_seed(0)
+    net = ConvNet(channels=(8, 16), strides=(2, 2), blocks=(0, 0)).build(signal).train()
+    values, there = unequal_batch()
+    tokens = Tokens(values[rows], grid_positions(6, 6), (6, 6), there[rows])
+    out = net(View(tokens)) * there[rows][..., None]
+    (out * values[rows]).sum().backward()
+    return out, [p.grad for p in net.parameters()], net.stages[0].norm.norm.running_var
+
+
+def unequal_on_rank(rank: int):
+    return unequal_step(slice(2 * rank, 2 * rank + 2))
+
+
+def test_two_processes_give_what_one_does_where_samples_have_unequally_many_places():
+    out, grads, variance = unequal_step(slice(None))
+    answers = ranks.run(unequal_on_rank)
+    torch.testing.assert_close(
+        torch.cat([answer[0] for answer in answers]), out.detach(), atol=1e-5, rtol=1e-4
+    )
+    for i, grad in enumerate(grads):
+        torch.testing.assert_close(sum(answer[1][i] for answer in answers), grad, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(answers[0][2], variance, atol=1e-5, rtol=1e-4)

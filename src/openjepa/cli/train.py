@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from openjepa.recipes import Recipe
 
 EXAMPLES = """\
-`openjepa recipes` says what each recipe learns from: images, films, electrodes, series, point clouds, or
+`openjepa recipes` says what each recipe learns from: images, films, sound, electrodes, series, point clouds, or
 episodes of frames and actions.
 Every choice swaps from here, by its dotted name:
 
@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
         commands,
         "train",
         run,
-        "train a recipe on images, films, recordings, series, point clouds or episodes",
+        "train a recipe on images, films, sound, recordings, series, point clouds or episodes",
         examples=EXAMPLES,
         dotted=True,
         add_help=False,

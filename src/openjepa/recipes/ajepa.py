@@ -6,9 +6,9 @@ signal     log-mel patches                              target   EMA encoder of 
 hiding     time-frequency: a curriculum of blocks       energy   L2
 condition  positions of the hidden tokens               guard    none beyond the target
 
-    openjepa train a-jepa --preset tiny --data recordings      # 2 CPU cores, minutes
-    openjepa train a-jepa --data recordings                    # the paper's ViT-B
-    openjepa finetune RUN --data labelled --barred 0.1         # regularised masking, of the paper's fine-tuning
+    openjepa train a-jepa --data recordings                     # preset tiny: 2 CPU cores, two minutes
+    openjepa train a-jepa --preset vit-b16 --data recordings    # the paper's
+    openjepa finetune RUN --data labelled --barred 0.1          # regularised masking, of the paper's fine-tuning
 
 No source that we could read says what a time-frequency-aware block is: here contexts lose all that is at the times of
 its targets (`hiding.late.extend`, which also takes `frequency`, both or none). Nor does one name the moving average's

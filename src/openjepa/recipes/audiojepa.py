@@ -8,8 +8,8 @@ signal     log-mel patches                         target   EMA encoder of the h
 hiding     random: 60 % of the patches             energy   smooth-L1
 condition  positions of the hidden patches         guard    none beyond the target
 
-    openjepa train audio-jepa --preset tiny --data recordings                      # 2 CPU cores, minutes
-    openjepa train audio-jepa --data recordings                                    # the paper's ViT-B
+    openjepa train audio-jepa --data recordings                                    # preset tiny: 2 CPU cores, minutes
+    openjepa train audio-jepa --preset vit-b16 --data recordings                   # the paper's
     openjepa train audio-jepa --data recordings --hiding blocks                    # the paper's multi-block masks
     openjepa train audio-jepa --data recordings --hiding.along time                # its time masks
     openjepa train audio-jepa --data recordings --hiding.target-sees all

@@ -164,7 +164,8 @@ def guarded_embeddings(pairs: Sequence[Pair], s_x: list[Tensor], s_y: list[Tenso
         drawn = (
             rng.uniform(*valid.shape).to(valid.device).masked_fill(~valid, -1).topk(GUARDED_TOKENS, 1).indices
         )
-        return list(gather(tokens, drawn).unbind(1))
+        again = torch.arange(GUARDED_TOKENS, device=drawn.device) % valid.sum(1, keepdim=True).clamp_min(1)
+        return list(gather(tokens, drawn.gather(1, again)).unbind(1))  # of fewer, some come twice
     order = torch.randperm(tokens.shape[1], generator=rng.generator())
     return [tokens[:, i] for i in order[:GUARDED_TOKENS].tolist()]
 

@@ -11,6 +11,7 @@ from openjepa.common.rng import Rng
 from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.signals.audio import AudioSignal, Waves, open_sounds
 from openjepa.signals.audio import opening as audio_opening
+from openjepa.signals.label_table import LabelTable, with_labels
 
 from .recordings import folder, soundfile, tone, write
 
@@ -240,3 +241,19 @@ def test_a_header_that_cannot_be_true(tmp_path):
     (tmp_path / "a.wav").write_bytes(raw)
     with pytest.raises(UserError, match="3 samples a second"):
         SIGNAL.open(tmp_path / "a.wav")
+
+
+def test_labels_in_a_table_find_their_recordings(tmp_path):
+    for name in ("a", "b", "c"):
+        write(tmp_path / "sounds" / f"{name}.wav", tone(0.4))
+    table = {"file": ["b.wav", "a.wav", "c.wav"], "label": ["dog", "cat", "dog"], "group": ["x", "y", "x"]}
+    samples = SIGNAL.model_copy(update={"clips": "tiles", "seconds": 0.16}).open(tmp_path / "sounds")
+    (found,) = with_labels(LabelTable.of(table), samples)
+    names = np.array(found.labels.names)[found.labels.values]
+    assert [(found.key(i), names[i]) for i in (0, 2, 4)] == [
+        ("a.wav", "cat"),
+        ("b.wav", "dog"),
+        ("c.wav", "dog"),
+    ]
+    assert len(found) == 6 and len(set(found.labels.groups)) == 2
+    assert torch.equal(found.subset([3]).read([0]).mels, samples.read([3]).mels)

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from openjepa.errors import UserError
 
-SUFFIXES = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"}
-)
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".oga", ".aiff", ".aif", ".au", ".w64", ".caf")
 """What files of sound are called."""
 RATES = (1000, 768_000)
 """Samples a second that are taken for true."""

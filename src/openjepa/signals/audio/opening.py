@@ -1,6 +1,5 @@
 """Sound from files, folders, tar shards and arrays."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,15 +30,16 @@ from openjepa.signals.audio.decode import (
 from openjepa.signals.audio.sound_set import LoadedMels, SoundSet, cuts_of, tell_skipped
 from openjepa.signals.audio.spectrogram import LogMel
 from openjepa.signals.base import Labels
+from openjepa.signals.parts import number_of
 from openjepa.signals.readers.arrays import read_array_file
-from openjepa.signals.readers.folders import FolderFiles, list_folder
+from openjepa.signals.readers.folders import FolderFiles, Names, list_folder
 from openjepa.signals.readers.shards import TarFiles, Wanted, find_shards, read_shards
 from openjepa.signals.readers.skipped import Skipped, attempt, attempt_all
 from openjepa.signals.readers.splits import pick_split
 
 IN_MEMORY_BYTES = 2**30
 """Recordings whose spectrograms have no more bytes than this are decoded once and held."""
-SHARDED = Wanted(SUFFIXES, "a file of sound", "recordings")
+SHARDED = Wanted(frozenset(SUFFIXES), "a file of sound", "recordings")
 PARTS = ("label", "group", "fold")
 """What the names of files can tell."""
 TOGETHER = 60.0
@@ -189,7 +189,7 @@ def _open_path(path: Path, signal: SoundCut, split: str) -> SoundSet:
         return _build(str(path), SoundFiles(path.parent, [path.name], None), signal, KnownSounds())
     what = "is no sound" if path.exists() else "does not exist"
     raise UserError(
-        f"{path} {what}: give a folder of files that end in {', '.join(sorted(SUFFIXES)[:6])} and so on, one of them, "
+        f"{path} {what}: give a folder of files that end in {', '.join(SUFFIXES[:4])} and so on, one of them, "
         "tar shards of them, or a numpy file"
     )
 
@@ -289,7 +289,8 @@ def _build(
     if not rows or held is None:
         raise _nothing(name, len(files), missing)
     tell_skipped(name, missing, len(rows))
-    return _set(name, held, spec, signal, known, rows, own, splits, missing)
+    keys = Names([files.name(row) for row in rows])
+    return _set(name, held, spec, signal, known, rows, own, splits, missing, keys)
 
 
 def _of_waves(name: str, waves: Waves, signal: SoundCut) -> SoundSet:
@@ -391,20 +392,31 @@ def _set(
     rate: int,
     splits: tuple[str, ...],
     skipped: Sequence[Skipped],
+    keys: Any = None,
 ) -> SoundSet:
     cuts = cuts_of(held.lengths, signal.frames, signal.clips == "tiles")
     labels = _labels(known, np.array(rows)[cuts.row], name if len(held.lengths) < len(cuts.row) else "")
     return SoundSet(
-        name, held, spec, signal.frames, cuts, rate=rate, labels=labels, splits=splits, skipped=skipped
+        name,
+        held,
+        spec,
+        signal.frames,
+        cuts,
+        rate=rate,
+        labels=labels,
+        splits=splits,
+        skipped=skipped,
+        keys=keys,
     )
 
 
 def _labels(known: KnownSounds, rows: NDArray[np.int64], tiled: str) -> Labels | None:
     """Of the clips that are cut out of recordings `rows`; `tiled`: the clips of one recording are a group."""
     chosen = rows.tolist()
-    groups = None
+    groups, group_names = None, None
     if known.groups is not None:
-        groups = _numbered([known.groups[row] for row in chosen])
+        group_names = {number_of(name): name for name in set(known.groups)}
+        groups = np.array([number_of(known.groups[row]) for row in chosen], np.int64)
     elif tiled:
         groups = rows.astype(np.int64)
     names: tuple[str, ...] | None = None
@@ -417,21 +429,12 @@ def _labels(known: KnownSounds, rows: NDArray[np.int64], tiled: str) -> Labels |
     if not names and groups is None:
         return None
     folds = None if known.folds is None else np.array([known.folds[row] for row in chosen], np.int64)
-    return Labels(values, names, groups, folds)
+    return Labels(values, names, groups, folds, group_names)
 
 
 def _order(name: str) -> tuple[int, int, str]:
     """Numbers in their order, before names."""
     return (0, int(name), name) if name.isdecimal() else (1, 0, name)
-
-
-def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
-    """A number for each name, the same in every set."""
-    number = {
-        name: int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:7])
-        for name in set(names)
-    }
-    return np.array([number[name] for name in names], np.int64)
 
 
 def _usual(rates: Sequence[int]) -> int:
@@ -447,4 +450,4 @@ def _named(files: Any, failed: dict[int, str]) -> list[Skipped]:
 def _nothing(name: str, count: int, skipped: Sequence[Skipped]) -> UserError:
     what = f"none of its {count} recordings is readable" if count else "it holds no files of sound"
     example = f" ({skipped[0].name}: {skipped[0].reason})" if skipped else ""
-    return UserError(f"{name}: {what}{example}; give files that end in {', '.join(sorted(SUFFIXES))}")
+    return UserError(f"{name}: {what}{example}; give files that end in {', '.join(SUFFIXES)}")

@@ -17,6 +17,7 @@ from openjepa.errors import UserError
 from openjepa.signals.audio.batch import Sounds
 from openjepa.signals.audio.spectrogram import LogMel
 from openjepa.signals.base import Labels
+from openjepa.signals.parts import digest_labels
 from openjepa.signals.readers.skipped import Skipped, attempt, say_skipped
 
 Indices = Sequence[int] | NDArray[Any] | Tensor
@@ -113,11 +114,12 @@ class SoundSet:
         labels: Labels | None = None,
         splits: tuple[str, ...] = ("train",),
         skipped: Sequence[Skipped] = (),
+        keys: Any = None,
         place: float = 0.5,
     ) -> None:
         self.name, self.spec, self.rate, self.labels, self.splits = name, spec, rate, labels, splits
         self.shape, self.place, self.in_memory = (spec.bands, frames), place, recorded.in_memory
-        self._recorded, self._cuts, self._skipped = recorded, cuts, list(skipped)
+        self._recorded, self._cuts, self._skipped, self._keys = recorded, cuts, list(skipped), keys
 
     def __len__(self) -> int:
         return len(self._cuts.row)
@@ -131,6 +133,15 @@ class SoundSet:
     def recordings(self) -> NDArray[np.int64]:
         """`[N]`, which recording each clip is of."""
         return self._cuts.row
+
+    def key(self, index: int) -> str:
+        """What the recording of a clip is called in its source: its path, its name in a shard, its number."""
+        row = int(self._cuts.row[index])
+        return str(row) if self._keys is None else self._keys[row]
+
+    def relabelled(self, labels: Labels | None) -> "SoundSet":
+        """The same clips with other labels."""
+        return self._like(self._cuts, labels, self.place)
 
     def read(self, indices: Indices, rng: Rng | None = None) -> Sounds:
         """Clips; with `rng` each begins at a random frame of its room, else at the set's `place`.
@@ -169,9 +180,7 @@ class SoundSet:
         assert held is not None
         digest = hashlib.sha256(repr((len(self), self.shape, self.spec)).encode())
         digest.update(held.numpy().tobytes())
-        for values in () if self.labels is None else (self.labels.values, self.labels.groups):
-            if values is not None:
-                digest.update(np.ascontiguousarray(values).tobytes())
+        digest_labels(digest, self.labels)
         return {
             "name": self.name,
             self.noun: len(self),
@@ -214,6 +223,7 @@ class SoundSet:
             labels=labels,
             splits=self.splits,
             skipped=self._skipped,
+            keys=self._keys,
             place=place,
         )
 
