@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -136,6 +137,25 @@ def test_a_folder_in_the_hubs_layout_is_read_and_its_card_counts(released: Path)
     assert model.layout == (6, 6) and "non-commercial" not in said
     (released / "README.md").write_text("---\nlicense: cc-by-nc-sa-4.0\ntags: [a]\n---\n")
     assert "cc-by-nc-sa-4.0" in loaded(released)[1]
+
+
+def test_fine_tuning_takes_a_model_of_ours_from_the_hub_and_says_what_others_need(
+    hub: dict[str, Path], released: Path, tmp_path: Path
+) -> None:
+    save_model(small(), tmp_path / "m")
+    hub["me/mine"], hub["facebook/ijepa_tiny"] = tmp_path / "m", released
+    images, labels = (
+        torch.randint(0, 256, (40, 28, 28), dtype=torch.uint8).numpy(),
+        torch.arange(40).numpy() % 2,
+    )
+    options = {"source": "hub:me/mine", "train.steps": 1, "train.batch_size": 8, "frozen": 1}
+    tuned: Any = openjepa.train("finetune", data=(images, labels), options=options, progress=False)
+    expected = openjepa.load(tmp_path / "m").evaluated.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in tuned.encoder.state_dict().items())
+    with pytest.raises(UserError, match="openjepa export hub:facebook/ijepa_tiny --format openjepa"):
+        openjepa.train(
+            "finetune", data=(images, labels), options=options | {"source": "hub:facebook/ijepa_tiny"}
+        )
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:

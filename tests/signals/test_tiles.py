@@ -1,6 +1,7 @@
 """Large pictures in tiles: a step sees one at a random place, features are means over all; and what shrinks is said."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.evals import embed_to_file
 from openjepa.evals.features import EncodedFeatures
+from openjepa.evals.predict import predict
 from openjepa.recipes import configure
 from openjepa.signals.images import open_images
 from openjepa.signals.images.signal import ImageSignal
@@ -152,3 +154,22 @@ def test_numbers_that_are_no_bytes_stay_so_when_they_are_resized() -> None:
     counts = np.linspace(0, 3000, 40 * 40, dtype=np.float32).reshape(1, 40, 40).repeat(4, 0)
     images = open_images(counts, size=20).read([0])
     assert images.dtype == torch.float32 and 2900 < float(images.max()) <= 3000
+
+
+def test_fine_tuning_sees_tiles_at_random_and_predicts_by_their_mean(tmp_path: Path) -> None:
+    pictures, labels = small.pixels(40, size=SIDE * TILES), np.arange(40) % 2
+    options = small.options(train__steps=2, signal__tiles=TILES)
+    run = tmp_path / "run"
+    train("i-jepa", preset="tiny-vit", data=pictures, out=run, options=options, progress=False)
+    tuning = {"source": str(run), "train.steps": 6, "train.batch_size": 8, "train.lr": 0.01}
+    tuned: Any = train(
+        "finetune", data=(pictures, labels), out=tmp_path / "tuned", options=tuning, progress=False
+    )
+    images = tuned.config.samples((pictures, labels))
+    expected = torch.stack([tuned.predict(cut) for cut in images.cuts(range(40))]).mean(0)
+    found = predict(tmp_path / "tuned", (pictures, labels))
+    np.testing.assert_allclose(found.answers, expected.numpy(), atol=1e-5)
+    assert not np.allclose(found.answers, tuned.predict(images.read(range(40))).numpy(), atol=1e-5)
+    labelled = tuned.config.open((pictures, labels), adapt=False)
+    first, second = (labelled.read([0, 1], Rng(0, step).stream("read")).inputs for step in (0, 1))
+    assert first.shape == (2, 1, SIDE, SIDE) and not torch.equal(first, second)

@@ -1,6 +1,7 @@
 """`openjepa finetune`."""
 
 import argparse
+from pathlib import Path
 
 from openjepa.cli.options import Commands, add_data, add_json, add_labels, add_run, command, table_options
 from openjepa.cli.results import show_run
@@ -30,6 +31,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from openjepa import recipes
+    from openjepa.common.hub import on_hub
     from openjepa.evals.saved import watch_tuned
     from openjepa.training import load, start
     from openjepa.training.progress import Console, Silent
@@ -38,7 +40,8 @@ def run(args: argparse.Namespace) -> None:
     changes = {name: value for name, value in named.items() if value is not None}
     changes |= {f"labels.{name}": value for name, value in table_options(args).items()}
     config = recipes.configure("finetune", "tiny", changes | args.changes)
-    out = args.out or f"{args.run_dir.rstrip('/')}-finetuned"
+    source = args.run_dir.rstrip("/")
+    out = args.out or (f"runs/{Path(source).name}-finetuned" if on_hub(source) else f"{source}-finetuned")
     tuned = start(config, out, progress=Silent() if args.json else Console(), command=args.line)
     if tuned.writes:
         watch_tuned(tuned.path, load(tuned.path))

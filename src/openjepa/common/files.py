@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from openjepa.common import reach
+from openjepa.common.hub import fetched, on_hub
 from openjepa.errors import UserError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -41,14 +42,14 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def saved_model(path: str | Path) -> tuple[Path, list[Path]]:
-    """The config and the weights that lie in the directory of a run or of an exported model.
+    """The config and the weights that lie in the directory of a run or of an exported model, or on the Hub.
 
     Of an unfinished run the weights are those of its checkpoints, the latest first; there may be none.
 
     Raises:
         UserError: neither lies there, or it is pickled (which is never opened).
     """
-    path = Path(path)
+    path = fetched(str(path)) if on_hub(path) else Path(path)
     if path.is_file():
         refuse_pickle(path)
         raise UserError(f"{path} is a file: give the directory of a run or of an exported model")

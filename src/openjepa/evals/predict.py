@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import UserError, warn
-from openjepa.evals.features import Progress
+from openjepa.evals.features import Progress, is_cut_up, rows_at_once
 from openjepa.evals.novelty import FALSE_ALARMS, NoveltyDetector
 from openjepa.evals.saved import SavedProbe, load_probe, watch_tuned
 from openjepa.evals.tables import write_table
@@ -135,9 +135,11 @@ def _watched(run: str | Path, model: Any, progress: Progress | None) -> SavedPro
 
 def _classified(model: Any, samples: Any, progress: Progress | None) -> Tensor:
     parts = []
-    for start in range(0, len(samples), BATCH):
-        rows = np.arange(start, min(start + BATCH, len(samples)))
-        parts.append(model.predict(samples.read(rows)).cpu())
+    together = rows_at_once(samples, BATCH)
+    for start in range(0, len(samples), together):
+        rows = np.arange(start, min(start + together, len(samples)))
+        cuts: Any = samples.cuts(rows) if is_cut_up(samples) else [samples.read(rows)]
+        parts.append(torch.stack([model.predict(cut).cpu() for cut in cuts]).mean(0))
         if progress:
             progress("predicting", start + len(rows), len(samples))
     return torch.cat(parts)

@@ -88,6 +88,11 @@ class FineTune(Recipe):
         """
         known = self.of or _config_of(self.source)
         recipe = all_recipes().get(str(known.get("recipe")))
+        if "model_type" in known and recipe is None:
+            raise UserError(
+                f"{self.source} is in another library's format: make it one of ours with openjepa export {self.source} "
+                "--format openjepa -o FOLDER, and fine-tune that"
+            )
         if recipe is None or not hasattr(recipe, "samples"):
             raise UserError(
                 f"{self.source or 'finetune.of'} is of {known.get('recipe', 'another program')}: fine-tuning "

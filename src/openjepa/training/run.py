@@ -36,8 +36,9 @@ from openjepa.training.trackers import FOLDER, Trackers, require_known
 ABOUT, METRICS = files.ABOUT, "metrics.jsonl"
 START, LENGTHS, OVERWRITTEN = "start", "lengths", ".overwritten"
 OUTCOMES = (
-    *(files.MODEL, "probe.json", "report.html", "plan.json", "plan.films", "remote.json"),
-    *("model.onnx", "model.pt2"),
+    *(files.MODEL, "model.onnx", "model.pt2", "probe.json", "probe", "report.html"),
+    *("neighbours.html", "neighbours.samples.csv"),
+    *("plan.json", "plan.films", "openloop.json", "remote.json"),
 )
 """What commands leave in a run's directory about its trained model."""
 
