@@ -117,6 +117,15 @@ def test_a_models_tokens_and_classical_features_are_judged_alike() -> None:
     assert next(one.mean for one in table.scores if one.row == classical.name) > 0.5
 
 
+@pytest.mark.parametrize("preset", ["tiny-cifar10", "tiny-cifar10-vit"])
+def test_encoders_of_images_are_judged_as_well(preset: str) -> None:
+    """Transformers and convolutions, at another size than they were trained on."""
+    model = build(configure("lejepa", preset, {"signal.channels": "3"})).eval()
+    found = EncodedPlaces(model).places(scenes(2).images)
+    rows, columns = found["last layer"].shape[1:3]
+    assert 1 < rows < columns and found["last layer"].isfinite().all()
+
+
 def photo(path: Path, shade: int, size: tuple[int, int] = (24, 16)) -> None:
     Image.new("RGB", size, (shade,) * 3).save(path)
 

@@ -56,9 +56,12 @@ class EncodedPlaces:
         signal: Any = getattr(self.model, "signal")  # noqa: B009
         batch = move(signal.batch(images), device_of(self.model))
         layers = self.model.layers(batch, LAYERS)
-        layout = signal.tokenise(batch[:1]).layout
-        rows, columns = layout[-2:]
-        grids = [layer.float().cpu().unflatten(1, (-1, rows, columns)).mean(1) for layer in layers]
+        encoder: Any = getattr(self.model, "evaluated")  # noqa: B009
+        rows, columns = encoder.layout(signal.tokenise(batch[:1]).layout)[-2:]
+        alike = [
+            layer for layer in layers if layer.shape[1] == layers[-1].shape[1]
+        ]  # stages may differ in size
+        grids = [layer.float().cpu().unflatten(1, (-1, rows, columns)).mean(1) for layer in alike]
         found = {"last layer": grids[-1]}
         if len(grids) > 1:
             found[f"last {len(grids)} layers"] = torch.cat(grids, -1)
