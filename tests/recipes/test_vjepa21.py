@@ -227,6 +227,11 @@ def test_what_does_not_fit_is_one_sentence():
             small(**changes)
 
 
+def test_a_head_for_what_is_visible_needs_a_hiding_that_asks_for_it():
+    with pytest.raises(UserError, match="asks for hidden tokens alone"):
+        build(configure("v-jepa-2", "tiny-vit", {"predictor.context": "true"}))
+
+
 def test_a_view_of_an_image_is_restored_for_the_report():
     model = small()
     images = torch.randint(0, 256, (2, 3, 16, 24), dtype=torch.uint8)

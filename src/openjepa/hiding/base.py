@@ -18,6 +18,9 @@ class HidingChoice(Choice):
     ragged: ClassVar[bool] = False
     """Whether samples hide unequal numbers of tokens, over all of which in the batch the energy is the mean."""
 
+    dense: ClassVar[bool] = False
+    """Whether what the context sees is asked for as well (`Pair.visible`)."""
+
     @property
     def of_batch(self) -> bool:
         return self.ragged

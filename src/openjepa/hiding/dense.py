@@ -49,6 +49,7 @@ class DenseTubes(TubeChoice):
     """Of clips two pairs, see `TubeChoice`, of images one pair more, whose tokens have no time."""
 
     kinds: ClassVar[int] = 3
+    dense: ClassVar[bool] = True
 
     kind: Literal["dense-tubes"] = "dense-tubes"
     image: Tube = Tube(blocks=10, scale=0.15)

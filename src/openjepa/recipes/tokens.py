@@ -185,6 +185,11 @@ def _check_fit(recipe: TokenRecipe) -> None:
             f"--hiding {hiding} may hide unequal numbers of tokens, which --predictor convolutional cannot tell apart: "
             "use --predictor transformer"
         )
+    if getattr(recipe.predictor, "context", False) and not getattr(recipe.hiding, "dense", False):
+        raise UserError(
+            f"--hiding {hiding} asks for hidden tokens alone, which --predictor.context true has a second head beside: "
+            "use --predictor.context false"
+        )
     apart = getattr(recipe.hiding, "target_augment", None) is not None
     if apart and recipe.predictor.kind == "convolutional":
         raise UserError(
