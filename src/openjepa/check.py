@@ -46,6 +46,12 @@ def check_jepa(model: JEPA, batch: AnyBatch, *, seed: int = 0) -> None:
     Raises:
         ContractError: the first rule that the model breaks, in one sentence.
         UserError: the batch is too small, or does not fit the model.
+
+    Examples:
+        >>> import torch
+        >>> from openjepa.recipes import build, configure
+        >>> model = build(configure("i-jepa", "tiny-vit", {"encoder.depth": "1", "predictor.depth": "1"}))
+        >>> check_jepa(model, torch.rand(8, 1, 28, 28))  # says nothing: it keeps the contract
     """
     if len(batch) < LEAST_SAMPLES:
         raise UserError(f"check_jepa was given {len(batch)} samples and needs at least {LEAST_SAMPLES}")

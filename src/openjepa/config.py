@@ -181,6 +181,11 @@ def override(cls: type[Config], data: Mapping[str, Any], changes: Mapping[str, s
 
     Raises:
         UserError: a path that does not exist, with the nearest that does.
+
+    Examples:
+        >>> from openjepa.recipes.ijepa import IJEPA
+        >>> override(IJEPA, {"guard": {"kind": "vicreg", "std": 2.0}}, {"guard": "sigreg", "guard.slices": "64"})
+        {'guard': {'kind': 'sigreg', 'slices': 64}}
     """
     result = _plain(data)
     changes = {path.removesuffix(".kind"): value for path, value in changes.items()}

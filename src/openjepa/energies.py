@@ -59,7 +59,13 @@ class SmoothL1(EnergyChoice):
 
 
 class Cosine(EnergyChoice):
-    """One minus the cosine of the angle, in 0..2."""
+    """One minus the cosine of the angle, in 0..2.
+
+    Examples:
+        >>> import torch
+        >>> Cosine()(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])).tolist()
+        [1.0]
+    """
 
     kind: Literal["cosine"] = "cosine"
 

@@ -173,7 +173,13 @@ class Parts:
 
 
 def gather(values: Tensor, index: Tensor) -> Tensor:
-    """Rows of each sample: `[B, N, D]` and `[B, ...]` indices into N give `[B, ..., D]`."""
+    """Rows of each sample: `[B, N, D]` and `[B, ...]` indices into N give `[B, ..., D]`.
+
+    Examples:
+        >>> values = torch.arange(6.0).view(1, 3, 2)
+        >>> gather(values, torch.tensor([[2, 0]])).tolist()
+        [[[4.0, 5.0], [0.0, 1.0]]]
+    """
     rows = torch.arange(len(index), device=values.device).view(-1, *[1] * (index.dim() - 1))
     return values.expand(len(index), *values.shape[1:])[rows, index]
 

@@ -209,7 +209,17 @@ class OperatorTarget(TargetBase):
 
 
 def encoder(made: Made) -> Made:
-    """An encoder: given the signal, a network from pictures to a map, a vector or tokens."""
+    """An encoder: given the signal, a network from pictures to a map, a vector or tokens.
+
+    Examples:
+        >>> @encoder
+        ... def patch_net(signal, width: int = 32):
+        ...     return torch.nn.Conv2d(signal.channels, width, signal.patch, signal.patch)
+        >>> from openjepa.recipes import build, configure
+        >>> model = build(configure("i-jepa", "tiny-vit", {"encoder": "patch-net", "encoder.width": "16"}))
+        >>> tuple(model.embed(torch.rand(2, 1, 28, 28)).shape)
+        (2, 16)
+    """
     return _enter("encoder", OwnEncoder, made)
 
 
@@ -234,12 +244,33 @@ def target(made: Made) -> Made:
 
 
 def energy(made: Made) -> Made:
-    """An energy: given prediction and target `[..., D]`, one number a token."""
+    """An energy: given prediction and target `[..., D]`, one number a token.
+
+    Examples:
+        >>> @energy
+        ... def power(prediction, target, exponent: float = 3.0):
+        ...     return (prediction - target).abs().pow(exponent).mean(-1)
+        >>> from openjepa.recipes import configure
+        >>> configure("i-jepa", "tiny-vit", {"energy": "power", "energy.exponent": "4"}).energy.exponent
+        4.0
+    """
     return _enter("energy", OwnEnergy, made)
 
 
 def hiding(made: Made) -> Made:
-    """A mask: given tokens and `Rng`, which tokens are hidden, `[B, N]` bool."""
+    """A mask: given tokens and `Rng`, which tokens are hidden, `[B, N]` bool.
+
+    Examples:
+        >>> @hiding
+        ... def first_half(tokens, rng):
+        ...     batch, count = tokens.values.shape[:2]
+        ...     return (torch.arange(count) < count // 2).expand(batch, count)
+        >>> from openjepa.recipes import build, configure
+        >>> model = build(configure("i-jepa", "tiny-vit", {"hiding": "first-half"}))
+        >>> (pair,) = model.pairs(torch.rand(2, 1, 28, 28), Rng(seed=0, step=0))
+        >>> pair.select[0, 0, :5].tolist()  # the tokens that are asked for
+        [0, 1, 2, 3, 4]
+    """
     return _enter("hiding", OwnHiding, made)
 
 

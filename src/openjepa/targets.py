@@ -260,5 +260,10 @@ class EMATarget(CopyTarget):
 
 
 def half_life(momentum: float) -> float:
-    """Steps after which half of an average with this momentum (in 0..1) is forgotten."""
+    """Steps after which half of an average with this momentum (in 0..1) is forgotten.
+
+    Examples:
+        >>> round(half_life(0.996))
+        173
+    """
     return math.inf if momentum >= 1 else 0.0 if momentum <= 0 else -1 / math.log2(momentum)

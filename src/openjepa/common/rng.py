@@ -18,6 +18,12 @@ class Rng:
         start: index of this process's first sample in the global batch.
         total: samples in the global batch; `None` when this process holds all of them.
         steps: of the run.
+
+    Examples:
+        >>> whole = Rng(seed=0, step=3).uniform(4)
+        >>> half = Rng(seed=0, step=3, start=2, total=4).uniform(2)  # the second of two processes
+        >>> bool((whole[2:] == half).all())
+        True
     """
 
     def __init__(

@@ -184,6 +184,10 @@ def grid(over: Iterable[str]) -> list[dict[str, str]]:
 
     Raises:
         UserError: no option or no value in one, or an option twice.
+
+    Examples:
+        >>> grid(["train.lr=1e-3,3e-3", "guard=vicreg"])
+        [{'train.lr': '1e-3', 'guard': 'vicreg'}, {'train.lr': '3e-3', 'guard': 'vicreg'}]
     """
     axes: dict[str, list[str]] = {}
     for text in over:

@@ -27,6 +27,11 @@ def wilson(correct: float, total: int, z: float = Z95) -> tuple[float, float]:
     Args:
         correct: samples that were right, 0..total (a product accuracy x total need not be a whole number).
         total: samples tested, at least 1.
+
+    Examples:
+        >>> low, high = wilson(80, 100)
+        >>> round(low, 3), round(high, 3)
+        (0.711, 0.867)
     """
     p, z2 = correct / total, z * z
     centre = (p + z2 / (2 * total)) / (1 + z2 / total)
@@ -35,7 +40,13 @@ def wilson(correct: float, total: int, z: float = Z95) -> tuple[float, float]:
 
 
 def student(values: Sequence[float]) -> tuple[float, float]:
-    """Student's 95 % interval of the mean of `values` (at least two): what repeated runs tell."""
+    """Student's 95 % interval of the mean of `values` (at least two): what repeated runs tell.
+
+    Examples:
+        >>> low, high = student([0.70, 0.72, 0.74])
+        >>> round(low, 3), round(high, 3)
+        (0.67, 0.77)
+    """
     from scipy.special import stdtrit  # scipy comes with scikit-learn; not paid for on import
 
     n, mean = len(values), math.fsum(values) / len(values)

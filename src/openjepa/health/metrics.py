@@ -71,6 +71,11 @@ def effective_rank(features: Tensor) -> float:
     """exp of the entropy of the centred covariance's eigenvalues (σ²) of features `[N, D]`.
 
     In [1, min(N - 1, D)] (Roy & Vetterli, EUSIPCO 2007). Features that are constant up to float32 rounding have rank 0.
+
+    Examples:
+        >>> line = torch.linspace(0, 1, 50)[:, None] * torch.ones(1, 8)
+        >>> round(effective_rank(line), 3)  # all features in one direction
+        1.0
     """
     return _exp_entropy(spectrum(features))
 

@@ -90,6 +90,11 @@ def configure(
 
     Raises:
         UserError: unknown recipe, preset or option (with the nearest valid name), or values that do not fit.
+
+    Examples:
+        >>> config = configure("i-jepa", "tiny-vit", {"guard": "sigreg", "guard.slices": "64", "train.steps": "500"})
+        >>> config.guard.kind, config.guard.slices, config.train.steps
+        ('sigreg', 64, 500)
     """
     cls, changes = find(recipe), own.entered(changes or {})
     names = cls.presets
@@ -117,6 +122,11 @@ def build(config: Recipe, seed: int | None = None) -> JEPA:
 
     Raises:
         UserError: choices that cannot go together, or more numbers than the machine's memory has room for.
+
+    Examples:
+        >>> model = build(configure("i-jepa", "tiny-vit"), seed=0)
+        >>> model.layout  # rows and columns of features
+        (7, 7)
     """
     _require_room(config)
     with torch.random.fork_rng(devices=[]):

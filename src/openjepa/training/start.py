@@ -56,6 +56,14 @@ def train(
         UserError: an unknown name, data that do not fit, a full disk, a loss that is not finite, a directory that
             another process is writing to.
         KeyboardInterrupt: see `Stopped`; the step that was reached is saved.
+
+    Examples:
+        >>> import numpy as np, openjepa
+        >>> images = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)
+        >>> small = {"train.steps": 2, "train.batch_size": 16, "encoder.depth": 1}
+        >>> model = openjepa.train("i-jepa", preset="tiny-vit", data=images, options=small, progress=False)
+        >>> tuple(model.embed(images[:4, None]).shape)
+        (4, 96)
     """
     options = dict(options or {}) | ({} if init is None else {"init": str(init)})
     config = _configure(recipe, preset, options)
