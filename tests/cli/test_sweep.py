@@ -181,6 +181,12 @@ def test_a_probe_is_the_score_where_it_is_asked_for(data, tmp_path, capsys):
     (tmp_path / "labels.csv").write_text("id,label\n" + "\n".join(f"{i},{i % 2}" for i in range(100)))
     sweep(data, tmp_path / "out", *options, "--labels", str(tmp_path / "labels.csv"), seeds="0", lr="1e-3")
     assert len(json.loads(kept.read_text())) == 2  # other labels are another question
+    capsys.readouterr()
+    with pytest.raises(SystemExit):  # data without labels: the runs stay, and why they have no score is said
+        sweep(data, tmp_path / "out", "--score", "knn", seeds="0", lr="1e-3")
+    table = json.loads(capsys.readouterr().out)
+    assert table["rows"][0]["states"] == {"ended": 1} and table["rows"][0]["mean"] is None
+    assert "no split 'test'" in table["failures"]["train.lr=1e-3_seed=0"]
 
 
 def test_the_page_has_every_run_and_every_difference(swept, tmp_path, capsys):

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     with _others(args, out) as others:
         failures = sweep.work(found, judged, progress, args.line)
         failures |= _ends(others, out)
-    table = sweep.table(found, judged, {name: why for name, why in failures.items() if not _done(out, name)})
+    table = sweep.table(found, judged, failures)
     sweep.write_table(out, table)
     print(json.dumps(table.to_dict()) if args.json else table)
     if table.failures:
@@ -95,9 +95,8 @@ def run(args: argparse.Namespace) -> None:
 def _configured(args: argparse.Namespace, setting: Mapping[str, str], seed: int) -> tuple["Recipe", bool]:
     """The config of one run, and whether it adapts its channels to the data."""
     changes = {**args.changes, **setting}
-    return train.configure(
-        argparse.Namespace(**{**vars(args), "seed": str(seed), "changes": changes})
-    ), "signal.channels" not in changes
+    one = argparse.Namespace(**{**vars(args), "seed": str(seed), "changes": changes})
+    return train.configure(one), "signal.channels" not in changes
 
 
 def _common(args: argparse.Namespace, first: "Recipe") -> dict[str, Any]:
@@ -152,10 +151,3 @@ def _ends(others: Sequence[subprocess.Popen[str]], out: str) -> dict[str, str]:
         except (ValueError, KeyError, TypeError):
             warn(f"process {number} of --jobs ended early: see {out}/job-{number}.log")
     return failures
-
-
-def _done(out: str, name: str) -> bool:
-    """Whether another process has trained what this one could not."""
-    from openjepa.training import has_ended
-
-    return has_ended(Path(out) / name)

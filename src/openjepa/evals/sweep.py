@@ -94,6 +94,10 @@ class Judged:
         except (KeyError, IndexError, TypeError, ValueError):
             return None
 
+    def done(self, run: Path) -> bool:
+        """Whether a run has been trained, and probed where that is asked for."""
+        return has_ended(run) and (self.kind == LABEL_FREE or self.scored(run) is not None)
+
     @property
     def _probe(self) -> ProbeKind:
         assert self.kind != LABEL_FREE
@@ -289,7 +293,7 @@ def work(
             if not has_ended(point.path):
                 told = progress(f"{number} of {len(found)}: {point.name}")
                 carry_on(point.config, point.path, adapt=point.adapt, progress=told, command=command)
-            if judged.kind != LABEL_FREE and judged.scored(point.path) is None:
+            if not judged.done(point.path):
                 judged.score(point.path)
         except InUse:
             continue
@@ -299,7 +303,9 @@ def work(
 
 
 def table(found: Sequence[SweepPoint], judged: Judged, failures: Mapping[str, str]) -> SweepTable:
-    """What is known of all runs by now."""
+    """What is known of all runs by now; what failed in one process may have been done by another."""
+    done = {point.name for point in found if judged.done(point.path)}
+    failures = {name: why for name, why in failures.items() if name not in done}
     groups: dict[tuple[tuple[str, str], ...], list[SweepPoint]] = {}
     for point in found:
         groups.setdefault(tuple(point.settings.items()), []).append(point)
