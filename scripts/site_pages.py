@@ -102,9 +102,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def place_of(path: Path) -> str:
-    """Where the site shows a file of the project."""
-    if path == DOCS / "notebook":
-        return "notebook/i-jepa.md"
+    """Where the site shows a file of the project; of a folder of pages its first page."""
+    if path.is_dir() and DOCS in path.parents:
+        path = min([*path.glob("*.md"), *path.glob("*.ipynb")])
     if path.is_relative_to(DOCS):
         return f"{path.relative_to(DOCS)}{'.md' if path.suffix == '.ipynb' else ''}"
     inside = path.relative_to(ROOT) if path.is_relative_to(ROOT) else Path(path.name)

@@ -202,19 +202,18 @@ def test_the_page_has_every_run_and_every_difference(swept, tmp_path, capsys):
 
 
 def test_differences_are_what_is_not_alike():
-    one = {
-        "recipe": "a",
-        "guard": {"kind": "none"},
-        "train": {"lr": 1, "log": ["csv"]},
-        "signal": {"mean": [0.1]},
-    }
+    signal = {"mean": [0.1]}
+    one = {"recipe": "a", "guard": {"kind": "none"}, "train": {"lr": 1, "log": ["csv"]}, "signal": signal}
     other = {
         "recipe": "a",
         "guard": {"kind": "vicreg", "std": 2},
         "train": {"lr": 1},
         "signal": {"mean": [0.2]},
     }
-    assert dict(differences([one, other])) == {"guard": ["none", "vicreg"], "guard.std": ["", "2"]}
+    third = other | {"guard": {"kind": "vicreg", "std": 3}}
+    assert dict(differences([one, other])) == {"guard": ["none", "vicreg"]}
+    expected = {"guard": ["none", "vicreg", "vicreg"], "guard.std": ["", "2", "3"]}
+    assert dict(differences([one, other, third])) == expected
 
 
 def test_names_are_as_long_as_needed(swept, tmp_path):
