@@ -12,7 +12,12 @@ def add(commands: Commands) -> None:
     add_run(parser)
     add_data(parser, "samples (default: the data of the run)")
     add_labels(parser)
-    parser.add_argument("--split", default="train", help="train or test, where the data has splits")
+    parser.add_argument(
+        "--split",
+        choices=["train", "test"],
+        help="where the data have splits (default: train); of a world model, episodes that were trained on or held out "
+        "(default: all)",
+    )
     parser.add_argument("-o", "--output", required=True, help="a .npy, .csv or .parquet file")
     add_json(parser)
 
@@ -27,7 +32,9 @@ def run(args: argparse.Namespace) -> None:
 
     model = load(args.run_dir)
     config = of_samples(args.run_dir, model.config)
-    (samples,) = with_labels(labels_of(args), config.samples(args.data or config.data, args.split))
+    (samples,) = with_labels(
+        labels_of(args), config.samples(args.data or config.data, *filter(None, [args.split]))
+    )
     with Waiting() as waiting:
         embed_to_file(model, samples, args.output, name=args.run_dir, progress=waiting)
     if hasattr(samples, "tell"):

@@ -52,7 +52,7 @@ def embed(
     run: str | Path,
     data: Any = None,
     *,
-    split: str = "train",
+    split: str | None = None,
     labels: LabelSource = None,
     progress: Progress | None = None,
     **columns: Unpack[ColumnNames],
@@ -62,12 +62,13 @@ def embed(
     Args:
         run: a directory that `openjepa train` has written, or an exported model.
         data: samples, as the run's signal opens them; `None`: the data of the run.
+        split: `train` or `test`, where the data have splits; `None`: train, of a world model all episodes.
         labels, columns: a table of their labels and its columns; see `openjepa.signals.label_table.LabelTable.of`.
     """
     model = load(run)
     config = of_samples(run, model.config)
     table = LabelTable.of(labels, **columns)
-    (samples,) = with_labels(table, config.samples(config.data if data is None else data, split))
+    (samples,) = with_labels(table, _opened(config, config.data if data is None else data, split))
     parts = list(_parts(model, samples, BATCH, str(run), progress))
     names = parts[0][0]
     found = {name: [value for said, _ in parts for value in said[name]] for name in names}
@@ -96,6 +97,10 @@ def embed_to_file(
         UserError: another suffix, pyarrow missing, no samples, a folder that cannot be written or is full, or NaN.
     """
     return _write(Path(path), len(samples), _parts(model, samples, batch_size, name, progress))
+
+
+def _opened(config: Any, data: Any, split: str | None) -> Any:
+    return config.samples(data) if split is None else config.samples(data, split)
 
 
 def _write(

@@ -42,6 +42,7 @@ from openjepa.evals.table import (
     ComputeCost,
     ProbeTable,
     Score,
+    mean_each,
 )
 from openjepa.evals.tasks import Coming, LabelTask
 from openjepa.signals.base import Samples
@@ -364,4 +365,5 @@ def _score(row: str, cell: Cell, results: list[list[Outcome]], about: Evaluation
         task.higher,
         bounds,
         0 if groups is None else len(np.unique(groups)),
+        mean_each([o.each for result in results for o in result]),
     )

@@ -13,7 +13,7 @@ from openjepa.evals.methods import Chosen, Method, Spaces, best_setting
 from openjepa.evals.plan import Amount, Draw, ProbePlan
 from openjepa.evals.splits import Rows
 from openjepa.evals.table import UNKNOWN, ComputeCost
-from openjepa.evals.tasks import interval, score
+from openjepa.evals.tasks import Variables, interval, score
 from openjepa.signals.base import Samples
 
 FINALISTS = 3
@@ -33,6 +33,8 @@ class Outcome:
     """What was chosen, for people."""
     bounds: tuple[float, float] | None = None
     """The 95 % interval's ends, where it is no proportion's of independent samples."""
+    each: Mapping[str, float] = field(default_factory=dict)
+    """The score of each variable by itself, where it is of several."""
 
 
 @dataclass
@@ -93,7 +95,8 @@ def scored(plan: ProbePlan, guess: Tensor, chosen: Chosen, said: str = "") -> Ou
     """What answers for the test set are worth."""
     task, truth = plan.task, plan.y_test
     bounds = None if plan.is_proportion else interval(task, guess, truth, plan.test_groups)
-    return Outcome(score(task, guess, truth), chosen, said, bounds)
+    each = task.each(guess, truth) if isinstance(task, Variables) else {}
+    return Outcome(score(task, guess, truth), chosen, said, bounds, each)
 
 
 class _Making:

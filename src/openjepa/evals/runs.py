@@ -22,6 +22,7 @@ from openjepa.evals.tasks import Coming, LabelTask, task_of
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, build
 from openjepa.recipes.finetune import FineTune, of_samples
+from openjepa.recipes.worlds import WorldRecipe
 from openjepa.signals.label_table import ColumnNames, LabelSource, LabelTable, with_labels
 from openjepa.signals.parts import labelled, part
 from openjepa.training import Run, load
@@ -259,7 +260,9 @@ def _check_alike(runs: Sequence[str | Path], configs: Sequence[Any]) -> None:
 
 
 def _open_whole(data: Any, config: Any) -> Any:
-    """A set that was named to be tested on: its test split, or all of it where it has none."""
+    """A set that was named to be tested on: its test split, or all of it where it has none; all of other episodes."""
+    if isinstance(config, WorldRecipe):
+        return config.samples(data)
     try:
         return config.samples(data, "test")
     except UserError:

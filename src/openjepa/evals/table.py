@@ -1,7 +1,7 @@
 """Scores with the interval that they deserve, as text for people and as plain data for files."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -88,6 +88,8 @@ class Score:
     """The ends of a single value's interval, by bootstrap."""
     groups: int = 0
     """Groups of test samples (speakers, subjects, recordings); 0: none are known."""
+    each: dict[str, float] = field(default_factory=dict)
+    """The score of each variable by itself, where there are several, by name; NaN of one that never changes."""
 
     @property
     def mean(self) -> float:
@@ -122,7 +124,14 @@ class Score:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the derived numbers included."""
         low, high = self.interval
-        return asdict(self) | {"mean": self.mean, "low": low, "high": high, "method": self.method}
+        each = {name: None if math.isnan(value) else value for name, value in self.each.items()}
+        derived = {"mean": self.mean, "low": low, "high": high, "method": self.method}
+        return asdict(self) | {"each": each} | derived
+
+
+def mean_each(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The means of each variable's scores."""
+    return {name: math.fsum(one[name] for one in found) / len(found) for name in found[0]} if found else {}
 
 
 def better_by(mine: Score, other: Score) -> tuple[float, float]:
@@ -212,6 +221,7 @@ class ProbeTable:
                 values=tuple(s["values"]),
                 choices=tuple(s["choices"]),
                 bounds=None if s.get("bounds") is None else (s["bounds"][0], s["bounds"][1]),
+                each={n: math.nan if v is None else float(v) for n, v in s.get("each", {}).items()},
             )
             for s in data["scores"]
         ]
@@ -232,7 +242,24 @@ class ProbeTable:
             f"{s.row}, {title(s, task=several)}: {_common(s.choices)}" for s in self.scores if s.choices
         ]
         lines += ["Chosen on validation data:", *(f"  {line}" for line in chosen)] if chosen else []
-        return "\n".join([*lines, *self.notes])
+        return "\n".join([*lines, *self.notes, *self.of_each()])
+
+    def of_each(self) -> list[str]:
+        """Lines with the score of each variable by itself, of the first probe with all labels, a column a row."""
+        told = [score for score in self.scores if score.each and column(score) == column(self.scores[0])]
+        if not told:
+            return []
+        names = dict.fromkeys(name for score in told for name in score.each)
+        head = [f"{told[0].metric} of each, {title(told[0])}", *(score.row for score in told)]
+        rows = [[name, *(_of_one(score, name) for score in told)] for name in names]
+        widths = [max(map(len, cells)) for cells in zip(head, *rows, strict=True)]
+        return [
+            "",
+            *(
+                "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+                for line in (head, *rows)
+            ),
+        ]
 
     def markdown(self) -> str:
         """The table alone, in Markdown."""
@@ -294,11 +321,13 @@ def combine(tables: Sequence[ProbeTable], over: str = "training seeds") -> Probe
         if first.over == INITIALISATIONS:
             values = tuple(value for score in group for value in score.values)
             choices = tuple(choice for score in group for choice in score.choices)
-            merged.append(replace(first, values=values, choices=choices, bounds=None))
+            each = mean_each([score.each for score in group])
+            merged.append(replace(first, values=values, choices=choices, bounds=None, each=each))
             continue
         choices = tuple(_common(score.choices) for score in group if score.choices)
         values = tuple(score.mean for score in group)
-        merged.append(replace(first, values=values, over=over, choices=choices, bounds=None))
+        each = mean_each([score.each for score in group])
+        merged.append(replace(first, values=values, over=over, choices=choices, bounds=None, each=each))
     notes = list(dict.fromkeys(note for table in tables for note in table.notes))
     costs = {
         row: _mean_cost([table.costs[row] for table in tables if row in table.costs])
@@ -341,6 +370,11 @@ def _mean_cost(costs: Sequence[ComputeCost]) -> ComputeCost:
 
     names = [part.name for part in fields(ComputeCost)]
     return ComputeCost(**{name: mean([getattr(cost, name) for cost in costs]) for name in names})
+
+
+def _of_one(score: Score, name: str) -> str:
+    value = score.each.get(name, math.nan)
+    return "–" if math.isnan(value) else score.show(value)
 
 
 def _cell(score: Score) -> str:

@@ -136,7 +136,13 @@ class Regions:
 
 @dataclass(frozen=True)
 class Variables:
-    """How much is it? Numbers beside each sample, by the mean of their R² (1 - SSE / SST; 0: as good as their mean)."""
+    """How much is it? Numbers beside each sample, by the mean of their R² (1 - SSE / SST; 0: as good as their mean).
+
+    Attributes:
+        names: of the variables, known once the task is put to sets that name them.
+    """
+
+    names: tuple[str, ...] = ()
 
     name: ClassVar[str] = "variables"
     metric: ClassVar[str] = "R²"
@@ -144,7 +150,13 @@ class Variables:
 
     def answers(self, train: Any, test: Any) -> tuple["Variables", Tensor, Tensor]:
         """The variables as they are."""
-        return self, _variables("training", train), _variables("test", test)
+        y_train, y_test = _variables("training", train), _variables("test", test)
+        return replace(self, names=tuple(train.labels.names or ())), y_train, y_test
+
+    def each(self, guess: Tensor, truth: Tensor) -> dict[str, float]:
+        """R² of each variable that has a name; NaN where it never changes."""
+        found = r_squared(self.parts(guess, truth).sum(0)).tolist()
+        return dict(zip(self.names, found, strict=True)) if len(self.names) == len(found) else {}
 
     def parts(self, guess: Tensor, truth: Tensor) -> Tensor:
         truth = truth.double()
@@ -311,7 +323,8 @@ def _check(part: str, samples: Any) -> None:
     if len(samples) == 0:
         raise UserError(f"the {part} set is empty; probing needs labelled samples to fit and to test")
     if samples.labels is None:
-        raise UserError(f"the {part} set has no labels; give one sub-folder per class, or a label array")
+        how = getattr(samples, "unlabelled", "give one sub-folder per class, or a label array")
+        raise UserError(f"the {part} set has no labels; {how}")
 
 
 def _names(samples: Any, named: bool) -> NDArray:

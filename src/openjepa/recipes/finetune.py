@@ -31,6 +31,7 @@ from openjepa.nets.pretrained import encoder_weights
 from openjepa.recipes import own
 from openjepa.recipes.base import Recipe, Training, all_recipes, register
 from openjepa.recipes.tokens import require_tokens
+from openjepa.recipes.worlds import WorldRecipe
 from openjepa.signals.base import drawn, move
 from openjepa.signals.label_table import LabelTable, with_labels
 from openjepa.signals.labelled import Labelled, LabelledSamples
@@ -307,12 +308,12 @@ def held_out(samples: LabelledSamples) -> Tensor:
 
 
 def of_samples(who: str | Path, config: Recipe) -> Any:
-    """The config of a run whose samples have tokens, or of one that was fine-tuned from it.
+    """The config of a run whose samples have tokens, of one that was fine-tuned from it, or of a world model.
 
     Raises:
-        UserError: it learns from episodes; `who` asked is named.
+        UserError: it is of another kind; `who` asked is named.
     """
-    return config if isinstance(config, FineTune) else require_tokens(who, config)
+    return config if isinstance(config, (FineTune, WorldRecipe)) else require_tokens(who, config)
 
 
 def _config_of(source: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from openjepa.recipes.base import Recipe
 from openjepa.signals.frames import FrameSignal, Window
 from openjepa.targets import Target
 from openjepa.world_models.conditions import Actions, WorldCondition
+from openjepa.world_models.frames import EpisodeFrames
 from openjepa.world_models.model import PredictionHead, StateLayout, WorldJEPA
 from openjepa.world_models.monitor import WorldMonitor
 from openjepa.world_models.terms import Terms, TermsOf
@@ -111,6 +112,18 @@ class WorldRecipe(Recipe):
             }
             episodes = open_episodes(data, names=names, size=self.signal.size, **asked)
         return EpisodeWindows(episodes, self.window + self.signal.stack - 1, self.signal.block)
+
+    def samples(self, data: Any = "", split: Literal["all", "train", "test"] = "all") -> EpisodeFrames:
+        """Single frames of episodes: of all, of those that are trained on, or of those that are held out.
+
+        Raises:
+            UserError: see `open`; or the episodes have other frames or actions than the model was trained on.
+        """
+        opened = self.open(data or self.data, adapt=False)
+        self.adapt(opened)
+        chosen = None if split == "all" else opened.split()[int(split == "test")].numpy()
+        episodes = opened.episodes if chosen is None else opened.episodes.subset(chosen)
+        return EpisodeFrames(episodes, self.signal)
 
     def adapt(self, samples: "EpisodeWindows") -> Self:
         """Frames' shape, names, the space of actions and their statistics; a config that has them must fit."""

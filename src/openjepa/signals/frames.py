@@ -133,6 +133,13 @@ class FrameSignal(Choice):
         mean, std = (_column(values, frames.device)[:, None, None] for values in (self.mean, self.std))
         return frames.float().mul_(1 / (top * std)).sub_(mean / std) if top > 1 else (frames - mean) / std
 
+    def classical(self, level: str = "all") -> list[Any]:
+        """Features of images, of the frames that a state is of beside one another (see `Signal.classical`)."""
+        from openjepa.signals.frame_pictures import OfFramePictures
+        from openjepa.signals.images.classical import classical
+
+        return [OfFramePictures(kind, self) for kind in classical(level)]
+
     def normalise_actions(self, actions: Tensor) -> Tensor:
         """z-scores of `[..., block * A]`, `[..., action_width]`.
 

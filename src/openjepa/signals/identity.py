@@ -12,7 +12,8 @@ Says = Callable[[int], Any]
 def columns_of(samples: Any) -> dict[str, Says]:
     """Columns by name.
 
-    `index`; `sample`: the key; `second`: where in its recording a window begins; `label`: a class by name, a number, or
+    `index`; `sample`: the key; `second`: where in its recording a window begins; columns
+    of the set's own, such as `episode` and `step`; `label`: a class by name, a number, or
     a column a variable; `group` by name. Columns of which the set knows nothing are left out; a sample without a label
     has `None` or NaN.
     """
@@ -20,6 +21,7 @@ def columns_of(samples: Any) -> dict[str, Says]:
     found["sample"] = samples.key if hasattr(samples, "key") else str
     if hasattr(samples, "second"):
         found["second"] = samples.second
+    found |= getattr(samples, "columns", {})
     labels = getattr(samples, "labels", None)
     if labels is not None:
         found |= label_columns(labels)

@@ -209,6 +209,10 @@ class WorldJEPA(JEPA):
         with evaluating(self), torch.no_grad():
             return self.represent([view])[0].mean(1)
 
+    def present(self, batch: Any) -> None:
+        """Every token of a frame is there."""
+        return None
+
     def _last(self, batch: Window | Tensor | np.ndarray) -> View:
         if isinstance(batch, Window):
             frames = batch.frames[:, -self.signal.stack :]

@@ -103,6 +103,11 @@ class Episodes:
         return named if len(named) == width else tuple(f"state {i}" for i in range(width))
 
     @property
+    def called(self) -> list[str]:
+        """What messages and tables call each episode."""
+        return [self._tape.records[number].name for number in self._numbers]
+
+    @property
     def skipped(self) -> list[Skipped]:
         """Episodes and files left out, and why."""
         return self._tape.skipped
