@@ -13,6 +13,7 @@ from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.evals import probe_runs
 from openjepa.evals.table import ProbeTable
 from openjepa.recipes.worlds import WorldRecipe
+from openjepa.world_models.conditions import Proprioception
 from openjepa.worlds.reading import open_episodes
 
 from .. import dots
@@ -138,3 +139,14 @@ def test_frames_of_which_nothing_is_known_are_refused_in_a_sentence(logs: Path, 
     openjepa.train("pldm", data=str(bare), out=tmp_path / "run", options=options)
     with pytest.raises(UserError, match=r"has no labels; record its variables.*--names\.state"):
         probe_runs([tmp_path / "run"])
+
+
+def test_proprioception_that_is_missing_is_named(logs: Path, tmp_path: Path) -> None:
+    holes = tmp_path / "holes.hdf5"
+    holes.write_bytes(logs.read_bytes())
+    with h5py.File(holes, "a") as file:
+        file["episode_3/obs/state"][4, 2] = np.nan
+    episodes = open_episodes(holes, camera="front")
+    Proprioception(variables=("state 0", "state 1")).check(episodes)
+    with pytest.raises(UserError, match=r"state 2 is NaN at step 4 of episode_3 \(1 of 192 frames"):
+        Proprioception().check(episodes)

@@ -127,6 +127,7 @@ class WorldRecipe(Recipe):
 
     def adapt(self, samples: "EpisodeWindows") -> Self:
         """Frames' shape, names, the space of actions and their statistics; a config that has them must fit."""
+        self.condition.check(samples.episodes)
         fitted, names = samples.fit(self.signal), DataNames.parse(samples.episodes.names)
         if self.condition.count or self.condition.low:
             for name in ("size", "channels", "action_dim"):

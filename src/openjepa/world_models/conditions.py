@@ -62,6 +62,9 @@ class ActionSpace(Choice):
         """This condition with what it takes from the episodes that are trained on, beside the space of actions."""
         return self
 
+    def check(self, episodes: "Episodes") -> None:
+        """Raises UserError where episodes lack what the predictor is given with every frame."""
+
     def encoder(self, frames: FrameEncoder, signal: FrameSignal) -> FrameEncoder:
         """The encoder of frames, and of what else belongs to a state."""
         return frames
@@ -143,19 +146,40 @@ class Proprioception(ActionSpace):
     least: tuple[float, ...] = ()
     greatest: tuple[float, ...] = ()
 
-    def fitted(self, episodes: "Episodes") -> Self:
-        """Raises UserError where a variable, or any, is not recorded."""
+    def check(self, episodes: "Episodes") -> None:
+        """Raises UserError where a variable is not recorded, or is NaN in some frame."""
+        columns = self._columns(episodes)
+        missing = ~np.isfinite(episodes.states()[:, columns])
+        if not missing.any():
+            return
+        frame, column = np.argwhere(missing)[0].tolist()
+        ends = np.cumsum(episodes.lengths + 1)
+        episode = int(np.searchsorted(ends, frame, side="right"))
+        step = frame - int(ends[episode] - episodes.lengths[episode] - 1)
+        lacking = f"{int(missing.any(1).sum()):,} of {len(missing):,} frames lack a variable"
+        raise UserError(
+            f"{episodes.name}: {episodes.variables[columns[column]]} is NaN at step {step} of "
+            f"{episodes.called[episode]} ({lacking}), and proprioception is given with every frame: fill it in, remove the episode, or leave the "
+            "variable out of --condition.variables"
+        )
+
+    def _columns(self, episodes: "Episodes") -> list[int]:
+        """The variables by number. Raises UserError where one, or any, is not recorded."""
         known = list(episodes.variables)
         for name in self.variables:
             if name not in known:
                 raise UserError(
                     f"condition.variables: {episodes.name} records {', '.join(known) or 'no variables'}, not {name!r}"
                 )
-        columns = [known.index(name) for name in self.variables or known]
-        if not columns:
+        if not known:
             raise UserError(
                 f"{episodes.name} records no state of the robot: use --condition actions, or record its variables"
             )
+        return [known.index(name) for name in self.variables or known]
+
+    def fitted(self, episodes: "Episodes") -> Self:
+        """Raises UserError where a variable, or any, is not recorded."""
+        columns = self._columns(episodes)
         rows = episodes.states()[:, columns]
         mean, std = z_score(rows).values()
         ends = {"least": np.nanmin(rows, 0).tolist(), "greatest": np.nanmax(rows, 0).tolist()}
