@@ -156,11 +156,11 @@ class Proprioception(ActionSpace):
         ends = np.cumsum(episodes.lengths + 1)
         episode = int(np.searchsorted(ends, frame, side="right"))
         step = frame - int(ends[episode] - episodes.lengths[episode] - 1)
+        where = f"{episodes.variables[columns[column]]} is NaN at step {step} of {episodes.called[episode]}"
         lacking = f"{int(missing.any(1).sum()):,} of {len(missing):,} frames lack a variable"
         raise UserError(
-            f"{episodes.name}: {episodes.variables[columns[column]]} is NaN at step {step} of "
-            f"{episodes.called[episode]} ({lacking}), and proprioception is given with every frame: fill it in, remove the episode, or leave the "
-            "variable out of --condition.variables"
+            f"{episodes.name}: {where} ({lacking}), and proprioception is given with every frame: fill it in, remove the "
+            "episode, or leave the variable out of --condition.variables"
         )
 
     def _columns(self, episodes: "Episodes") -> list[int]:
