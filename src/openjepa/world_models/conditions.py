@@ -159,8 +159,8 @@ class Proprioception(ActionSpace):
         where = f"{episodes.variables[columns[column]]} is NaN at step {step} of {episodes.called[episode]}"
         lacking = f"{int(missing.any(1).sum()):,} of {len(missing):,} frames lack a variable"
         raise UserError(
-            f"{episodes.name}: {where} ({lacking}), and proprioception is given with every frame: fill it in, remove the "
-            "episode, or leave the variable out of --condition.variables"
+            f"{episodes.name}: {where} ({lacking}), and proprioception is given with every frame: fill it in, remove "
+            "the episode, or leave the variable out of --condition.variables"
         )
 
     def _columns(self, episodes: "Episodes") -> list[int]:
