@@ -12,6 +12,7 @@ import openjepa
 from openjepa import cli
 from openjepa.errors import UserError
 from openjepa.evals.planning.cloning import open_windows
+from openjepa.evals.world_models import situations
 from openjepa.evals.world_models.open_loop import open_loop
 from openjepa.evals.world_models.open_loop_table import (
     BLIND,
@@ -36,6 +37,7 @@ from openjepa.worlds.records import EpisodeRecording, Raw, settle
 from openjepa.worlds.store import Store
 
 from ... import dots
+from ...world_models.test_proprioception import OPTIONS, SHARED
 from ...worlds.sets import Memory
 
 pytest.importorskip("h5py")
@@ -217,3 +219,21 @@ def test_without_variables_states_alone_are_judged(run: Path) -> None:
     assert open_windows(model, bare).episodes.variables == ()  # ty: ignore[invalid-argument-type]
     table = open_loop(model, bare, horizon=3, goals=8, candidates=4)  # ty: ignore[invalid-argument-type]
     assert not table.physical and not table.variables and len(table.preferences) == 4
+
+
+@pytest.mark.parametrize("name", ["lewm", "dino-wm with proprioception"])
+def test_models_that_look_back_or_hold_proprioception_are_judged(
+    name: str, logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(situations, "COMPONENTS", 12)
+    options = dots.options("lewm") if name == "lewm" else {**SHARED, **OPTIONS[name]}
+    options |= {"signal.size": 16, "train.steps": 2, "signal.block": 1}
+    out = tmp_path / "run"
+    openjepa.train(name.split()[0], data=str(logs), out=out, options=options)
+    table = open_loop(openjepa.load(out), horizon=3, goals=6, candidates=4, windows=40)
+    assert table.steps == (1, 2, 3) and all(np.isfinite(one.values).all() for one in table.states)
+    assert table.curve(COPY, physical=True).values[0] > 0
+    if name != "lewm":  # joints are given with the state, so they are read off a true one nearly exactly
+        assert any("12 principal components" in note for note in table.notes)
+        true, copied = (table.curve(curve, physical=True).values[-1] for curve in (TRUE, COPY))
+        assert true < 0.3 * copied
