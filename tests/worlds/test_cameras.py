@@ -309,7 +309,7 @@ def test_a_real_robots_logs(tmp_path: Path) -> None:
         pytest.skip("OPENJEPA_TEST_DATA has no robot/g1-video.tar")
     from benchmarks.robot import VARIABLES, lerobot
 
-    folder = lerobot(Path(given) / "robot", tmp_path / "g1", 6)
+    folder = lerobot(Path(given) / "robot", tmp_path / "g1", range(6))
     opened = open_episodes(folder, size=32)
     assert not opened.skipped and opened.lengths.tolist() == [130, 114, 118, 122, 136, 148]
     assert opened.frame == (3, 32, 32) and opened.variables == tuple(VARIABLES) and opened.action_dim == 26
