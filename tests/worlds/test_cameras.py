@@ -12,6 +12,7 @@ import openjepa
 from openjepa.errors import UserError
 from openjepa.evals.planning.cloning import open_windows
 from openjepa.report.command import command_for
+from openjepa.signals.frames import FrameSignal
 from openjepa.worlds.reading import open_episodes
 
 from .. import dots
@@ -165,6 +166,8 @@ def test_a_run_keeps_its_cameras(arranged: str, tmp_path: Path) -> None:
     signal = model.config.signal
     assert signal.camera == ("front", "wrist") and signal.channels == (6 if arranged == "channels" else 3)
     assert open_windows(model).episodes.frame == signal.frame
+    told = "front and wrist are 6 channels of one frame"
+    assert signal.changed(FrameSignal()) == (told if arranged == "channels" else "")
     command = command_for(model.config.model_dump(mode="json"))
     assert command is not None and '--signal.camera \'["front", "wrist"]\'' in command
     looked_at = signal.side_by_side(open_windows(model).read([0]).frames)
@@ -189,7 +192,8 @@ def test_floating_frames_are_in_one_of_two_ranges_which_the_run_keeps(white: flo
         open_episodes(path, white=0.01)
     run = tmp_path / "run"
     openjepa.train("pldm", data=str(path), out=run, options=dots.options("pldm", train__steps=2))
-    assert openjepa.load(run).config.signal.white == white
+    signal = openjepa.load(run).config.signal
+    assert signal.white == white and f"floating numbers in 0..{white:g}" in signal.changed(FrameSignal())
 
 
 # films

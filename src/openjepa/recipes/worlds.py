@@ -156,6 +156,10 @@ class WorldRecipe(Recipe):
             changes |= {"encoder": encoder, "signal": fitted.model_copy(update=scale)}
         return self.model_copy(update=changes)
 
+    def adapted(self, before: Any) -> str:
+        """Which cameras go together and how, and the range of frames of floating numbers."""
+        return self.signal.changed(before.signal)
+
     def hold_out(self, samples: "EpisodeWindows") -> tuple[Tensor, Window]:
         """Whole episodes are held out, never windows: one in fifty, at least 4, at most 64."""
         self.require_room(samples.held_out, samples)

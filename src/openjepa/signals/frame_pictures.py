@@ -1,6 +1,6 @@
 """Classical features of images for frames: what several cameras and several frames show, beside one another."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,21 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from openjepa.signals.frames import FrameSignal
+SideBySide = Callable[[Tensor], Tensor]
+"""Puts the pictures of several cameras in `[..., C, H, W]` beside one another."""
 
 
 class FramePictures:
     """Windows of frames as images: uint8 `[C, H, W]` of each, all its frames and cameras beside one another."""
 
-    def __init__(self, samples: Any, signal: FrameSignal) -> None:
-        self._samples, self._signal = samples, signal
+    def __init__(self, samples: Any, beside: SideBySide) -> None:
+        self._samples, self._beside = samples, beside
         self.shape: tuple[int, int, int] = tuple(self.read(np.arange(1)).shape[1:])  # ty: ignore[invalid-assignment]
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
-        frames = self._signal.side_by_side(self._samples.read(indices).frames)  # [B, T, C, H, W]
+        frames = self._beside(self._samples.read(indices).frames)  # [B, T, C, H, W]
         return frames.movedim(1, -2).flatten(-2)
 
 
@@ -31,7 +32,7 @@ class OfFramePictures:
     """A classical feature of images, as one of frames (`openjepa.evals.features.Classical`)."""
 
     inner: Any
-    signal: FrameSignal
+    beside: SideBySide
 
     @property
     def name(self) -> str:
@@ -39,7 +40,7 @@ class OfFramePictures:
 
     def fit(self, samples: Any, **options: Any) -> "FramePictureFeatures":
         return FramePictureFeatures(
-            self.inner.fit(FramePictures(samples, self.signal), **options), self.signal
+            self.inner.fit(FramePictures(samples, self.beside), **options), self.beside
         )
 
 
@@ -48,10 +49,10 @@ class FramePictureFeatures:
     """A source of features of images, as one of frames (`openjepa.evals.features.FeatureSource`)."""
 
     inner: Any
-    signal: FrameSignal
+    beside: SideBySide
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name in ("inner", "signal"):
+        if name.startswith("_") or name in ("inner", "beside"):
             raise AttributeError(name)
         return getattr(self.inner, name)
 
@@ -59,4 +60,4 @@ class FramePictureFeatures:
         self, samples: Any, rows: NDArray[np.int64], names: Sequence[str]
     ) -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
         """Batches of float32 features by name."""
-        return self.inner.stream(FramePictures(samples, self.signal), rows, names)
+        return self.inner.stream(FramePictures(samples, self.beside), rows, names)

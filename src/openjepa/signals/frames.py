@@ -114,6 +114,15 @@ class FrameSignal(Choice):
         before = [frames[:, :1]] * (self.stack - 1)
         return torch.cat([*before, frames], 1).unfold(1, self.stack, 1).movedim(-1, 2)
 
+    def changed(self, before: "FrameSignal") -> str:
+        """What the data have decided and a reader should know, in a sentence; empty where that says nothing new."""
+        said = []
+        if len(self.camera) > 1 and self.channels != before.channels:
+            said.append(f"{' and '.join(self.camera)} are {self.channels} channels of one frame")
+        if self.white is not None and before.white is None:
+            said.append(f"frames are floating numbers in 0..{self.white:g} (signal.white)")
+        return "; ".join(said)
+
     def side_by_side(self, frames: Tensor) -> Tensor:
         """Frames `[..., C, H, W]` to look at, `[..., c, H, n * W]`: the n cameras' pictures beside one another."""
         return torch.cat(frames.chunk(self.pictures, -3), -1)
@@ -138,7 +147,7 @@ class FrameSignal(Choice):
         from openjepa.signals.frame_pictures import OfFramePictures
         from openjepa.signals.images.classical import classical
 
-        return [OfFramePictures(kind, self) for kind in classical(level)]
+        return [OfFramePictures(kind, self.side_by_side) for kind in classical(level)]
 
     def normalise_actions(self, actions: Tensor) -> Tensor:
         """z-scores of `[..., block * A]`, `[..., action_width]`.
