@@ -29,6 +29,7 @@ LONG = (
     "evals.protocol Comparison rows",
     "evals.planning.evaluate play",
     "evals.world_models.latent_controls fit",
+    "evals.world_models.open_loop StateComponents",
 )
 """Where what takes long begins: module, class, name."""
 

@@ -53,6 +53,10 @@ collect cart-pole --begin upright --steps 3 --policy perturbed-expert --out out
 collect arm --steps 3 --size 16 --policy wall-seeking-walk --out out
 collect gym:CartPole-v1 --size 16 --steps 3 --measured [0,1] --tolerance 0.1 --out out
 probe i-jepa --data images.npz --test images.npz --kinds linear knn --few-label 0.5 --seed 1 --json
+openloop pldm --data rooms --horizon 2 --variables * --goals 4 --windows 20 --candidates 3 --seed 1 --out x.json --json
+probe pldm --data rooms --test rooms --kinds linear --classical quick --labelled 99 --json
+embed pldm --data rooms --split test -o x.csv
+plan pldm --quick --out x.json
 plan pldm --env two-rooms --planner mppi --planner.horizon 3 --cost.prediction_error 2 --baselines [random] --out x.json
 plan pldm --difficulty '{distance: [0, 20]}' --surprise --probes 1 --episodes 2 --seed 1 --out x.json
 plan pldm --level 2 --higher.planner.horizon 8 --out x.json

@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="a first try, in under a minute: 10 episodes, beside doing nothing and a random policy alone",
+        help="a first try (pldm tiny: under a minute): 10 episodes, beside doing nothing and a random policy",
     )
     parser.add_argument("--surprise", action="store_true", help="also: is it surprised by what cannot be?")
     parser.add_argument(

@@ -296,7 +296,7 @@ def load_world_model(run: str | Path) -> WorldJEPA:
     if not isinstance(model, WorldJEPA):
         recipe = model.config.recipe
         raise UserError(
-            f"{run} is a run of {recipe}, which learns from images: plan with a world model, e.g. of pldm or lewm"
+            f"{run} is a run of {recipe}, which is no world model: give a run of one, such as pldm or lewm"
         )
     return model.to(exact_device())
 
