@@ -38,7 +38,7 @@ START, LENGTHS, OVERWRITTEN = "start", "lengths", ".overwritten"
 OUTCOMES = (
     *(files.MODEL, "model.onnx", "model.pt2", "probe.json", "probe", "report.html"),
     *("neighbours.html", "neighbours.samples.csv"),
-    *("plan.json", "plan.films", "openloop.json", "remote.json"),
+    *("plan.json", "plan.films", "openloop.json", "remote.json", "sweep-scores.json"),
 )
 """What commands leave in a run's directory about its trained model."""
 
