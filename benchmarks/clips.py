@@ -11,8 +11,6 @@ split nor by what chooses settings. A run under `--runs` that has finished is no
 
 import argparse
 import os
-import sys
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
+from benchmarks.frozen import Whole, tell
 
 WHOLE = {"size": (96, 128), "frames": 32, "stride": 1}
 """Of the clips that classical features are of."""
@@ -37,33 +36,6 @@ def split(clips: Any) -> tuple[Any, Any]:
     test = group <= TESTED
     leaks = np.array([g in SAME_SCENE.get(name, ()) for name, g in zip(names, group, strict=True)])
     return clips.subset(np.flatnonzero(~test & ~leaks)), clips.subset(np.flatnonzero(test))
-
-
-class Whole:
-    """Classical features of the same films in larger and longer clips."""
-
-    def __init__(self, row: Any, train: Any, test: Any) -> None:
-        self.row, self.name, self.sets = row, row.name, {len(train): train, len(test): test}
-        self.train = train
-
-    def fit(self, samples: Any, **options: Any) -> "WholeSource":
-        return WholeSource(self.row.fit(self.train, **options), self.sets)
-
-
-class WholeSource:
-    """A source that reads its clips from another set of the same length."""
-
-    def __init__(self, source: Any, sets: dict[int, Any]) -> None:
-        self.source, self.sets = source, sets
-        self.name, self.poolings, self.default, self.notes = (
-            source.name,
-            source.poolings,
-            source.default,
-            source.notes,
-        )
-
-    def stream(self, samples: Any, rows: Any, names: Sequence[str]) -> Any:
-        return self.source.stream(self.sets[len(samples)], rows, names)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -122,11 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     path.with_suffix(".md").write_text(text)
     print(text)
-
-
-def tell(text: str) -> None:
-    """On standard error, with the time."""
-    print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -10,7 +10,7 @@ from openjepa.errors import UserError
 from openjepa.evals.protocol import probe
 from openjepa.evals.tasks import Coming
 from openjepa.jepa import Tokens, View
-from openjepa.nets.patches import PatchConv
+from openjepa.nets.patches import PatchConv, SeriesConv, strides
 from openjepa.recipes import build, configure
 from openjepa.signals.series import SeriesSignal, open_series
 
@@ -22,7 +22,7 @@ SMALL = {
     "encoder.width": "16",
     "encoder.depth": "1",
     "encoder.heads": "2",
-    "encoder.stem.layers": "[[8, 3, 2]]",
+    "encoder.stem.widths": "[8, 16]",
     "predictor.width": "16",
     "target.layers": "1",
 }
@@ -121,6 +121,37 @@ def test_the_papers_models_have_the_papers_sizes(preset: str, width: int, depth:
     assert sum(p.numel() for p in model.encoder.parameters()) == stem + blocks(width, depth) + 2 * width
     enter, leave = width * 128 + 128, 128 * width + width
     assert sum(p.numel() for p in model.predictor.parameters()) == enter + blocks(128, 1) + 256 + 128 + leave
+
+
+def test_the_released_stem_keeps_the_contract_too() -> None:
+    stem = {"encoder.stem": "patch", "encoder.stem.layers": "[[8, 3, 2]]"}
+    del (own := dict(SMALL))["encoder.stem.widths"]
+    config = configure("ts-jepa", "tiny", own | stem)
+    config = config.adapt(config.open(waves(), adapt=True))
+    openjepa.check_jepa(build(config), config.signal.open(waves()).read(range(8)))
+
+
+@pytest.mark.parametrize(
+    ("patch", "count", "want"), [(16, 3, [4, 2, 2]), (8, 3, [2, 2, 2]), (12, 2, [4, 3]), (7, 2, [7, 1])]
+)
+def test_strides_make_the_patch(patch: int, count: int, want: list[int]) -> None:
+    assert strides(patch, count) == want
+
+
+@pytest.mark.parametrize("tokens", ["channel", "time"])
+@pytest.mark.parametrize("steps", [64, 61])
+def test_outputs_of_convolutions_lie_over_their_patches(tokens: str, steps: int) -> None:
+    """A pulse in one patch moves the tokens about it and none of another channel or farther away."""
+    signal = SeriesSignal(length=steps, patch=8, tokens=tokens, channels=("a", "b"), mean=(0, 0), std=(1, 1))
+    stem = SeriesConv(widths=(4, 6), kernel=5).build(signal)
+    x = torch.zeros(1, 2, steps)
+    pulse = x.clone()
+    pulse[0, 1, 27] = 5
+    with torch.no_grad():
+        one, two = (stem(View(signal.tokenise(signal.batch(values)))) for values in (x, pulse))
+    moved = (one - two).abs().amax(-1)[0].view(signal.rows, 8) > 1e-6
+    assert set(moved[-1].nonzero()[:, 0].tolist()) <= {2, 3, 4} and moved[-1, 3]
+    assert tokens == "time" or not moved[0].any()
 
 
 def test_convolutions_must_fit_into_a_patch() -> None:

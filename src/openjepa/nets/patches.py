@@ -1,13 +1,12 @@
 """Convolutions of series: inside the patches, or through all that a view shows."""
 
-import math
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from openjepa.config import Choice
+from openjepa.config import Choice, Width
 from openjepa.errors import UserError
 from openjepa.jepa import View, gather
 from openjepa.nets.channels import Layer
@@ -66,16 +65,39 @@ class PatchStem(nn.Module):
 class SeriesConv(Choice):
     """Convolutions through a whole series, zeros where patches are hidden, whose last outputs are the tokens.
 
-    The same for every channel where tokens are of one channel. Between two of them stands a GELU.
+    The same for every channel where tokens are of one channel. Their strides together are the patch; between two of
+    them stands a GELU.
     """
 
     kind: Literal["series"] = "series"
-    layers: tuple[Layer, ...] = Field(((32, 9, 4), (64, 9, 2), (96, 9, 2)), min_length=1, max_length=32)
-    """Width, kernel (odd) and stride of each; the strides together are the patch."""
+    widths: tuple[Width, ...] = Field((32, 64, 96), min_length=1, max_length=32)
+    """Of each; the last is the encoder's width."""
+    kernel: int = Field(9, ge=1, le=1023)
+    """Steps that each sees, odd."""
+
+    @model_validator(mode="after")
+    def _odd(self) -> "SeriesConv":
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, so that outputs lie over patches: use {self.kernel + 1}")
+        return self
 
     def build(self, signal: Any) -> "SeriesStem":
-        """Raises UserError for strides that do not give one output a patch."""
+        """Raises UserError for tokens that are no patches."""
         return SeriesStem(self, signal)
+
+
+def strides(patch: int, count: int) -> list[int]:
+    """`count` whole numbers whose product is `patch`, as even as its factors allow, falling."""
+    found, factor = [1] * count, 2
+    factors = []
+    while patch > 1:
+        while patch % factor == 0:
+            factors.append(factor)
+            patch //= factor
+        factor += 1
+    for prime in reversed(factors):
+        found[found.index(min(found))] *= prime
+    return sorted(found, reverse=True)
 
 
 class SeriesStem(nn.Module):
@@ -88,17 +110,12 @@ class SeriesStem(nn.Module):
 
     def __init__(self, config: SeriesConv, signal: Any) -> None:
         super().__init__()
-        self.patch, steps = signal.patch, math.prod(stride for _, _, stride in config.layers)
+        self.patch = signal.patch
         if not isinstance(self.patch, int) or signal.features % self.patch:
             raise UserError("encoder.stem series convolves series: use another stem, or none")
-        if steps != self.patch or any(kernel % 2 == 0 for _, kernel, _ in config.layers):
-            raise UserError(
-                f"encoder.stem's convolutions step over {steps} and a patch has {self.patch}: let the strides of "
-                "encoder.stem.layers together be signal.patch, and their kernels be odd"
-            )
         before, layers = signal.features // self.patch, list[nn.Module]()
-        for width, kernel, stride in config.layers:
-            layers += [nn.Conv1d(before, width, kernel, stride, padding=(kernel - 1) // 2), nn.GELU()]
+        for width, stride in zip(config.widths, strides(self.patch, len(config.widths)), strict=True):
+            layers += [nn.Conv1d(before, width, config.kernel, stride, padding=config.kernel // 2), nn.GELU()]
             before = width
         self.layers, self.width = nn.Sequential(*layers[:-1]), before
 

@@ -71,24 +71,20 @@ class TSJEPA(TokenRecipe):
         },
         "tiny": {
             "signal": {"length": 1536, "patch": 16, "tokens": "channel", "clip": 8.0},
+            "hiding": {"kind": "random", "share": 0.5},
             "encoder": {
                 "width": 96,
                 "depth": 3,
                 "heads": 4,
                 "init": "xavier",
                 "position_scale": 0.2,
-                "stem": {
-                    "kind": "patch",
-                    "layers": [[32, 5, 1], [64, 5, 2]],
-                    "activation": "gelu",
-                    "pool": "flat",
-                },
+                "stem": {"kind": "series", "widths": [32, 64, 96], "kernel": 9},
             },
             "predictor": {"width": 48, "depth": 2, "heads": 2, "init": "xavier", "position_scale": 0.2},
-            "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "layers": 2},
+            "target": {"kind": "ema", "norm": "batch", "centre": "position", "half_life": 0.02, "layers": 2},
             "guard": {"kind": "vicreg", "std": 0.1, "covariance": 0.004},
             "train": {
-                "steps": 1500,
+                "steps": 600,
                 "batch_size": 32,
                 "lr": 2e-3,
                 "schedule": "cosine",

@@ -111,6 +111,7 @@ def test_small_clouds_repeat_their_points() -> None:
         assert len(np.unique(cloud.numpy(), axis=0)) == 30
     ragged = open_clouds([x[0], x[1][:10]], count=64)
     drawn = ragged.read([0, 1], Rng(0, 0)).points
+    assert torch.equal(ragged.read([1], Rng(0, 0, start=1, total=2)).points, drawn[1:])
     assert [len(np.unique(cloud, axis=0)) for cloud in drawn.numpy()] == [30, 10]
 
 

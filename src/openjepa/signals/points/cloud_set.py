@@ -84,7 +84,8 @@ class CloudSet:
         first, size = self._bounds(indices)
         if rng is None:
             return self._take(first, torch.arange(self.count) % size[:, None])
-        order = rng.uniform(len(first), int(size.max()))
+        most = int(np.diff(self._held.offset).max())  # of all clouds, so that every process draws alike
+        order = rng.uniform(len(first), most)
         order = order.masked_fill(torch.arange(order.shape[1]) >= size[:, None], 2.0)
         drawn = order.argsort(1)  # of each cloud its own points first, at random
         return self._take(first, drawn.gather(1, torch.arange(self.count) % size[:, None]))

@@ -47,7 +47,7 @@ def picture(
     if marks.blocks is not None:
         for i, block in enumerate(np.asarray(marks.blocks, bool)):
             parts.append(_dots(x, y, block[token], f"var(--s{i % COLOURS + 1})", LARGER, 1.0))
-    style = 'style="width:100%;height:auto" fill="none" stroke-linecap="round"'
+    style = 'style="width:100%;height:auto" fill="none"'
     return Picture(drawing=f'<svg role="img" viewBox="0 0 {SIDE} {SIDE}" {style}>{"".join(parts)}</svg>')
 
 
@@ -80,6 +80,5 @@ def _dots(
     if not which.any():
         return ""
     places = "".join(f"M{a:g} {b:g}h0" for a, b in zip(x[which].tolist(), y[which].tolist(), strict=True))
-    return (
-        f'<path d="{places}" style="stroke:{colour}" stroke-width="{size:g}" stroke-opacity="{opacity:g}"/>'
-    )
+    style = f"stroke:{colour};stroke-linecap:round"  # here, where no rule of the page outdoes it
+    return f'<path d="{places}" style="{style}" stroke-width="{size:g}" stroke-opacity="{opacity:g}"/>'

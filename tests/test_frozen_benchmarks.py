@@ -1,0 +1,63 @@
+"""The benchmarks of series and of clouds: nothing is trained on and scored, a table comes out, runs are kept."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks import points, series
+
+from .signals.points.shapes import clouds
+from .signals.series.files import waves, write_csv, write_ts
+
+SMALL = ["train.steps=2", "train.batch_size=8", "train.health_every=1.0", "train.precision=fp32", "encoder.depth=1"]
+
+
+def test_series_of_classes(tmp_path: Path) -> None:
+    for part, seed in (("TRAIN", 0), ("TEST", 1)):
+        x, y = waves(24, steps=48, seed=seed)
+        write_ts(tmp_path / f"W_{part}.ts", list(x), [str(label) for label in y])
+    given = [
+        "osuleaf",
+        "--data",
+        str(tmp_path),
+        "--seeds",
+        "0",
+        "1",
+        "--kinds",
+        "linear",
+        "--classical",
+        "quick",
+    ]
+    kept = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    series.main([*given, *kept, "--set", *SMALL])
+    found = json.loads((tmp_path / "results" / "learning-osuleaf-ts-jepa.json").read_text())
+    rows = {score["row"] for score in found["table"]["scores"]}
+    assert {"raw series", "statistics", "random init", "model", "model + best classical"} == rows
+    assert len(found["runs"]) == 1 and len(list((tmp_path / "runs").iterdir())) == 1
+    run = json.loads(next((tmp_path / "runs").glob("*/run.json")).read_text())
+    assert "W_TEST" not in json.dumps(run)
+
+
+def test_forecasts(tmp_path: Path) -> None:
+    x = np.sin(np.arange(700) / 5)[:, None] + np.array([0.0, 3.0])
+    path = write_csv(tmp_path / "x.csv", x, ["a", "b"])
+    given = ["exchange", "--data", str(path), "--seeds", "0", "--kinds", "linear"]
+    kept = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    small = [*SMALL, "signal.length=48", "signal.stride=16"]
+    series.main([*given, *kept, "--set", *small])
+    text = (tmp_path / "results" / "learning-exchange-ts-jepa.md").read_text()
+    assert "last value repeated" in text and "raw series" in text and "MSE" in text
+
+
+def test_clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(points, "POINTS", 200)
+    for part, seed in (("train", 0), ("test", 1)):
+        x, y = clouds(24, seed=seed)
+        np.savez(tmp_path / f"modelnet10-{part}.npz", points=x, label=y)
+    given = ["--data", str(tmp_path), "--seeds", "0", "--kinds", "linear", "--classical", "quick"]
+    kept = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    small = [*SMALL, "signal.count=64", "signal.groups=8", "signal.size=8"]
+    points.main([*given, *kept, "--set", *small])
+    text = (tmp_path / "results" / "learning-modelnet10-point-jepa.md").read_text()
+    assert "occupancy" in text and "model + best classical" in text
