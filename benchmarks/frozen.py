@@ -64,6 +64,9 @@ def judge(
         for one in asked
     ]
     tables, runs = [], []
+    for comparison in () if args.train_only else comparisons:
+        comparison.rows()  # first, so that seeds may be trained elsewhere meanwhile
+        tell("classical features are scored")
     for seed in args.seeds:
         path = args.runs / f"{args.name}-{recipe}-{preset}-seed{seed}"
         if not (path / "model").is_dir():

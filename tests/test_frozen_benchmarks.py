@@ -10,7 +10,13 @@ from benchmarks import points, series
 from .signals.points.shapes import clouds
 from .signals.series.files import waves, write_csv, write_ts
 
-SMALL = ["train.steps=2", "train.batch_size=8", "train.health_every=1.0", "train.precision=fp32", "encoder.depth=1"]
+SMALL = [
+    "train.steps=2",
+    "train.batch_size=8",
+    "train.health_every=1.0",
+    "train.precision=fp32",
+    "encoder.depth=1",
+]
 
 
 def test_series_of_classes(tmp_path: Path) -> None:

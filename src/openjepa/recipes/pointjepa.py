@@ -67,7 +67,7 @@ class PointJEPA(TokenRecipe):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "vit-s": {},
         "tiny": {
-            "signal": {"count": 512, "groups": 32, "size": 24, "turn": 15.0},
+            "signal": {"count": 512, "groups": 32, "size": 16, "turn": 15.0},
             "encoder": {
                 "width": 96,
                 "depth": 3,
@@ -75,7 +75,7 @@ class PointJEPA(TokenRecipe):
                 "dropout": 0.0,
                 "drop_path": 0.0,
                 "init": "xavier",
-                "stem": {"kind": "pointnet", "widths": [32, 64, 128, 96]},
+                "stem": {"kind": "pointnet", "widths": [32, 64, 64, 96]},
                 "positions": {"kind": "mlp", "hidden": 64},
             },
             "predictor": {
@@ -85,12 +85,12 @@ class PointJEPA(TokenRecipe):
                 "init": "xavier",
                 "positions": {"kind": "mlp", "hidden": 64},
             },
-            "target": {"kind": "ema", "average": "trunk", "norm": "layer", "half_life": 0.02, "layers": 2},
+            "target": {"kind": "ema", "average": "trunk", "norm": "batch", "half_life": 0.02, "layers": 2},
             "guard": {"kind": "vicreg", "std": 0.1, "covariance": 0.004},
             "train": {
-                "steps": 1500,
+                "steps": 1000,
                 "batch_size": 32,
-                "lr": 2e-3,
+                "lr": 5e-4,
                 "warmup": 0.1,
                 "start_lr": 0.0,
                 "final_lr": 0.0,
