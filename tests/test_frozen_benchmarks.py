@@ -29,7 +29,6 @@ def test_series_of_classes(tmp_path: Path) -> None:
         str(tmp_path),
         "--seeds",
         "0",
-        "1",
         "--kinds",
         "linear",
         "--classical",
