@@ -15,6 +15,7 @@ from openjepa.evals import Comparison, ComputeCost, ProbeTable, probe_runs
 from openjepa.evals.runs import _sets, training_cost, untrained
 from openjepa.recipes import build, configure
 from openjepa.signals.base import Labels
+from openjepa.signals.label_table import LabelTable
 from openjepa.training import Run, load, start
 
 quick = partial(probe_runs, classical="quick")
@@ -199,12 +200,14 @@ def test_without_a_test_split_whole_groups_are_tested_on():
         return People(groups if data == "grouped" else None)
 
     config = SimpleNamespace(data="grouped", samples=samples)
-    train, test, notes = _sets(config, None, None, 0)
+    train, test, notes = _sets(config, None, None, 0, LabelTable())
     assert len(train) + len(test) == 80 and 16 <= len(test) <= 24
     assert not set(train.labels.groups) & set(test.labels.groups)
     assert set(groups[test.read(range(len(test))).numpy()]) == set(test.labels.groups)
     assert "of 10 groups, drawn by seed 0, are tested on" in notes[0]
-    again, other = (_sets(config, None, None, seed)[1].labels.groups.tolist() for seed in (0, 1))
+    again, other = (
+        _sets(config, None, None, seed, LabelTable())[1].labels.groups.tolist() for seed in (0, 1)
+    )
     assert again == test.labels.groups.tolist() != other
     with pytest.raises(UserError, match="no split 'test'"):
-        _sets(config, "ungrouped", None, 0)
+        _sets(config, "ungrouped", None, 0, LabelTable())
