@@ -93,7 +93,7 @@ def _report(table: OpenLoopTable) -> OpenLoopReport:
 
 
 def _chart(title: str, caption: str, curves: Sequence[ErrorCurve], table: OpenLoopTable, name: str) -> Figure:
-    steps = [k if table.seconds is None else k * table.seconds for k in table.steps]
-    lines = [CurveLine(one.name, steps, one.values, (one.low, one.high)) for one in curves]
-    unit = "steps of the model" if table.seconds is None else "seconds"
-    return figure(Chart(title, f"{caption} Against {unit} ahead; shaded: 95 % intervals.", lines), name)
+    lines = [CurveLine(one.name, table.steps, one.values, (one.low, one.high)) for one in curves]
+    each = "" if table.seconds is None else f", {table.seconds:.2g} s each"
+    text = f"{caption} Against steps of the model ahead{each}; shaded: 95 % intervals."
+    return figure(Chart(title, text, lines), name)
