@@ -174,11 +174,19 @@ def draw(growth: Sequence[dict[str, Any]], batch: int, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(5, 3.2), layout="constrained")
+    counts, costs = set(), []
     for side in dict.fromkeys(one["size"] for one in growth):
         chosen = [one for one in growth if one["size"] == side]
         count = [one["tokens"][0] * one["tokens"][1] * one["tokens"][2] for one in chosen]
-        axes.plot(count, [one["cpu"] / batch for one in chosen], marker="o", label=f"{side} px")
+        cost = [one["cpu"] / batch for one in chosen]
+        axes.plot(count, cost, marker="o", label=f"{side} px")
+        counts |= set(count)
+        costs += cost
     axes.set(xscale="log", yscale="log", xlabel="tokens of a clip", ylabel="CPU seconds a clip and step")
+    axes.minorticks_off()
+    axes.set_xticks(sorted(counts), [str(count) for count in sorted(counts)])
+    ends = sorted({min(costs), max(costs)})
+    axes.set_yticks(ends, [f"{cost:.3g}" for cost in ends])
     axes.legend()
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
