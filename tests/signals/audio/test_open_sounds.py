@@ -257,3 +257,13 @@ def test_labels_in_a_table_find_their_recordings(tmp_path):
     ]
     assert len(found) == 6 and len(set(found.labels.groups)) == 2
     assert torch.equal(found.subset([3]).read([0]).mels, samples.read([3]).mels)
+
+
+def test_a_trained_model_looks_at_recordings_of_other_names(tmp_path):
+    folder(tmp_path)
+    signal = SIGNAL.model_copy(update={"names": "{label}_{group}"})
+    with pytest.raises(UserError, match="does not fit 8 of 8"):
+        signal.open(tmp_path, adapt=True)
+    with pytest.warns(OpenJEPAWarning, match="labels are those of folders"):
+        labels = signal.open(tmp_path).labels
+    assert labels.names == ("high", "low") and labels.groups is None

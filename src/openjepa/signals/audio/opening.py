@@ -78,7 +78,7 @@ class KnownSounds:
     classes: Sequence[str] = ()
 
 
-def open_sounds(data: Any, signal: SoundCut, *, split: str = "train") -> SoundSet:
+def open_sounds(data: Any, signal: SoundCut, *, split: str = "train", strict: bool = True) -> SoundSet:
     """Open recordings and cut them into clips.
 
     Args:
@@ -91,6 +91,7 @@ def open_sounds(data: Any, signal: SoundCut, *, split: str = "train") -> SoundSe
             `Waves`; an array `[N, S]` or a list of arrays `[S]` at the signal's rate, or a pair of these and labels.
         signal: an `AudioSignal`.
         split: `train`, `test` or `val`.
+        strict: whether the pattern `signal.names` must fit.
 
     Raises:
         UserError: nothing is there or readable, it lacks the split, or nothing is to be heard.
@@ -98,7 +99,7 @@ def open_sounds(data: Any, signal: SoundCut, *, split: str = "train") -> SoundSe
     if isinstance(data, SoundSet):
         return _checked(data, signal)
     if isinstance(data, str | Path):
-        return _open_path(Path(data).expanduser(), signal, split)
+        return _open_path(Path(data).expanduser(), signal, split, strict)
     pick_split("this data", ("train",), split)
     if isinstance(data, Waves):
         return _of_waves("recordings", data, signal)
@@ -173,11 +174,11 @@ class DecodedSounds:
         return self.files.contents()
 
 
-def _open_path(path: Path, signal: SoundCut, split: str) -> SoundSet:
+def _open_path(path: Path, signal: SoundCut, split: str, strict: bool) -> SoundSet:
     if shards := find_shards(path):
-        return _open_shards(str(path), shards, signal, split)
+        return _open_shards(str(path), shards, signal, split, strict)
     if path.is_dir():
-        return _open_folder(path, signal, split)
+        return _open_folder(path, signal, split, strict)
     if path.suffix in (".npy", ".npz") and path.is_file():
         with read_array_file(path, split, "recordings") as found:
             sounds = _of_waves(str(path), Waves(found.samples, signal.rate, found.labels), signal)
@@ -194,7 +195,7 @@ def _open_path(path: Path, signal: SoundCut, split: str) -> SoundSet:
     )
 
 
-def _open_folder(root: Path, signal: SoundCut, split: str) -> SoundSet:
+def _open_folder(root: Path, signal: SoundCut, split: str, strict: bool) -> SoundSet:
     found = list_folder(root, split)
     kept = [i for i, name in enumerate(found.names) if Path(name).suffix.lower() in SUFFIXES]
     chosen = set(kept)
@@ -203,26 +204,32 @@ def _open_folder(root: Path, signal: SoundCut, split: str) -> SoundSet:
     folders = None
     if found.labels is not None and found.classes is not None:
         folders = [found.classes[n] if n >= 0 else None for n in found.labels[kept].tolist()]
-    known = told_by_names(names, signal.names, folders, found.classes or ())
+    known = told_by_names(names, signal.names, folders, found.classes or (), strict)
     skipped = [*found.skipped, *others]
     return _build(str(root), SoundFiles(found.folder, names, None), signal, known, found.splits, skipped)
 
 
-def _open_shards(name: str, shards: Sequence[Path], signal: SoundCut, split: str) -> SoundSet:
+def _open_shards(name: str, shards: Sequence[Path], signal: SoundCut, split: str, strict: bool) -> SoundSet:
     splits, places, index = read_shards(name, shards, split, SHARDED)
     names = [entry.split("/", 1)[1] for entry in index.names]
     numbered = any(label >= 0 for label in index.labels)
     labels: list[str | None] = [str(n) if n >= 0 else None for n in index.labels]
     if not numbered:
         labels = [entry.split("/", 1)[0] if "/" in entry else None for entry in names]
-    known = told_by_names(names, signal.names, labels if any(labels) else None)
+    known = told_by_names(names, signal.names, labels if any(labels) else None, strict=strict)
     return _build(name, SoundShards(places, index), signal, known, splits, index.skipped)
 
 
 def told_by_names(
-    names: Sequence[str], pattern: str, folders: Sequence[str | None] | None, classes: Sequence[str] = ()
+    names: Sequence[str],
+    pattern: str,
+    folders: Sequence[str | None] | None,
+    classes: Sequence[str] = (),
+    strict: bool = True,
 ) -> KnownSounds:
     """What the files' names tell, by a pattern such as `{label}_{group}_{take}`; labels of folders where it has none.
+
+    Unless `strict`, as where a trained model looks at other recordings, a pattern that fits no name is but warned of.
 
     Raises:
         UserError: a pattern that names none of `label`, `group` and `fold`, that no name fits, or a fold that is no
@@ -240,10 +247,13 @@ def told_by_names(
     expression = "".join(re.escape(p) if i % 2 == 0 else f"(?P<{p}>.+?)" for i, p in enumerate(parts))
     stems = [Path(name).name.removesuffix(Path(name).suffix) for name in names]
     found = [re.fullmatch(expression, stem) for stem in stems]
-    if names and (missing := [name for name, match in zip(names, found, strict=True) if match is None]):
-        raise UserError(
-            f"signal.names {pattern!r} does not fit {len(missing):,} of {len(names):,} files, such as {missing[0]}"
-        )
+    missing = [name for name, match in zip(names, found, strict=True) if match is None]
+    said = f"signal.names {pattern!r} does not fit {len(missing):,} of {len(names):,} files, such as "
+    if missing and len(missing) == len(names) and not strict:
+        warn(f"{said}{missing[0]}: labels are those of folders, and no groups are known")
+        return KnownSounds(folders, classes=classes)
+    if missing:
+        raise UserError(said + missing[0])
     told = {p: [m[p] for m in found if m is not None] for p in PARTS if p in fields}
     if bad := [fold for fold in told.get("fold", ()) if not fold.isdecimal()]:
         raise UserError(f"signal.names {pattern!r}: the fold of a file is {bad[0]!r}, and folds are numbers")

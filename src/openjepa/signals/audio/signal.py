@@ -141,8 +141,8 @@ class AudioSignal(Signal):
         )
 
     def open(self, data: Any, split: str = "train", *, adapt: bool = False) -> SoundSet:
-        """Clips of `seconds` out of recordings."""
-        return open_sounds(data, self, split=split)
+        """Clips of `seconds` out of recordings; with `adapt` their files' names must fit `names`."""
+        return open_sounds(data, self, split=split, strict=adapt)
 
     def fitted(self, samples: SoundSet) -> Self:
         """The highest band's end is that of the recordings; mean and std, unless set by hand, are measured on clips."""
