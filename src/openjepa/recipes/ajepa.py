@@ -10,6 +10,10 @@ condition  positions of the hidden tokens               guard    none beyond the
     openjepa train a-jepa --preset vit-b16 --data recordings    # the paper's
     openjepa finetune RUN --data labelled --barred 0.1          # regularised masking, of the paper's fine-tuning
 
+Measured so far on four speakers of spoken digits, one left out, with a ridge classifier (300 steps, 32 CPU seconds,
+one seed, the better of three poolings), all labels / ten a class: 66.5 / 53.1, untrained 69.3 / 55.1, k-means codes
+74.0 / 69.9. At this length it learns nothing that helps. `python -m benchmarks.sounds` makes the whole table.
+
 No source that we could read says what a time-frequency-aware block is: here contexts lose all that is at the times of
 its targets (`hiding.late.extend`, which also takes `frequency`, both or none). Nor does one name the moving average's
 momentum, the weight decay or the norm of targets: I-JEPA's momentum is taken, and no norm. Blocks have sizes of their

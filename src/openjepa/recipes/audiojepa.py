@@ -16,6 +16,8 @@ condition  positions of the hidden patches         guard    none beyond the targ
 
 `python -m benchmarks.sound_choices` repeats the paper's comparison at small scale: masks, target views and durations.
 
+`tiny` is not measured yet: `python -m benchmarks.sounds fsdd fsdd.tar.gz --out DIR --recipe audio-jepa`.
+
 Departures: the target's momentum rises from .99995 to 1, not to .99999; targets are standardised with the biased
 variance; mean and spread of the log-mels are measured on the training data; padding is no token, where theirs is
 silence. Released is the unstructured mask alone; blocks are A-JEPA's early ones (I-JEPA's numbers), time masks hide
