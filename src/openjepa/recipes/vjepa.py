@@ -4,7 +4,7 @@ Bardes et al., TMLR 2024, arXiv:2404.08471.
 
 signal     tubelets of 2 frames and 16 x 16 px     target   EMA encoder, layer-normalised
 hiding     8 short-range and 2 long-range tubes    energy   L1
-condition  target positions                        guard    none beyond the target
+condition  target positions                        guard    none beyond the target (`tiny`: a light VICReg)
 
     openjepa train v-jepa --data clips      # preset tiny: folders of short films, a class a folder
     openjepa train v-jepa --preset tiny-moving --data moving-fashion-mnist
@@ -16,6 +16,14 @@ are cut to the shortest of the whole batch, so that one process and many give th
 (theirs are a quarter longer and stop early). Clips are cut out of the middle part of a film that has the shape of
 `signal.size`, then cropped at random; theirs are cropped from the whole frame. `vit-g16` is ours: of that size no
 V-JEPA was released.
+
+Learned by `tiny` from 834 clips of nine actions of UCF-101 in one CPU minute, by folds of whole groups of these clips
+(one seed, a quick probe): 68.6 % linear, of the untrained net at most 59.1, Fisher vectors of HOG 72.6. On the test
+clips `tiny` was not scored yet; `tiny-vit` had 54.4 there, untrained 56.5, Fisher vectors of HOG 78.4.
+
+`tiny` departs from the paper in what little data asks for: a convolutional encoder over the frames of each tubelet; the
+target, the mean of its last two stages, sees another crop of the clip, of another time and in other colours; few and
+small tubes of one kind; a light VICReg. `tiny-vit` and `tiny-moving` have a transformer and the paper's hiding.
 
 What was tried at small scale: docs/notebook/v-jepa.md.
 """
