@@ -62,7 +62,7 @@ def accept(*_: Any, **__: Any) -> Any:
     raise Accepted
 
 
-def first_step(trainer: Any, resume: bool) -> Any:
+def first_step(trainer: Any, *_: Any) -> Any:
     """Of a training: health is measured, one step taken."""
     if math.prod(trainer.batches.samples.shape) > PIXELS:
         raise Accepted

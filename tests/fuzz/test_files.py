@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from ..worlds import stored
+from ..worlds.test_cameras import FRONT, filmed, tabled
 from . import harness
 from .recipes import OF_IMAGES, OF_WORLDS, training
 from .words import TYPED
@@ -103,6 +104,12 @@ ACTIONS = stored.actions_of([16] * 20)
 EPISODES = {
     name: lambda root, write=write: write(root / "episodes", ACTIONS)
     for name, write in stored.WRITERS.items()
+}
+LENGTHS = [len(actions) for actions in ACTIONS]
+EPISODES |= {
+    "lerobot films": lambda root: filmed(root / "episodes", LENGTHS, cameras=(FRONT,)),
+    "lerobot films of all": lambda root: filmed(root / "episodes", LENGTHS, version=3, cameras=(FRONT,)),
+    "films with tables": lambda root: tabled(root / "episodes", rows=LENGTHS),
 }
 
 

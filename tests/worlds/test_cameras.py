@@ -41,12 +41,16 @@ def two_cameras(path: Path, count: int = 3, length: int = 9) -> Path:
 
 
 def filmed(
-    folder: Path, rows: Sequence[int] = ROWS, shown: Sequence[int] | None = None, version: int = 2
+    folder: Path,
+    rows: Sequence[int] = ROWS,
+    shown: Sequence[int] | None = None,
+    version: int = 2,
+    cameras: Sequence[str] = (FRONT, WRIST),
 ) -> Path:
-    """LeRobot's layout with films of two cameras; from version 3 on all episodes are in one film."""
+    """LeRobot's layout with films; from version 3 on all episodes are in one film."""
     (folder / "data/chunk-000").mkdir(parents=True)
     (folder / "meta").mkdir()
-    kinds = {FRONT: "video", WRIST: "video", "action": "float32", "observation.state": "float32"}
+    kinds = dict.fromkeys(cameras, "video") | {"action": "float32", "observation.state": "float32"}
     path = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
     if version == 3:
         path = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
@@ -67,14 +71,14 @@ def filmed(
             "frame_index": list(range(count)),
         }
         parquet.write_table(pyarrow.table(columns), folder / f"data/chunk-000/episode_{i:06d}.parquet")
-        for key in (FRONT, WRIST) if version == 2 else ():
+        for key in cameras if version == 2 else ():
             name = path.format(episode_chunk=0, video_key=key, episode_index=i)
             films.write(folder, {name: films.film((shown or rows)[i])})
         begun += count
     if version == 3:
         begins = (np.cumsum(rows) - rows).tolist()
         table = {"episode_index": list(range(len(rows)))}
-        for key in (FRONT, WRIST):
+        for key in cameras:
             films.write(
                 folder, {path.format(chunk_index=0, file_index=0, video_key=key): films.film(sum(rows))}
             )
@@ -86,14 +90,16 @@ def filmed(
 
 
 def tabled(
-    folder: Path, columns: str = "action_0,action_1,state_elbow", cameras: Sequence[str] = ("",)
+    folder: Path,
+    columns: str = "action_0,action_1,state_elbow",
+    cameras: Sequence[str] = ("",),
+    rows: Sequence[int] = ROWS,
 ) -> Path:
     """Films with a table beside each."""
     folder.mkdir()
-    for i, count in enumerate(ROWS):
-        taken = stored.actions_of(ROWS)[i]
-        rows = [f"{a},{b},{t}" for t, (a, b) in enumerate(taken)]
-        (folder / f"run_{i}.csv").write_text("\n".join([columns, *rows]) + "\n")
+    for i, (count, taken) in enumerate(zip(rows, stored.actions_of(rows), strict=True)):
+        lines = [f"{a},{b},{t}" for t, (a, b) in enumerate(taken)]
+        (folder / f"run_{i}.csv").write_text("\n".join([columns, *lines]) + "\n")
         for camera in cameras:
             films.write(folder, {f"{camera}/run_{i}.mp4" if camera else f"run_{i}.mp4": films.film(count)})
     return folder
