@@ -60,7 +60,7 @@ TINY: dict[str, Any] = {
         "joint": True,
     },
     "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "layers": 2},
-    "guard": {"kind": "vicreg", "std": 0.1, "covariance": 0.004},
+    "guard": {"kind": "vicreg", "std": 1.0, "covariance": 0.04},
     "train": {
         "steps": 600,
         "batch_size": 64,
