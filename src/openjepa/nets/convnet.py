@@ -117,12 +117,14 @@ class ConvNetEncoder(nn.Module):
 
     def layers(self, view: View, count: int) -> list[Tensor]:
         """Maps of the last `count` stages, `[B, t * h * w, C]` each, as long as there are; the output last."""
-        batch, outputs = len(view.tokens.values), []
+        assert view.tokens.layout is not None
+        times, outputs = math.prod(view.tokens.layout[:-2]), []
         x = self._planes(view)
         for i, stage in enumerate(self.stages):
             x = stage(x, self._visible(view, cast(Stage, stage).size(x)))
             if i >= len(self.stages) - count:
-                outputs.append(x.permute(0, 2, 3, 1).reshape(batch, -1, x.shape[1]))
+                places = x.permute(0, 2, 3, 1).flatten(1, 2)  # [B * t, h * w, C]
+                outputs.append(places if times == 1 else places.unflatten(0, (-1, times)).flatten(1, 2))
         if view.keep is not None:
             self._require_grid(view, (x.shape[2], x.shape[3]))
             places = outputs[-1].shape[1]
