@@ -47,24 +47,6 @@ class Projector(Choice):
         return self.width
 
 
-class TokenProjector(Choice):
-    """A multilayer perceptron with batch norm on every token: the energy and the guard live behind it."""
-
-    kind: Literal["token-projector"] = "token-projector"
-    pools: ClassVar[bool] = False
-    hidden: int = Field(256, ge=1, le=65_536)
-    layers: int = Field(1, ge=0, le=256)
-    """Hidden layers."""
-    width: int = Field(64, ge=1, le=65_536)
-    """Numbers in the projection of a token."""
-
-    def build(self, width: int) -> nn.Module:
-        return TokenMLP(self, width)
-
-    def out(self, width: int) -> int:
-        return self.width
-
-
 class Sphere(Choice):
     """The mean over tokens, at length sqrt(D): what a cosine leaves free cannot drift over the steps of a rollout."""
 
@@ -78,7 +60,7 @@ class Sphere(Choice):
         return width
 
 
-Head = Annotated[NoHead | Projector | TokenProjector | Sphere, Field(discriminator="kind")]
+Head = Annotated[NoHead | Projector | Sphere, Field(discriminator="kind")]
 
 
 class Pooled(nn.Module):
@@ -106,23 +88,6 @@ class PooledMLP(Pooled):
 
     def forward(self, tokens_BND: Tensor) -> Tensor:
         return self.mlp(self.embed(self.pool(tokens_BND)[:, 0])).unsqueeze(1)
-
-
-class TokenMLP(nn.Module):
-    """`[B, N, D] -> [B, N, P]`."""
-
-    def __init__(self, config: TokenProjector, width: int) -> None:
-        super().__init__()
-        sizes = [width] + [config.hidden] * config.layers
-        hidden = [
-            layer
-            for a, b in pairwise(sizes)
-            for layer in (nn.Linear(a, b, bias=False), BatchNorm(b), nn.GELU())
-        ]
-        self.mlp = nn.Sequential(*hidden, nn.Linear(sizes[-1], config.width))
-
-    def forward(self, tokens_BND: Tensor) -> Tensor:
-        return self.mlp(tokens_BND.flatten(0, 1)).unflatten(0, tokens_BND.shape[:2])
 
 
 class PooledDirection(Pooled):
