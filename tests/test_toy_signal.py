@@ -29,7 +29,7 @@ def test_it_trains_measures_and_embeds(tmp_path):
     with pytest.warns(
         OpenJEPAWarning, match="not using the context"
     ):  # numbers at random tell nothing of others
-        openjepa.train("bag-jepa", data=bags(), out=tmp_path / "run")
+        openjepa.train("bag-jepa", data=bags(), out=tmp_path / "run", progress=False)
     model = openjepa.load(tmp_path / "run")
     assert model.signal.mean != 0  # fitted to the data
     lines = (tmp_path / "run" / "metrics.jsonl").read_text()
