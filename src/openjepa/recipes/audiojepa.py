@@ -16,13 +16,16 @@ condition  positions of the hidden patches         guard    none beyond the targ
 
 `python -m benchmarks.sound_choices` repeats the paper's comparison at small scale: masks, target views and durations.
 
-`tiny` is not measured yet: `python -m benchmarks.sounds fsdd fsdd.tar.gz --out DIR --recipe audio-jepa`.
+`tiny` is measured on four speakers of spoken digits alone, one left out, with a ridge classifier, L2 and a target that
+sees all (250 steps, 24 CPU seconds, one seed): 68.1 / 56.3 (all labels / ten a class), untrained 69.3 / 55.1, k-means
+codes 74.0 / 69.9; of its last map by frequency 67.8 / 52.3, untrained 63.4 / 50.9. The whole table is made by
+`python -m benchmarks.sounds fsdd fsdd.tar.gz --out DIR --recipe audio-jepa`.
 
 Departures: the target's momentum rises from .99995 to 1, not to .99999; targets are standardised with the biased
 variance; mean and spread of the log-mels are measured on the training data; padding is no token, where theirs is
 silence. Released is the unstructured mask alone; blocks are A-JEPA's early ones (I-JEPA's numbers), time masks hide
 whole columns.
-`tiny` is A-JEPA's but for mask, target view and energy.
+`tiny` is A-JEPA's but for mask, target view, energy, a slower target, a weaker equaliser and larger shifts of pitch.
 
 What was tried: docs/notebook/a-jepa.md.
 """
@@ -47,7 +50,7 @@ TINY: dict[str, Any] = {
         "bands": 40,
         "level": "frame",
         "patch": 8,
-        "augment": {"gain": 6.0, "equaliser": 4.0, "crop": 0.6, "stretch": 1.15, "shift": 0.05, "views": 2},
+        "augment": {"gain": 6.0, "equaliser": 2.0, "crop": 0.6, "stretch": 1.15, "shift": 0.1, "views": 2},
     },
     "encoder": {"kind": "convnet", "channels": [32, 64, 128, 128], "strides": [2, 2, 2, 1]},
     "predictor": {
@@ -59,7 +62,7 @@ TINY: dict[str, Any] = {
         "position_scale": 0.2,
         "joint": True,
     },
-    "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "layers": 2},
+    "target": {"kind": "ema", "norm": "layer", "half_life": 0.1, "layers": 2},
     "guard": {"kind": "vicreg", "std": 1.0, "covariance": 0.04},
     "train": {
         "steps": 600,
