@@ -268,3 +268,10 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
     small.new_run(tmp_path / "run", small.config())
     with pytest.raises(UserError, match="no model yet"):
         openjepa.load(tmp_path / "run")
+
+
+def test_a_start_that_no_file_system_takes_leaves_no_run_behind(tmp_path: Path) -> None:
+    config = small.config(init="9" * 300)
+    with pytest.raises((UserError, OSError)):
+        start(config, tmp_path / "run", data=small.pixels(), progress=None)
+    assert not (tmp_path / "run").exists()

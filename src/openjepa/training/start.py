@@ -202,7 +202,7 @@ def _begin(
         try:
             notes = [adapted, fastest, getattr(samples, "remark", "")]
             return run, fit(config, samples, run=run, progress=progress, notes=notes)
-        except UserError:
+        except (UserError, OSError):  # such as a name that no file system takes
             run.discard_unbegun()
             raise
 
