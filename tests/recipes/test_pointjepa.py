@@ -80,6 +80,13 @@ def test_the_average_is_of_the_trunk_and_begins_as_the_encoder() -> None:
     assert config.target.momentum(40_999, 41_000) == 1
 
 
+def test_a_guard_takes_contexts_of_few_groups() -> None:
+    for context, most in (("[0.01, 0.02]", 1), ("[0.2, 0.3]", 3)):
+        model, batch = small(**{"hiding.context": context})
+        output = model(batch, Rng(0, 0))
+        assert output.s_x[0].shape[1] <= most and output.loss.isfinite()
+
+
 def test_positions_are_added_before_every_block() -> None:
     model, batch = small()
     model.eval()

@@ -161,9 +161,8 @@ def guarded_embeddings(pairs: Sequence[Pair], s_x: list[Tensor], s_y: list[Tenso
     tokens = s_y[0] if of_target else s_x[0]
     valid = pairs[0].target[0].there if of_target else pairs[0].context.present
     if valid is not None:
-        drawn = (
-            rng.uniform(*valid.shape).to(valid.device).masked_fill(~valid, -1).topk(GUARDED_TOKENS, 1).indices
-        )
+        order = rng.uniform(*valid.shape).to(valid.device).masked_fill(~valid, -1)
+        drawn = order.topk(min(GUARDED_TOKENS, valid.shape[1]), 1).indices
         again = torch.arange(GUARDED_TOKENS, device=drawn.device) % valid.sum(1, keepdim=True).clamp_min(1)
         return list(gather(tokens, drawn.gather(1, again)).unbind(1))  # of fewer, some come twice
     order = torch.randperm(tokens.shape[1], generator=rng.generator())

@@ -9,10 +9,17 @@ condition  positions of the hidden patches                guard    none beyond t
     openjepa train ts-jepa --data series                        # preset tiny: .ts, .tsv, .csv, .parquet, .npz, .npy
     openjepa train ts-jepa --preset ennadir --data weather.csv  # the paper's model
 
+Measured on OSULeaf (200 training series, test accuracy, three training seeds of 0.5 CPU minutes): frozen features of
+`tiny` 70.9 [64.1, 77.8] with all labels, 62.8 [57.6, 67.9] with ten a class; untrained 61.8 and 50.6, MiniRocket 96.7
+and 88.1, beside ours 92.3 and 79.4.
+
 Departures from the released code (Sennadir/TS_JEPA): each sample is masked by its own draw; theirs gathers all samples'
 tokens from the first series of the batch, so that it trains on one series a step. The moving average reaches 1 at the
 last step; theirs rises once an epoch, to 0.9996. Mean and deviation are those of the training part, theirs of all. The
-README's learning rate is 1e-7, the paper's grid ends at 1e-6; the default here is its 1e-4.
+README's learning rate is 1e-7, the paper's grid ends at 1e-6; the default here is its 1e-4. `tiny` convolves through
+all that a series shows, hides half of it, and has targets centred and scaled over the batch and a light VICReg.
+
+What was tried: docs/notebook/ts-jepa.md.
 """
 
 from typing import Any, ClassVar, Literal
