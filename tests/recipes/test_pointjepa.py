@@ -53,7 +53,7 @@ def test_no_point_of_a_hidden_group_reaches_the_context() -> None:
 
 
 def test_prediction_and_target_of_a_cloud_are_made_of_it_alone() -> None:
-    model, batch = small()
+    model, batch = small(**{"target.norm": "layer"})
     model.eval()
     other = batch[torch.tensor([0, *range(8, 15)])]
     with torch.no_grad():

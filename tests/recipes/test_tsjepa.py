@@ -69,7 +69,7 @@ def test_seven_tenths_of_each_sample_are_hidden_by_its_own_draw() -> None:
 
 def test_context_and_target_of_a_sample_are_made_of_it_alone() -> None:
     """The released code gathers every sample's tokens from the first of the batch."""
-    model, samples = small()
+    model, samples = small(**{"target.norm": "layer", "target.centre": "none"})
     model.eval()
     batch = samples.read(range(8))
     other = samples.read([0, *range(16, 23)])
