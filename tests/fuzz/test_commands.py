@@ -146,7 +146,8 @@ def test_every_command_succeeds_or_ends_with_one_sentence(
             ends[ended] += 1
             faults += [fault] if fault else []
     assert not faults, f"{dict(ends)}\n{harness.report(faults)}"
-    assert ends["refused"] > 0.4 * COUNT and ends["accepted"] > 0.1 * COUNT  # it is not all the same
+    # It is not all the same. Recipes of signals that have no data here are refused.
+    assert ends["refused"] > 0.4 * COUNT and ends["accepted"] > 0.05 * COUNT
 
 
 @pytest.mark.slow
