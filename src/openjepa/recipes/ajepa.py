@@ -12,7 +12,8 @@ condition  positions of the hidden tokens               guard    none beyond the
 
 Measured so far on four speakers of spoken digits, one left out, with a ridge classifier (250 steps, 24 CPU seconds,
 one seed, the better of three poolings), all labels / ten a class: 67.3 / 57.5, untrained 69.3 / 55.1, k-means codes
-74.0 / 69.9. At this length it helps with few labels at best. `python -m benchmarks.sounds` makes the whole table.
+74.0 / 69.9. Training saw all four, without labels. At this length it helps with few labels at
+best. `python -m benchmarks.sounds` makes the whole table.
 
 No source that we could read says what a time-frequency-aware block is: here contexts lose all that is at the times of
 its targets (`hiding.late.extend`, which also takes `frequency`, both or none). Nor does one name the moving average's

@@ -18,7 +18,8 @@ condition  positions of the hidden patches         guard    none beyond the targ
 
 `tiny` is measured on four speakers of spoken digits alone, one left out, with a ridge classifier, L2 and a target that
 sees all (250 steps, 24 CPU seconds, one seed): 68.1 / 56.3 (all labels / ten a class), untrained 69.3 / 55.1, k-means
-codes 74.0 / 69.9; of its last map by frequency 67.8 / 52.3, untrained 63.4 / 50.9. The whole table is made by
+codes 74.0 / 69.9; of its last map by frequency 67.8 / 52.3, untrained 63.4 / 50.9. Training saw all four,
+without labels. The whole table is made by
 `python -m benchmarks.sounds fsdd fsdd.tar.gz --out DIR --recipe audio-jepa`.
 
 Departures: the target's momentum rises from .99995 to 1, not to .99999; targets are standardised with the biased
