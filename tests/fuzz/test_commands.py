@@ -19,7 +19,7 @@ from openjepa.evals.planning import protocol_for, remote_protocol_for
 from openjepa.recipes import configure, registered
 
 from . import harness
-from .recipes import OF_IMAGES, training
+from .recipes import training, write_samples
 from .words import Source
 
 pytest.importorskip("h5py")
@@ -28,10 +28,6 @@ SEED = int(os.environ.get("OPENJEPA_FUZZ_SEED", 0))
 PROCESSES = 10
 COUNT = int(os.environ.get("OPENJEPA_FUZZ_COUNT", 1000))
 RUNS = ("i-jepa", "pldm", "latent-action", "remote-jepa")
-
-
-def data_of(recipe: str) -> str:
-    return "images.npz" if recipe in OF_IMAGES else "pole" if recipe == "remote-jepa" else "rooms"
 
 
 COMMANDS = """
@@ -82,8 +78,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = root / "here"
     here.mkdir()
     random = np.random.default_rng(0)
-    pixels, labels = random.integers(0, 256, (40, 16, 16), np.uint8), np.arange(40) % 2
-    np.savez(here / "images.npz", x_train=pixels, y_train=labels, x_test=pixels[:12], y_test=labels[:12])
+    write_samples(here, random)
     rows = "".join(f"{i},{'ab'[i % 2]},{i / 3},p{i // 4}\n" for i in range(40))
     (here / "labels.csv").write_text(f"row,kind,age,who\n{rows}")
     (here / "junk.npy").write_bytes(random.bytes(300))
@@ -97,7 +92,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
             options = ["--episodes", "20", "--steps", "16", "--size", "16", "--json"]
             cli.main(["collect", world, "--out", folder, *options])
         for recipe in RUNS:
-            cli.main([*training(recipe, data_of(recipe)), "--out", recipe])
+            cli.main([*training(recipe), "--out", recipe])
         plan, remote = protocol_for(["pldm"]), remote_protocol_for(["remote-jepa"])
         (here / "plan.json").write_text(plan.model_dump_json())
         (here / "remote.json").write_text(remote.model_dump_json())
@@ -126,7 +121,7 @@ def source(inside: Path) -> Source:
         (here / name).write_bytes(content)
         return name
 
-    recipes = {name: training(name, data_of(name)) for name in registered()}
+    recipes = {name: training(name) for name in registered()}
     lines = {line: shlex.split(line) for line in COMMANDS.splitlines()} | recipes
     return Source(SEED, lines, recipes, texts, write)
 
@@ -146,8 +141,7 @@ def test_every_command_succeeds_or_ends_with_one_sentence(
             ends[ended] += 1
             faults += [fault] if fault else []
     assert not faults, f"{dict(ends)}\n{harness.report(faults)}"
-    # It is not all the same. Recipes of signals that have no data here are refused.
-    assert ends["refused"] > 0.4 * COUNT and ends["accepted"] > 0.05 * COUNT
+    assert ends["refused"] > 0.4 * COUNT and ends["accepted"] > 0.1 * COUNT  # it is not all the same
 
 
 @pytest.mark.slow
