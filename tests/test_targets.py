@@ -261,3 +261,8 @@ def test_an_average_of_the_trunk_takes_stem_and_positions_from_the_encoder() -> 
 def test_an_average_of_the_trunk_needs_an_encoder_that_has_one() -> None:
     with pytest.raises(UserError, match=r"target\.average trunk needs an encoder of stem and blocks"):
         build(configure("lejepa", "tiny", {"target": "ema", "target.average": "trunk"}))
+
+
+def test_levels_that_do_not_divide_the_features_are_refused_before_training():
+    with pytest.raises(UserError, match=r"target.levels 5 does not divide the target's 96 features"):
+        build(configure("i-jepa", "tiny-vit", {"target.levels": "5"}))

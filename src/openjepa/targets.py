@@ -48,6 +48,13 @@ class TargetChoice(Choice):
         return self.build()
 
 
+def require_levels(target: Any, width: int) -> None:
+    """Raises UserError where the target's `width` features do not split into `target.levels` equal parts."""
+    levels = getattr(target, "levels", 1)  # a target of somebody's own has none
+    if width % levels:
+        raise UserError(f"target.levels {levels} does not divide the target's {width} features into equal parts")
+
+
 class EMA(TargetChoice):
     """A moving average of the encoder, without gradients.
 

@@ -24,7 +24,7 @@ from openjepa.nets.unused import unused
 from openjepa.recipes.base import Recipe
 from openjepa.signals.base import Samples
 from openjepa.signals.images.signal import ImageSignal
-from openjepa.targets import Target
+from openjepa.targets import Target, require_levels
 
 
 class TokenRecipe(Recipe):
@@ -112,6 +112,7 @@ class TokenRecipe(Recipe):
         hiding = self.hiding.build(self.signal)
         target = self.target.of(self.signal)
         out = target.width or width
+        require_levels(self.target, out)
         if out != width and self.predictor.kind == "none":
             raise UserError(
                 f"--target {self.target.kind} gives {out} numbers a token and the encoder {width}: add a predictor, "

@@ -23,7 +23,7 @@ from openjepa.nets.heads import Head
 from openjepa.nets.unused import unused
 from openjepa.recipes.base import Recipe
 from openjepa.signals.frames import FrameSignal, Window
-from openjepa.targets import Target
+from openjepa.targets import Target, require_levels
 from openjepa.world_models.conditions import Actions, WorldCondition
 from openjepa.world_models.frames import EpisodeFrames
 from openjepa.world_models.model import PredictionHead, StateLayout, WorldJEPA
@@ -177,6 +177,7 @@ class WorldRecipe(Recipe):
         """Raises UserError for networks that do not fit one another or the windows."""
         encoder = self.condition.encoder(frame_encoder(self.encoder, self.signal.seen), self.signal)
         width, head = self.head.out(encoder.width), self.head.build(encoder.width)
+        require_levels(self.target, width)
         projected = self.head.kind != "none"
         tokens = (1, 1) if projected else encoder.grid
         grid = None if tokens == (1, 1) else tokens
