@@ -52,7 +52,9 @@ def require_levels(target: Any, width: int) -> None:
     """Raises UserError where the target's `width` features do not split into `target.levels` equal parts."""
     levels = getattr(target, "levels", 1)  # a target of somebody's own has none
     if width % levels:
-        raise UserError(f"target.levels {levels} does not divide the target's {width} features into equal parts")
+        raise UserError(
+            f"target.levels {levels} does not divide the target's {width} features into equal parts"
+        )
 
 
 class EMA(TargetChoice):

@@ -66,5 +66,9 @@ def training(recipe: str, data: str | None = None) -> list[str]:
         options: dict[str, object] = IMAGES | OF_IMAGES[recipe]
     else:
         known = recipe in dots.RECIPES
-        options = dots.options(recipe) if known else {"train.steps": 2, "train.batch_size": 4}
+        options = (
+            dots.options(recipe)
+            if known
+            else {"train.steps": 2, "train.batch_size": 4, "train.precision": "fp32"}
+        )
     return ["train", recipe, "--data", data or data_of(recipe), "--out", "out", *flags(options), "--json"]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -15,8 +16,8 @@ from openjepa.evals.features import EncodedFeatures, Progress, is_cut_up
 from openjepa.evals.novelty import FALSE_ALARMS
 from openjepa.evals.protocol import Comparison, Kind
 from openjepa.evals.rows import Outcome
-from openjepa.evals.saved import SavedProbe, fit_probe
-from openjepa.evals.splits import fewer, hold_out, strata
+from openjepa.evals.saved import SavedProbe, fit_probe, load_probe
+from openjepa.evals.splits import fewer, hold_out, some, strata
 from openjepa.evals.table import UNKNOWN, ComputeCost, ProbeTable, combine, together
 from openjepa.evals.tasks import Coming, LabelTask, task_of
 from openjepa.jepa import JEPA
@@ -128,7 +129,9 @@ def probe_runs(
         table = together(of_tasks)
         table.notes.extend(notes)
         if kept:
-            table.notes.append(_said(kept[-1], kept[-1].save(run)))
+            before = _answers(run)
+            kept[-1].save(run)
+            table.notes.append(_said(kept[-1], before))
         if Path(run).is_dir():  # and no name on the Hub
             _write(Path(run), table)
         tables.append(table)
@@ -160,11 +163,20 @@ def _keeper(
     return lambda source, outcome: kept.append(fit_probe(source, outcome, comparison.about, seed=seed))
 
 
-def _said(probe: SavedProbe, folder: Path) -> str:
-    """What was saved, and how often what it calls unlike its training samples is none of it."""
+def _answers(run: str | Path) -> tuple[str, ...]:
+    """What the probe that is saved in a run tells apart; empty where there is none, or a damaged one."""
+    with suppress(UserError):
+        if found := load_probe(run):
+            return found.about.names
+    return ()
+
+
+def _said(probe: SavedProbe, before: tuple[str, ...]) -> str:
+    """What was saved, in whose place, and how often what it calls unlike its training samples is none of it."""
     rate = probe.about.false_alarms or 0.0
+    place = f", in the place of the one for {some(before)}" if before not in ((), probe.about.names) else ""
     return (
-        f"The linear probe is saved in {folder}. What is unlike its training samples is flagged, with "
+        f"The linear probe is saved in the run{place}. What is unlike its training samples is flagged, with "
         f"{FALSE_ALARMS:.0%} false alarms as held-out training samples have it; of the {probe.about.tested:,} test "
         f"samples {rate:.1%} are flagged."
     )
@@ -218,6 +230,11 @@ def _sets(config: Any, data: Any, test: Any, seed: int, labels: LabelTable) -> t
         try:
             test_set = config.samples(source, "test")
         except UserError:
+            if not labels and train_set.labels is None and not hasattr(train_set, "coming"):
+                raise UserError(
+                    f"{train_set.name} has no labels to probe with: give one sub-folder per class, labelled arrays, or "
+                    "a table (--labels TABLE)"
+                ) from None
             if not labels and (train_set.labels is None or train_set.labels.groups is None):
                 raise
     if test_set is not None:

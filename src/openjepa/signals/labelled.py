@@ -64,7 +64,8 @@ class LabelledSamples:
     def __init__(self, samples: Any) -> None:
         if samples.labels is None:
             raise UserError(
-                f"{samples.name} has no labels to fine-tune on: give one sub-folder per class, or labelled arrays"
+                f"{samples.name} has no labels to fine-tune on: give one sub-folder per class, labelled arrays, or a "
+                "table (--labels TABLE)"
             )
         self.samples = labelled(samples)
         self.name, self.noun, self.in_memory = samples.name, samples.noun, samples.in_memory

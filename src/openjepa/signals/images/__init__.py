@@ -82,5 +82,5 @@ def _open_path(path: Path, split: str, size: int | None, channels: int | None) -
             f"{path} is neither a folder nor an image nor a .tar, .tar.gz, .tgz, .npy or .npz file: name one of these"
         )
     raise UserError(
-        f"{path} does not exist: give a folder of images, tar shards, or leave it out for Fashion-MNIST"
+        f"{path} does not exist: give a folder of images, tar shards, arrays, or the name fashion-mnist"
     )
