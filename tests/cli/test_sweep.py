@@ -186,7 +186,7 @@ def test_a_probe_is_the_score_where_it_is_asked_for(data, tmp_path, capsys):
         sweep(data, tmp_path / "out", "--score", "knn", seeds="0", lr="1e-3")
     table = json.loads(capsys.readouterr().out)
     assert table["rows"][0]["states"] == {"ended": 1} and table["rows"][0]["mean"] is None
-    assert "no split 'test'" in table["failures"]["train.lr=1e-3_seed=0"]
+    assert "no labels to probe with" in table["failures"]["train.lr=1e-3_seed=0"]
 
 
 def test_the_page_has_every_run_and_every_difference(swept, tmp_path, capsys):
@@ -211,7 +211,7 @@ def test_differences_are_what_is_not_alike():
         "signal": {"mean": [0.2]},
     }
     third = other | {"guard": {"kind": "vicreg", "std": 3}}
-    assert dict(differences([one, other])) == {"guard": ["none", "vicreg"]}
+    assert dict(differences([one, other])) == {"guard": ["none", "vicreg"], "guard.std": ["", "2"]}
     expected = {"guard": ["none", "vicreg", "vicreg"], "guard.std": ["", "2", "3"]}
     assert dict(differences([one, other, third])) == expected
 

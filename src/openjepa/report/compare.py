@@ -156,14 +156,12 @@ def _probe_scores(probe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
-    """Dotted options that are not the same in all configs that have them, with each one's value; empty where a run has
-    none, as where another choice was made."""
+    """Dotted options that are not the same in all configs, with each one's value; empty where a run has none, as where
+    another choice was made."""
     plain = [dict(_flat(config)) for config in configs]
     for option in dict.fromkeys(option for config in plain for option in config):
         values = [config.get(option, "") for config in plain]
-        if len({config[option] for config in plain if option in config}) > 1 and not option.startswith(
-            FITTED
-        ):
+        if len(set(values)) > 1 and not option.startswith(FITTED):
             yield option, values
 
 

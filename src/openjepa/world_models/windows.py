@@ -9,6 +9,7 @@ from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.signals.base import HELD_OUT_SHARE, LEAST_HELD_OUT
 from openjepa.signals.frames import FrameSignal, Window
+from openjepa.signals.readers.skipped import left_out
 
 if TYPE_CHECKING:
     from openjepa.worlds.episodes import Episodes
@@ -96,6 +97,12 @@ class EpisodeWindows:
             )
         order = torch.randperm(len(mixed), generator=torch.Generator().manual_seed(0))
         return rows, self.read(mixed[order[: self.held_out]])
+
+    @property
+    def remark(self) -> str:
+        """Which episodes are left out, and why, in a sentence; empty where none are."""
+        missing = self.episodes.skipped
+        return left_out(self.name, missing, len(self.episodes), "others", "episode") if missing else ""
 
     def describe(self) -> dict[str, Any]:
         """The data in plain values, as `Samples` asks; `about` says how the episodes were recorded."""

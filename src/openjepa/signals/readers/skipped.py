@@ -60,9 +60,13 @@ def say(sentence: str) -> None:
 
 def say_skipped(name: str, skipped: Sequence[Skipped], used: int, noun: str) -> None:
     """One sentence about files that are left out; the first ones are named."""
-    if not skipped:
-        return
+    if skipped:
+        say(left_out(name, skipped, used, noun))
+
+
+def left_out(name: str, skipped: Sequence[Skipped], used: int, noun: str, what: str = "file") -> str:
+    """How many files, or other things, are left out, and the name and reason of the first ones."""
     named = ", ".join(f"{one.name} ({one.reason})" for one in skipped[:NAMED])
     more = f" and {len(skipped) - NAMED:,} more" if len(skipped) > NAMED else ""
-    files = "1 file is" if len(skipped) == 1 else f"{len(skipped):,} files are"
-    say(f"{name}: {files} left out beside {used:,} {noun}: {named}{more}")
+    files = f"1 {what} is" if len(skipped) == 1 else f"{len(skipped):,} {what}s are"
+    return f"{name}: {files} left out beside {used:,} {noun}: {named}{more}"
