@@ -66,7 +66,7 @@ def test_averages_and_gains_are_over_folds():
     text = averaged([table(0.0), table(0.1), table(0.2)], "accuracy")
     assert "| model | 70.0 [" in text and "(60.0, 70.0, 80.0)" in text
     assert "| model over random init | 20.0 [20.0, 20.0] (20.0, 20.0, 20.0) |" in text
-    assert "| model + best classical over the best classical row | 20.0" in text
+    assert "| model + best classical over HOG | 20.0" in text
 
 
 def test_the_comparison_has_a_row_for_every_mask_and_target_view(digits: Path, tmp_path: Path, monkeypatch):

@@ -45,7 +45,7 @@ PICTURES: Mapping[str, Any] = {
     "train.health_every": 1.0,
 }
 ENCODERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
-    "v-jepa-2": ("v-jepa-2", "tiny", FILMS),
+    "v-jepa-2": ("v-jepa-2", "tiny-vit", FILMS),
     "lejepa": ("lejepa", "tiny-vit", PICTURES),
 }
 """Recipe, preset and options of what is frozen."""

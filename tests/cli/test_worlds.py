@@ -49,14 +49,16 @@ def test_health_and_report_tell_of_windows_and_actions(run: Path, capsys: pytest
     assert 'id="map"' not in page and 'href="#map"' not in page and 'id="curves"' in page
 
 
-@pytest.mark.parametrize("command", [["probe"], ["embed", "-o", "x.npy"]])
-def test_what_is_for_images_says_so(
-    command: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+def test_what_is_for_samples_cut_into_tokens_says_so(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main([command[0], str(run), *command[1:]])
-    assert ended.value.code == 2
-    assert "pldm learns from episodes" in capsys.readouterr().err
+        cli.main(["finetune", str(run), "--out", str(tmp_path / "tuned")])
+    assert ended.value.code == 2 and not (tmp_path / "tuned").exists()
+    assert (
+        "is of pldm: fine-tuning takes runs of recipes whose samples are cut into tokens"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

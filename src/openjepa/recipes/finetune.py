@@ -94,7 +94,7 @@ class FineTune(Recipe):
                 f"{self.source} is in another library's format: make it one of ours with openjepa export {self.source} "
                 "--format openjepa -o FOLDER, and fine-tune that"
             )
-        if recipe is None or not hasattr(recipe, "samples"):
+        if recipe is None or not hasattr(recipe, "samples") or issubclass(recipe, WorldRecipe):
             raise UserError(
                 f"{self.source or 'finetune.of'} is of {known.get('recipe', 'another program')}: fine-tuning "
                 "takes runs of recipes whose samples are cut into tokens, such as i-jepa"
