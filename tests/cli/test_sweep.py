@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import openjepa
 from openjepa.cli import main
 from openjepa.common.lock import in_use, sole_writer
 from openjepa.errors import UserError
-from openjepa.evals.sweep import grid
+from openjepa.evals.sweep import SweepPoint, alike, grid
+from openjepa.recipes import configure
 from openjepa.report.compare import differences, names
 from openjepa.report.record import Record, read_record
 from openjepa.training.loop import Trainer
@@ -54,6 +56,33 @@ def trained(out):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         found[path.parent.name] = [line["step"] for line in lines if line["kind"] == "train"]
     return found
+
+
+def test_one_precision_is_measured_for_all_runs(data, tmp_path, monkeypatch):
+    measured = []
+
+    def chosen(config, samples):
+        measured.append(config)
+        way = {"precision": "fp32", "attention": ("math", "fused")[len(measured) % 2]}
+        return config.model_copy(update={"train": config.train.model_copy(update=way)}), ""
+
+    monkeypatch.setattr("openjepa.evals.sweep.chosen", chosen)
+    points = [
+        SweepPoint(
+            {"train.lr": lr},
+            0,
+            configure("i-jepa", "tiny", {"data": str(data), "train.lr": lr}),
+            tmp_path / lr,
+        )
+        for lr in ("1e-3", "2e-3")
+    ]
+    first, again = alike(tmp_path, points), alike(tmp_path, points[1:])
+    assert len(measured) == 1
+    assert {(p.config.train.precision, p.config.train.attention) for p in (*first, *again)} == {
+        ("fp32", "fused")
+    }
+    fixed = replace(points[0], config=first[0].config)
+    assert alike(tmp_path / "other", [fixed]) == [fixed] and not (tmp_path / "other").exists()
 
 
 def test_a_grid_is_every_combination():

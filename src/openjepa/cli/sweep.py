@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or f"sweeps/{first.recipe}-{first.preset}"
     found = sweep.points(out, settings, args.seeds, lambda setting, seed: _configured(args, setting, seed))
     sweep.claim(out, _common(args, first))
+    found = sweep.alike(out, found)
 
     def progress(what: str) -> Any:
         if args.json:

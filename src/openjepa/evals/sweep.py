@@ -13,7 +13,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,9 +27,11 @@ from openjepa.health.gains import gain
 from openjepa.recipes import Recipe
 from openjepa.signals.label_table import LabelTable
 from openjepa.training import Run, carry_on, has_ended
+from openjepa.training.fastest import chosen
 from openjepa.training.loop import RunProgress
+from openjepa.training.start import open_data
 
-ABOUT, TABLE, SCORES = "sweep.json", "sweep.csv", "sweep-scores.json"
+ABOUT, TABLE, SCORES, PRECISION = "sweep.json", "sweep.csv", "sweep-scores.json", "precision.json"
 LABEL_FREE: Literal["label-free"] = "label-free"
 OURS = "model"
 LONGEST_NAME = 120
@@ -246,22 +248,53 @@ def claim(out: str | Path, asked: Mapping[str, Any]) -> None:
     """
     path, plain = Path(out) / ABOUT, dict(asked)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        written = path.with_name(f"{ABOUT}.{os.getpid()}.partial")
-        try:
-            files.write_json(written, plain)
-            os.link(written, path)  # of several processes the first one writes
-        except FileExistsError:
-            pass
-        finally:
-            written.unlink(missing_ok=True)
-    before = files.read_json(path)
+    before = _agreed(path, lambda: plain)
     for name in dict.fromkeys((*before, *plain)):
         if before.get(name) != plain.get(name):
             raise UserError(
                 f"{out} holds a sweep with {name} {_told(before.get(name))}, not {_told(plain.get(name))}: give the "
                 "same, or name another --out"
             )
+
+
+def alike(out: str | Path, found: Sequence[SweepPoint]) -> list[SweepPoint]:
+    """The runs with one precision and one attention where these are `auto`: measured once, else each run would choose.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
+    open_ones = [point for point in found if "auto" in _way(point.config).values()]
+    if not open_ones:
+        return list(found)
+
+    def measured() -> dict[str, str]:
+        return _way(chosen(*open_data(open_ones[0].config, None, open_ones[0].adapt))[0])
+
+    agreed = _agreed(Path(out) / PRECISION, measured)
+    return [replace(point, config=_with_way(point.config, agreed)) for point in found]
+
+
+def _way(config: Recipe) -> dict[str, str]:
+    return {name: getattr(config.train, name) for name in ("precision", "attention")}
+
+
+def _with_way(config: Recipe, agreed: Mapping[str, str]) -> Recipe:
+    changes = {name: agreed[name] for name, value in _way(config).items() if value == "auto"}
+    return config.model_copy(update={"train": config.train.model_copy(update=changes)})
+
+
+def _agreed(path: Path, value: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the first process has written in a file."""
+    if not path.exists():
+        written = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            files.write_json(written, value())
+            os.link(written, path)  # of several processes the first one writes
+        except FileExistsError:
+            pass
+        finally:
+            written.unlink(missing_ok=True)
+    return files.read_json(path)
 
 
 def _told(value: Any) -> str:
