@@ -229,14 +229,14 @@ def _sets(config: Any, data: Any, test: Any, seed: int, labels: LabelTable) -> t
     else:
         try:
             test_set = config.samples(source, "test")
-        except UserError:
+        except UserError as error:
             if not labels and train_set.labels is None and not hasattr(train_set, "coming"):
                 raise UserError(
                     f"{train_set.name} has no labels to probe with: give one sub-folder per class, labelled arrays, or "
                     "a table (--labels TABLE)"
                 ) from None
             if not labels and (train_set.labels is None or train_set.labels.groups is None):
-                raise
+                raise UserError(f"{error}; or name other samples to test on with --test") from None
     if test_set is not None:
         train_set, test_set = map(labelled, with_labels(labels, train_set, test_set))
         return train_set, test_set, []
