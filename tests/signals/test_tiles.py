@@ -136,6 +136,9 @@ def test_what_shrinks_is_said_once_and_only_where_it_is_much(tmp_path: Path) -> 
         "images are shrunk 6 times, to 16 px: where objects are small"
     )
     assert not open_images(small.pixels(4, size=SIDE * 3), size=SIDE).remark
+    for i, side in enumerate((SIDE, SIDE, SIDE * 20)):
+        Image.new("L", (side, side)).save(tmp_path / f"{i}.png")
+    assert "shrunk up to 20 times (1 in the median), to 16 px" in open_images(tmp_path, size=SIDE).remark
     tiled = signal(channels=1, mean=[0.5], std=[0.5]).open(pictures)
     assert "cut into 3 x 3 tiles of 16 px" in tiled.remark and "shrunk" not in tiled.remark
 

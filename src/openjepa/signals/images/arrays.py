@@ -11,7 +11,7 @@ from torch import Tensor
 from openjepa.common.contents import Contents, of_array, of_files
 from openjepa.errors import UserError
 from openjepa.signals.images.decode import PictureHeader, fit, recolour
-from openjepa.signals.images.image_set import ImageSet, LoadedImages, build, fits_in_memory, settle, shrunk_to
+from openjepa.signals.images.image_set import ImageSet, LoadedImages, build, fits_in_memory, settle, shrinkage
 from openjepa.signals.images.values import Kept, kind_of, stored, to_tensor, together
 from openjepa.signals.readers.arrays import read_array_file
 
@@ -89,7 +89,7 @@ def open_arrays(
     pixels = torch.cat(
         [fit(recolour(stored(source.tensor(*part), source.kind), wanted), hw) for part in source.parts()]
     )
-    shrunk = shrunk_to(hw, [header])
+    (shrunk,) = shrinkage(hw, [header])
     return ImageSet(name, LoadedImages(pixels), labels=numbers, classes=classes, shrunk=shrunk)
 
 

@@ -73,7 +73,8 @@ class ImageSet(SkippingSet):
         shape: `(C, H, W)` of what `read` returns.
         in_memory: whether `read` only copies; else it decodes files and is better called in worker processes.
         bytes: whether its values are.
-        shrunk: how many times smaller images are than in their files, the median along a side.
+        shrunk: how many times smaller images are than in their files, along a side, in the median.
+        most_shrunk: the same of the one that is shrunk most; `None`: all alike.
         tiles: parts of an image along a side that are read one by one (`tiles.TiledImages`).
     """
 
@@ -91,12 +92,14 @@ class ImageSet(SkippingSet):
         skipped: Sequence[Skipped] = (),
         keys: Names | None = None,
         shrunk: float = 1.0,
+        most_shrunk: float | None = None,
     ) -> None:
         known = labels if labels is None or isinstance(labels, Labels) else _labels(labels, classes)
         super().__init__(name, pixels, labels=known, splits=splits, skipped=skipped, keys=keys)
         self._pixels, self._statistics = pixels, None
         self.shape, self.in_memory = pixels.shape, isinstance(pixels, LoadedImages)
         self.bytes, self.shrunk = pixels.bytes, shrunk
+        self.most_shrunk = shrunk if most_shrunk is None else most_shrunk
 
     @property
     def statistics(self) -> Statistics:
@@ -107,8 +110,8 @@ class ImageSet(SkippingSet):
 
     @property
     def far_shrunk(self) -> bool:
-        """Whether images are so much smaller than in their files that small objects may be lost."""
-        return self.shrunk > FAR_SHRUNK
+        """Whether an image is so much smaller than in its file that small objects may be lost."""
+        return self.most_shrunk > FAR_SHRUNK
 
     @property
     def remark(self) -> str:
@@ -120,7 +123,11 @@ class ImageSet(SkippingSet):
         )
 
     def _shrunk_by(self) -> str:
-        return f"images are shrunk {self.shrunk:.3g} times, to {self.tiles * self.shape[-1]} px"
+        most = f"{self.most_shrunk:.3g}"
+        times = (
+            most if most == f"{self.shrunk:.3g}" else f"up to {most} times, in the median {self.shrunk:.3g}"
+        )
+        return f"images are shrunk {times} times, to {self.tiles * self.shape[-1]} px"
 
     def read(self, indices: Indices, rng: Rng | None = None) -> Tensor:
         """`[B, C, H, W]`: bytes as uint8, other numbers, as they are in the data, as float32 (see `values`).
@@ -293,14 +300,22 @@ def build(
     labels = None if source.labels is None else source.labels[rows]
     if labels is not None and (labels < 0).all():
         labels = None
-    keys, shrunk = Names([key(row) for row in rows]), shrunk_to(hw, list(known.values()))
+    keys, shrunk = Names([key(row) for row in rows]), shrinkage(hw, list(known.values()))
     known_of = {"labels": labels, "classes": classes, "keys": keys}
-    return ImageSet(name, pixels, splits=splits, skipped=missing, shrunk=shrunk, **known_of)
+    return ImageSet(
+        name,
+        pixels,
+        splits=splits,
+        skipped=missing,
+        shrunk=float(np.median(shrunk)),
+        most_shrunk=max(shrunk),
+        **known_of,
+    )
 
 
-def shrunk_to(size: tuple[int, int], headers: Sequence[PictureHeader]) -> float:
-    """How many times smaller images become along a side, the median."""
-    return float(np.median([min(header.height / size[0], header.width / size[1]) for header in headers]))
+def shrinkage(size: tuple[int, int], headers: Sequence[PictureHeader]) -> list[float]:
+    """How many times smaller each image becomes along a side."""
+    return [min(header.height / size[0], header.width / size[1]) for header in headers]
 
 
 def _kept(headers: Mapping[int, PictureHeader]) -> tuple[Kept, dict[int, str]]:
