@@ -123,11 +123,9 @@ class ImageSet(SkippingSet):
         )
 
     def _shrunk_by(self) -> str:
-        most = f"{self.most_shrunk:.3g}"
-        times = (
-            most if most == f"{self.shrunk:.3g}" else f"up to {most} times, in the median {self.shrunk:.3g}"
-        )
-        return f"images are shrunk {times} times, to {self.tiles * self.shape[-1]} px"
+        most, usual = f"{self.most_shrunk:.3g}", f"{self.shrunk:.3g}"
+        times = f"{most} times" if most == usual else f"up to {most} times ({usual} in the median)"
+        return f"images are shrunk {times}, to {self.tiles * self.shape[-1]} px"
 
     def read(self, indices: Indices, rng: Rng | None = None) -> Tensor:
         """`[B, C, H, W]`: bytes as uint8, other numbers, as they are in the data, as float32 (see `values`).
