@@ -23,7 +23,7 @@ setup: $(VENV)/.core ## make .venv with the package and its core dependencies
 
 demo: setup ## train, probe and report on Fashion-MNIST
 	rm -rf $(DEMO)
-	$(BIN)/openjepa train lejepa --preset tiny --data fashion-mnist --steps 3000 --out $(DEMO)
+	$(BIN)/openjepa train lejepa --preset tiny --data fashion-mnist --steps 5000 --out $(DEMO)
 	$(BIN)/openjepa probe $(DEMO) --data fashion-mnist --labelled 2000 --few-label 10
 	$(BIN)/openjepa report $(DEMO)
 
