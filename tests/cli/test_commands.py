@@ -69,35 +69,6 @@ def run(trained, tmp_path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
-@pytest.fixture
-def said(capsys):
-    """What a command prints on standard output."""
-
-    def call(*arguments: object) -> str:
-        capsys.readouterr()
-        cli.main([str(argument) for argument in arguments])
-        return capsys.readouterr().out
-
-    return call
-
-
-@pytest.fixture
-def refused(capsys):
-    """The one sentence with which a command ends; nothing else may be printed."""
-
-    def call(*arguments: object) -> str:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main([str(argument) for argument in arguments])
-        out, sentence = capsys.readouterr()
-        assert end.value.code == 2
-        assert out == ""
-        assert sentence.startswith("openjepa: ") and sentence.count("\n") == 1 and sentence.endswith("\n")
-        return sentence.removeprefix("openjepa: ").strip()
-
-    return call
-
-
 # From images to a verdict
 
 

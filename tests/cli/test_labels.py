@@ -58,29 +58,6 @@ def run(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: object) -> str:
-        capsys.readouterr()
-        cli.main([str(argument) for argument in arguments])
-        return capsys.readouterr().out
-
-    return call
-
-
-@pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: object) -> str:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main([str(argument) for argument in arguments])
-        out, sentence = capsys.readouterr()
-        assert end.value.code == 2 and out == "" and sentence.count("\n") == 1
-        return sentence
-
-    return call
-
-
 def named(scans: Path, column: str) -> list[str]:
     return [
         "--labels",

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 import openjepa
-from openjepa import cli
 from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.evals.saved import load_probe
 
@@ -71,29 +70,6 @@ def kept(trained: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     columns = {"labels": data / "old.csv", "label": "kind", "group": "person"}
     openjepa.probe(run, data=data / "old", kinds=["linear"], classical="none", save=True, **columns)
     return run
-
-
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: object) -> str:
-        capsys.readouterr()
-        cli.main([str(argument) for argument in arguments])
-        return capsys.readouterr().out
-
-    return call
-
-
-@pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: object) -> str:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main([str(argument) for argument in arguments])
-        out, sentence = capsys.readouterr()
-        assert end.value.code == 2 and out == "" and sentence.count("\n") == 1
-        return sentence
-
-    return call
 
 
 def test_from_labels_to_predictions_of_new_samples(run, data, said, tmp_path):
