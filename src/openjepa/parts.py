@@ -29,7 +29,7 @@ from openjepa.common.rng import Rng
 from openjepa.config import Choice, Width, enter
 from openjepa.energies import EnergyChoice
 from openjepa.errors import UserError
-from openjepa.hiding.base import HidingChoice, indices_of
+from openjepa.hiding.base import HidingChoice, masked_pair
 from openjepa.jepa import Pair, Tokens, View
 from openjepa.nets.adapter import NetEncoder, QueryPredictor, StepPredictor
 from openjepa.nets.dynamics.base import Grid
@@ -165,10 +165,7 @@ class OwnMask:
         hidden, shown = hidden & there, there & ~hidden
         if not bool(hidden.any(1).all() and shown.any(1).all()):
             raise UserError(f"{name} must hide some tokens of every sample, and never all")
-        keep, kept = indices_of(shown)
-        select, asked = indices_of(hidden)
-        asked = None if asked is None else asked.unsqueeze(1)
-        return Pair(View(tokens, keep, kept), (View(tokens),), select.unsqueeze(1), asked)
+        return masked_pair(tokens, hidden, tokens, None)
 
 
 class OwnTarget(OwnPart, TargetChoice):

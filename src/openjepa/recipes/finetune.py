@@ -108,8 +108,8 @@ class FineTune(Recipe):
 
     def samples(self, data: Any, split: str = "train") -> Any:
         """Samples as the model takes them; see `TokenRecipe.samples`."""
-        named = isinstance(data, str) and not data
-        return self.inner.samples(self.inner.data if named else data, split)
+        inner, unnamed = self.inner, isinstance(data, str) and not data
+        return inner.samples(inner.data if unnamed else data, split)
 
     def open(self, data: Any, adapt: bool) -> LabelledSamples:
         if isinstance(data, LabelledSamples):
