@@ -176,7 +176,7 @@ def _of_edf(path: Path, name: str) -> Recording:
 def _of_npz(path: Path, name: str, signal: Cut) -> list[Recording]:
     """`x` `[N, C, S]` or `[C, S]` with `channels`, and where there are such `rate`, `y` and `groups`."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             parts = {key: file[key] for key in ("x", "channels", "rate", "y", "groups") if key in file.files}
     except _DAMAGED as error:
         raise UserError(f"{path}: cannot be read: {error}") from None

@@ -122,13 +122,9 @@ def _of_file(path: Path, split: str) -> list[OneCloud]:
         pick_split(str(path), ("train",), split)
         return [_of_shape(path, path.name)]
     with read_array_file(path, split, "clouds") as arrays:
-        values, labels, parts = np.asarray(arrays.samples), arrays.labels, arrays.splits
-    groups = classes = None
-    if path.suffix.lower() == ".npz":
-        with np.load(path, allow_pickle=False) as file:
-            classes = file["classes"] if "classes" in file.files else None
-            wanted = ("groups",) if len(parts) == 1 else (f"groups_{split}", f"{split}_groups")
-            groups = next((file[key] for key in wanted if key in file.files), None)
+        values, labels, classes = np.asarray(arrays.samples), arrays.labels, arrays.other("classes")
+        several = len(arrays.splits) > 1
+        groups = arrays.other(*((f"groups_{split}", f"{split}_groups") if several else ("groups",)))
     if values.ndim == 2:
         values = values[None]
     return of_arrays(values, path.name, labels, groups, classes)

@@ -5,7 +5,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ MEMBER_BYTES = 2**33
 
 _SAMPLES = ("x", "images", "data", "points", "arr_0")
 _LABELS = ("y", "labels", "label", "targets", "arr_1")
+_ARCHIVE = b"PK"
+"""How a .npz file begins."""
 _DAMAGED = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, OverflowError, SyntaxError, MemoryError),
     *(NotImplementedError, RuntimeError, zipfile.BadZipFile, tokenize.TokenError),
@@ -32,11 +34,16 @@ _DAMAGED = (
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """One split of a file: samples, memory-mapped where they are of a `.npy` file; labels, or `None`; all splits."""
+    """One split of a file: samples, memory-mapped where they are of a `.npy` file; labels, or `None`; all splits.
+
+    Attributes:
+        other: the first array of these names that the file holds, or `None`; while it is open.
+    """
 
     samples: np.ndarray
     labels: np.ndarray | None
     splits: tuple[str, ...]
+    other: Callable[..., np.ndarray | None]
 
 
 @contextmanager
@@ -49,15 +56,36 @@ def read_array_file(path: Path, split: str, noun: str = "images") -> Generator[A
     Raises:
         UserError: damaged, too large, or without samples or the split.
     """
-    regular(path)
-    try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+    with _loaded(path) as loaded:
         if isinstance(loaded, np.ndarray):
             pick_split(str(path), ("train",), split)
-            yield Arrays(loaded, None, ("train",))
+            yield Arrays(loaded, None, ("train",), lambda *names: None)
         else:
-            with loaded:
-                yield _open_npz(path, loaded, split, noun)
+            yield _open_npz(path, loaded, split, noun)
+
+
+def splits_in(path: Path) -> tuple[str, ...]:
+    """The splits that a numpy file holds; only `train` where it names none.
+
+    Raises:
+        UserError: damaged.
+    """
+    with _loaded(path) as loaded:
+        return tuple(() if isinstance(loaded, np.ndarray) else _parts(loaded)) or ("train",)
+
+
+@contextmanager
+def _loaded(path: Path) -> Generator[Any]:
+    """An array, memory-mapped, or an open .npz file, by the first bytes; errors inside of the `with` are told."""
+    regular(path)
+    try:
+        with path.open("rb") as file:  # which numpy leaves open where it is no whole archive
+            if file.read(len(_ARCHIVE)) != _ARCHIVE:
+                yield np.load(path, mmap_mode="r", allow_pickle=False)
+                return
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as loaded:
+                yield loaded
     except UserError:
         raise
     except _DAMAGED as error:
@@ -65,15 +93,26 @@ def read_array_file(path: Path, split: str, noun: str = "images") -> Generator[A
         raise UserError(f"{path} is not a readable numpy file of plain numbers ({why})") from None
 
 
-def _open_npz(path: Path, loaded: Any, split: str, noun: str) -> Arrays:
-    def key(names: tuple[str, ...], part: str) -> str | None:
-        wanted = names if not part else [f for n in names for f in (f"{n}_{part}", f"{part}_{n}")]
-        return next((name for name in wanted if name in loaded), None)
+def _key(loaded: Any, names: tuple[str, ...], part: str = "") -> str | None:
+    """The first of the names that a .npz file holds, of a part of it."""
+    wanted = names if not part else [f for n in names for f in (f"{n}_{part}", f"{part}_{n}")]
+    return next((name for name in wanted if name in loaded), None)
 
-    parts = [part for part in SPLITS if key(_SAMPLES, part)]
+
+def _parts(loaded: Any) -> list[str]:
+    return [part for part in SPLITS if _key(loaded, _SAMPLES, part)]
+
+
+def _open_npz(path: Path, loaded: Any, split: str, noun: str) -> Arrays:
+    parts = _parts(loaded)
     split = pick_split(str(path), parts or ("train",), split)
     part = split if parts else ""
-    samples, labels = key(_SAMPLES, part), key(_LABELS, part)
+    samples, labels = _key(loaded, _SAMPLES, part), _key(loaded, _LABELS, part)
+
+    def other(*names: str) -> np.ndarray | None:
+        found = _key(loaded, names)
+        return None if found is None else _member(path, loaded, found)
+
     if samples is None:
         held = ", ".join(list(loaded)[:8]) or "nothing"
         raise UserError(f"{path} holds {held}: name the {noun} 'x' and their labels 'y'")
@@ -81,6 +120,7 @@ def _open_npz(path: Path, loaded: Any, split: str, noun: str) -> Arrays:
         _member(path, loaded, samples),
         None if labels is None else _member(path, loaded, labels).reshape(-1),
         tuple(parts) or ("train",),
+        other,
     )
 
 

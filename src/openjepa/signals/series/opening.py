@@ -9,7 +9,7 @@ from torch import Tensor
 
 from openjepa.common.reach import regular
 from openjepa.errors import UserError
-from openjepa.signals.readers.arrays import read_array_file
+from openjepa.signals.readers.arrays import splits_in
 from openjepa.signals.readers.folders import list_folder
 from openjepa.signals.readers.pairs import paired
 from openjepa.signals.readers.skipped import Skipped, say_skipped
@@ -87,8 +87,7 @@ def _open_path(path: Path, cut: SeriesCut, split: str, adapt: bool) -> SeriesSet
         chosen = path.parent / pairs[pick_split(str(path), tuple(pairs), split)]
         return series_set(str(path), cut, read_file(chosen, chosen.name, cut, split), adapt=adapt)
     if path.suffix.lower() == ".npz":
-        with read_array_file(path, "train", "series") as arrays:
-            parts = arrays.splits
+        parts = splits_in(path)
         if len(parts) > 1:
             chosen_split = pick_split(str(path), parts, split)
             return series_set(str(path), cut, read_file(path, path.name, cut, chosen_split), adapt=adapt)

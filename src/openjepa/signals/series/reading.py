@@ -60,25 +60,10 @@ def read_file(path: Path, name: str, cut: SeriesCut, split: str) -> list[OneSeri
         return of_table(columns_of(read_table(path)), name, cut)
     with read_array_file(path, split, "series") as arrays:
         values, labels = np.asarray(arrays.samples), arrays.labels
-    extra = _extras(path, split) if suffix == ".npz" else {}
-    return of_array(
-        values,
-        name,
-        labels,
-        extra.get("groups"),
-        lengths=extra.get("lengths"),
-        channels=extra.get("channels"),
-    )
-
-
-def _extras(path: Path, split: str) -> dict[str, NDArray[Any]]:
-    with np.load(path, allow_pickle=False) as file:
-        found = {}
-        for key in ("groups", "lengths", "channels"):
-            named = next((k for k in (f"{key}_{split}", f"{split}_{key}", key) if k in file.files), None)
-            if named:
-                found[key] = file[named]
-    return found
+        groups, lengths, channels = (
+            arrays.other(f"{key}_{split}", f"{split}_{key}", key) for key in ("groups", "lengths", "channels")
+        )
+    return of_array(values, name, labels, groups, lengths=lengths, channels=channels)
 
 
 def of_text(found: Sequence[TextSeries], name: str) -> list[OneSeries]:
