@@ -1,5 +1,7 @@
 """Series out of files and arrays: what is read, what belongs to which split, what is refused."""
 
+import gc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +189,15 @@ def test_bad_series_get_one_sentence(tmp_path: Path) -> None:
 def _text(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+def test_a_cut_off_archive_is_not_left_open(tmp_path: Path) -> None:
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 cut")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        refused("not a readable numpy file", tmp_path / "cut.npz")
+        gc.collect()
+    assert not [one for one in said if one.category is ResourceWarning]
 
 
 def test_a_series_among_others_that_never_changes_is_said() -> None:
