@@ -18,7 +18,19 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import UserError, warn
-from openjepa.hub.tensors import fused, needed, read_directory, renamed, require_fit, transformer_sizes
+from openjepa.hub.tensors import (
+    FRESH_PREDICTOR,
+    described_sizes,
+    encoders,
+    filled,
+    needed,
+    networks,
+    pixel_scale,
+    read_directory,
+    refuse_other_models,
+    require_fit,
+    transformer_sizes,
+)
 from openjepa.jepa import JEPA
 from openjepa.nets.positions import sincos
 from openjepa.nets.predictor import Narrow, Ports, TokenPredictor
@@ -49,7 +61,7 @@ _NAMES = (
     (rf"{_LAYER}(?:mlp\.fc1|intermediate\.dense)\.{_WB}", r"blocks.\1.mlp.0.\2"),
     (rf"{_LAYER}(?:mlp\.fc2|output\.dense)\.{_WB}", r"blocks.\1.mlp.2.\2"),
 )
-_UNUSED = (r"pooler\.dense\.(weight|bias)", r"classifier\.(weight|bias)", r"embeddings\.mask_token")
+_UNUSED = r"pooler\.dense\.(weight|bias)|classifier\.(weight|bias)|embeddings\.mask_token"
 """What Hugging Face's classes add to the encoder: a pooler, a classifier, a mask token that pretraining did not use."""
 
 _HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
@@ -82,14 +94,7 @@ class Converted:
         data: dict[str, Any] = {"preset": "converted", "signal": self.signal, "encoder": self.encoder}
         if self.predictor is not None:
             data["predictor"] = self.predictor
-        model = build(IJEPA(**data))
-        model.encoder.load_state_dict(self.online)
-        model.target.encoder.load_state_dict(self.target)
-        if self.predictor_weights is not None:
-            model.predictor.load_state_dict(self.predictor_weights)
-        else:
-            model.drawn = ("predictor",)
-        return model.eval()
+        return filled(build(IJEPA(**data)), self.online, self.target, self.predictor_weights)
 
     def said(self) -> str:
         """What of the file was left out and what the model lacks, in a sentence; empty where nothing is."""
@@ -97,7 +102,7 @@ class Converted:
         if count:
             parts.append(f"{count} tensors that are no part of I-JEPA are left out, such as {self.unused[0]}")
         if self.predictor is None:
-            parts.append("it has no predictor, a fresh one stands in its place, which features do not need")
+            parts.append(FRESH_PREDICTOR)
         return "; ".join(parts)
 
 
@@ -126,54 +131,28 @@ def convert(tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = No
         UserError: a tensor is unknown, missing or of the wrong shape, or the model is not an I-JEPA.
     """
     config = config or {}
-    _refuse_other_models(config)
-    groups, unused = _groups(tensors)
-    target, signal, encoder = _encoder(groups["target"], config)
-    online = target
-    if "online" in groups:
-        online, *others = _encoder(groups["online"], config)
-        if others != [signal, encoder]:
-            raise UserError("encoder and target_encoder differ in size: give the tensors of one checkpoint")
+    refuse_other_models(config, "ijepa")
+    groups, left_out = networks(
+        tensors, _place, _NAMES, _UNUSED, model="I-JEPA", example="blocks.0.attn.qkv.weight"
+    )
+    unused = tuple(left_out)
+    target, online, signal, encoder = encoders(groups, lambda weights: _encoder(weights, config))
     if "predictor" not in groups:
         return Converted(signal, encoder, target, online, None, None, unused)
     weights, predictor = _predictor(groups["predictor"], encoder, signal)
     return Converted(signal, encoder, target, online, predictor, weights, unused)
 
 
-def _refuse_other_models(config: Mapping[str, Any]) -> None:
-    kind, activation = config.get("model_type", "ijepa"), config.get("hidden_act", "gelu")
-    if kind != "ijepa":
-        raise UserError(f"config.json describes a model of type {kind!r}, only 'ijepa' can be converted")
-    if activation != "gelu":
-        raise UserError(f"the checkpoint's activation is {activation!r}, our transformer has only 'gelu'")
-
-
-def _groups(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], tuple[str, ...]]:
-    """Tensors by the network they belong to, under our names; and the names of those that belong to none."""
-    groups: dict[str, dict[str, Tensor]] = {}
-    unknown, unused = [], []
-    training = any(name.startswith("target_encoder.") for name in tensors)
-    for name, tensor in tensors.items():
-        group, plain = "target", re.sub(r"^ijepa\.", "", name)
-        if plain.startswith("predictor."):
-            group, plain = "predictor", plain.removeprefix("predictor.")
-        elif training and plain.startswith("target_encoder."):
-            plain = plain.removeprefix("target_encoder.")
-        elif training and plain.startswith("encoder."):
-            group, plain = "online", plain.removeprefix("encoder.")
-        plain = plain.removeprefix("module.")
-        ours = renamed(plain, _NAMES)
-        if ours is not None:
-            groups.setdefault(group, {})[ours] = tensor.float()
-        elif any(re.fullmatch(pattern, plain) for pattern in _UNUSED):
-            unused.append(name)
-        else:
-            unknown.append(name)
-    if unknown:
-        raise UserError(f"{len(unknown)} tensors have names that no I-JEPA has, such as {unknown[0]!r}")
-    if "target" not in groups:
-        raise UserError("no encoder among the tensors: expected names such as 'blocks.0.attn.qkv.weight'")
-    return {group: fused(weights) for group, weights in groups.items()}, tuple(unused)
+def _place(name: str, training: bool) -> tuple[str, str]:
+    """See `networks`. Without a training's two encoders, `encoder.` begins the names of layers."""
+    group, rest = "target", re.sub(r"^ijepa\.", "", name)
+    if rest.startswith("predictor."):
+        group, rest = "predictor", rest.removeprefix("predictor.")
+    elif training and rest.startswith("target_encoder."):
+        rest = rest.removeprefix("target_encoder.")
+    elif training and rest.startswith("encoder."):
+        group, rest = "online", rest.removeprefix("encoder.")
+    return group, rest.removeprefix("module.")
 
 
 def _encoder(
@@ -183,20 +162,9 @@ def _encoder(
     width, channels, patch, side = *kernel.shape[:3], math.isqrt(table.shape[1])
     if kernel.shape[2] != kernel.shape[3] or side**2 != table.shape[1]:
         raise UserError("only square patches on a square grid can be converted")
-    heads = config.get("num_attention_heads", _HEADS.get(width))
-    if heads is None:
-        raise UserError(
-            f"the number of heads of an encoder of width {width} is not known: give its config.json"
-        )
-    sizes = transformer_sizes(weights, width) | {
-        "heads": heads,
-        "norm_eps": config.get("layer_norm_eps", 1e-6),
-    }
-    pixels = {} if channels == 3 else {"mean": (0.5,), "std": (0.5,)}
-    pixels |= {
-        ours: config[key] for ours, key in (("mean", "image_mean"), ("std", "image_std")) if key in config
-    }
-    signal = ImageSignal.parse({"size": patch * side, "channels": channels, "patch": patch} | pixels)
+    sizes = described_sizes(weights, width, config, _HEADS)
+    data = {"size": patch * side, "channels": channels, "patch": patch}
+    signal = ImageSignal.parse(data | pixel_scale(channels, config))
     weights = weights | {
         "embed.weight": kernel.flatten(1),
         "positions.position_table": table.view(1, side, side, width),

@@ -10,7 +10,7 @@ Meta's code of V-JEPA 2 is under the MIT licence and, in part, Apache 2.0; of we
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,19 @@ from torch import Tensor
 
 from openjepa.config import Config
 from openjepa.errors import UserError, warn
-from openjepa.hub.tensors import fused, needed, read_directory, renamed, require_fit, transformer_sizes
+from openjepa.hub.tensors import (
+    FRESH_PREDICTOR,
+    described_sizes,
+    encoders,
+    filled,
+    needed,
+    networks,
+    pixel_scale,
+    read_directory,
+    refuse_other_models,
+    require_fit,
+    transformer_sizes,
+)
 from openjepa.jepa import JEPA
 from openjepa.nets.classifiers import Attentive, AttentiveHead
 from openjepa.nets.positions import RoPE
@@ -110,20 +122,13 @@ class ConvertedClips:
             tuned.encoder.load_state_dict(self.target)
             tuned.classifier.load_state_dict(self.classifier_weights)
             return tuned.eval()
-        model: Any = build(recipe)
-        model.encoder.load_state_dict(self.online)
-        model.target.encoder.load_state_dict(self.target)
-        if self.predictor_weights is not None:
-            model.predictor.load_state_dict(self.predictor_weights)
-        else:
-            model.drawn = ("predictor",)
-        return model.eval()
+        return filled(build(recipe), self.online, self.target, self.predictor_weights)
 
     def said(self) -> str:
         """What of the file was left out and what the model lacks; empty where nothing is."""
         parts = list(self.left_out)
         if self.predictor is None and self.classifier is None:
-            parts.append("it has no predictor, a fresh one stands in its place, which features do not need")
+            parts.append(FRESH_PREDICTOR)
         return "; ".join(parts)
 
 
@@ -157,14 +162,13 @@ def convert(
         UserError: a tensor is unknown, missing or of the wrong shape, or the model is not a V-JEPA 2.
     """
     config = config or {}
-    _refuse_other_models(config)
-    groups, left_out = _groups(tensors)
-    target, signal, encoder = _encoder(groups["target"], config)
-    online = target
-    if "online" in groups:
-        online, *others = _encoder(groups["online"], config)
-        if others != [signal, encoder]:
-            raise UserError("encoder and target_encoder differ in size: give the tensors of one checkpoint")
+    refuse_other_models(config, "vjepa2")
+    if not config.get("qkv_bias", True):
+        raise UserError("the checkpoint's queries, keys and values have no biases, ours have")
+    example = "encoder.layer.0.attention.query.weight"
+    groups, stale = networks(tensors, _place, NAMES, STALE, model="V-JEPA 2", example=example)
+    left_out = stale_words(stale)
+    target, online, signal, encoder = encoders(groups, lambda weights: _encoder(weights, config))
     found: dict[str, Any] = {}
     if "pooler" in groups:
         found["classifier_weights"], found["classifier"] = _classifier(groups["pooler"], encoder, signal)
@@ -183,47 +187,29 @@ def convert(
     return ConvertedClips(signal, encoder, target, online, left_out=left_out, **found)
 
 
-def _refuse_other_models(config: Mapping[str, Any]) -> None:
-    kind, activation = config.get("model_type", "vjepa2"), config.get("hidden_act", "gelu")
-    if kind != "vjepa2":
-        raise UserError(f"config.json describes a model of type {kind!r}, only 'vjepa2' can be converted")
-    if activation != "gelu":
-        raise UserError(f"the checkpoint's activation is {activation!r}, our transformer has only 'gelu'")
-    if not config.get("qkv_bias", True):
-        raise UserError("the checkpoint's queries, keys and values have no biases, ours have")
+def stale_words(stale: Sequence[str]) -> list[str]:
+    """That tensors of `STALE` names are left out, in words; none where there are none."""
+    return [f"{', '.join(stale)}: left out, positions are rotary"] if stale else []
 
 
-def _groups(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
-    """Tensors by the network they belong to, under our names; and what is left out, in words."""
-    groups: dict[str, dict[str, Tensor]] = {}
-    unknown, stale = [], []
-    training = any(name.startswith("target_encoder.") for name in tensors)
-    for name, tensor in tensors.items():
-        group, plain = "target", re.sub(r"^vjepa2\.", "", name)
-        if plain.startswith("predictor."):
-            group, plain = "predictor", plain.removeprefix("predictor.")
-        elif plain.startswith(("pooler.", "classifier.")):
-            group, plain = "pooler", plain.removeprefix("pooler.")
-        elif plain.startswith("target_encoder."):
-            plain = plain.removeprefix("target_encoder.")
-        elif plain.startswith("encoder."):
-            group, plain = "online" if training else "target", plain.removeprefix("encoder.")
-        plain = plain.removeprefix("module.").removeprefix("backbone.")
-        ours = renamed(plain, NAMES)
-        if ours is not None:
-            groups.setdefault(group, {})[ours] = tensor.float()
-        elif re.fullmatch(STALE, plain):
-            stale.append(name)
-        else:
-            unknown.append(name)
-    if unknown:
-        raise UserError(f"{len(unknown)} tensors have names that no V-JEPA 2 has, such as {unknown[0]!r}")
-    if "target" not in groups:
-        raise UserError(
-            "no encoder among the tensors: expected names such as 'encoder.layer.0.attention.query.weight'"
-        )
-    told = [f"{', '.join(stale)}: left out, positions are rotary"] if stale else []
-    return {group: fused(weights) for group, weights in groups.items()}, told
+def mask_token_names(weights: Mapping[str, Tensor]) -> list[str]:
+    """Our names of mask tokens that are tensors of their own, by number."""
+    names = [name for name in weights if name.startswith("mask_tokens.")]
+    return sorted(names, key=lambda name: int(name.rpartition(".")[2]))
+
+
+def _place(name: str, training: bool) -> tuple[str, str]:
+    """See `networks`."""
+    group, rest = "target", re.sub(r"^vjepa2\.", "", name)
+    if rest.startswith("predictor."):
+        group, rest = "predictor", rest.removeprefix("predictor.")
+    elif rest.startswith(("pooler.", "classifier.")):
+        group, rest = "pooler", rest.removeprefix("pooler.")
+    elif rest.startswith("target_encoder."):
+        rest = rest.removeprefix("target_encoder.")
+    elif rest.startswith("encoder."):
+        group, rest = "online" if training else "target", rest.removeprefix("encoder.")
+    return group, rest.removeprefix("module.").removeprefix("backbone.")
 
 
 def _encoder(
@@ -233,19 +219,7 @@ def _encoder(
     width, channels, tubelet, patch, other = kernel.shape
     if patch != other:
         raise UserError("only square patches can be converted")
-    heads = config.get("num_attention_heads", HEADS.get(width))
-    if heads is None:
-        raise UserError(
-            f"the number of heads of an encoder of width {width} is not known: give its config.json"
-        )
-    sizes = transformer_sizes(weights, width) | {
-        "heads": heads,
-        "norm_eps": config.get("layer_norm_eps", 1e-6),
-    }
-    pixels = {} if channels == 3 else {"mean": (0.5,), "std": (0.5,)}
-    pixels |= {
-        ours: config[key] for ours, key in (("mean", "image_mean"), ("std", "image_std")) if key in config
-    }
+    sizes = described_sizes(weights, width, config, HEADS)
     signal = VideoSignal.parse(
         {
             "size": [config.get("crop_size", 256)],
@@ -255,7 +229,7 @@ def _encoder(
             "patch": patch,
             "channels": channels,
         }
-        | pixels
+        | pixel_scale(channels, config)
     )
     weights = weights | {"embed.weight": kernel.flatten(1)}
     encoder = ViT.parse(sizes | {"positions": RoPE(style="tiled").model_dump()})
@@ -272,7 +246,7 @@ def _predictor(
     mask_token: int,
 ) -> tuple[dict[str, Tensor], Narrow, list[str]]:
     width = len(needed(weights, "enter.weight", 2))
-    apart = sorted((name for name in weights if name.startswith("mask_tokens.")), key=_number)
+    apart = mask_token_names(weights)
     tokens = (
         torch.cat([needed(weights, name, 3).flatten(1) for name in apart])
         if apart
@@ -323,7 +297,3 @@ def _classifier(
         network = AttentiveHead(head, signal, encoder.width, len(kept["leave.weight"]))
         require_fit(kept, network, "classifier")
     return kept, head
-
-
-def _number(name: str) -> int:
-    return int(name.rpartition(".")[2])

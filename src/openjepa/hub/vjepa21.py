@@ -5,7 +5,6 @@ They were released as pickles (`vjepa2_1_*.pt`), which are never opened here: wh
 with safetensors, and give `convert` the tensors. Every tensor must find its place; what is left out is told.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +13,17 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import UserError
-from openjepa.hub.tensors import fused, needed, renamed, require_fit, transformer_sizes
-from openjepa.hub.vjepa2 import FPS, HEADS, NAMES, PREDICTOR_HEADS, STALE
+from openjepa.hub.tensors import (
+    FRESH_PREDICTOR,
+    encoders,
+    filled,
+    needed,
+    networks,
+    pixel_scale,
+    require_fit,
+    transformer_sizes,
+)
+from openjepa.hub.vjepa2 import FPS, HEADS, NAMES, PREDICTOR_HEADS, STALE, mask_token_names, stale_words
 from openjepa.jepa import JEPA
 from openjepa.nets.levels import LevelsEncoder, LevelsViT
 from openjepa.nets.positions import RoPE
@@ -59,20 +67,13 @@ class ConvertedMixed:
         data["target"] = levels | {"half_life": 924}
         if self.predictor is not None:
             data["predictor"] = self.predictor
-        model = build(VJEPA21(**data))
-        model.encoder.load_state_dict(self.online)
-        model.target.encoder.load_state_dict(self.target)
-        if self.predictor_weights is None:
-            model.drawn = ("predictor",)
-        else:
-            model.predictor.load_state_dict(self.predictor_weights)
-        return model.eval()
+        return filled(build(VJEPA21(**data)), self.online, self.target, self.predictor_weights)
 
     def said(self) -> str:
         """What of the file was left out and what the model lacks; empty where nothing is."""
         parts = list(self.left_out)
         if self.predictor is None:
-            parts.append("it has no predictor, a fresh one stands in its place, which features do not need")
+            parts.append(FRESH_PREDICTOR)
         return "; ".join(parts)
 
 
@@ -95,13 +96,12 @@ def convert(
     Raises:
         UserError: a tensor is unknown, missing or of the wrong shape, or the model is not a V-JEPA 2.1.
     """
-    groups, left_out = _groups(tensors)
-    target, signal, encoder = _encoder(groups["target"], size, frames, heads, levels)
-    online = target
-    if "online" in groups:
-        online, *others = _encoder(groups["online"], size, frames, heads, levels)
-        if others != [signal, encoder]:
-            raise UserError("encoder and target_encoder differ in size: give the tensors of one checkpoint")
+    example = "blocks.0.attn.qkv.weight"
+    groups, stale = networks(tensors, _place, _NAMES, STALE, model="V-JEPA 2.1", example=example)
+    left_out = stale_words(stale)
+    target, online, signal, encoder = encoders(
+        groups, lambda weights: _encoder(weights, size, frames, heads, levels)
+    )
     if "predictor" not in groups:
         return ConvertedMixed(signal, encoder, target, online, left_out=left_out)
     width = encoder.width * len(encoder.levels)
@@ -116,35 +116,19 @@ def convert(
     return ConvertedMixed(signal, encoder, target, online, predictor, kept, [*left_out, *words])
 
 
-def _groups(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
-    groups: dict[str, dict[str, Tensor]] = {}
-    unknown, stale = [], []
-    training = any(name.startswith("target_encoder.") for name in tensors)
-    for name, tensor in tensors.items():
-        group, plain = "target", name
-        for prefix, of in (
-            ("predictor.", "predictor"),
-            ("target_encoder.", "target"),
-            ("ema_encoder.", "target"),
-            ("encoder.", "online" if training else "target"),
-        ):
-            if plain.startswith(prefix):
-                group, plain = of, plain.removeprefix(prefix)
-                break
-        plain = plain.removeprefix("module.").removeprefix("backbone.")
-        ours = renamed(plain, _NAMES)
-        if ours is not None:
-            groups.setdefault(group, {})[ours] = tensor.float()
-        elif re.fullmatch(STALE, plain):
-            stale.append(name)
-        else:
-            unknown.append(name)
-    if unknown:
-        raise UserError(f"{len(unknown)} tensors have names that no V-JEPA 2.1 has, such as {unknown[0]!r}")
-    if "target" not in groups:
-        raise UserError("no encoder among the tensors: expected names such as 'blocks.0.attn.qkv.weight'")
-    told = [f"{', '.join(stale)}: left out, positions are rotary"] if stale else []
-    return {group: fused(weights) for group, weights in groups.items()}, told
+def _place(name: str, training: bool) -> tuple[str, str]:
+    """See `networks`."""
+    group, rest = "target", name
+    for prefix, of in (
+        ("predictor.", "predictor"),
+        ("target_encoder.", "target"),
+        ("ema_encoder.", "target"),
+        ("encoder.", "online" if training else "target"),
+    ):
+        if rest.startswith(prefix):
+            group, rest = of, rest.removeprefix(prefix)
+            break
+    return group, rest.removeprefix("module.").removeprefix("backbone.")
 
 
 def _encoder(
@@ -164,7 +148,6 @@ def _encoder(
         raise UserError(
             f"the checkpoint has {norms} levels of {sizes['depth']} blocks: give their numbers, levels"
         )
-    pixels = {} if channels == 3 else {"mean": (0.5,), "std": (0.5,)}
     signal = MixedSignal.parse(
         {
             "size": [size],
@@ -175,7 +158,7 @@ def _encoder(
             "channels": channels,
             "image_size": size,
         }
-        | pixels
+        | pixel_scale(channels, {})
     )
     kept = _with_kinds(weights, "embed.kinds.vectors")
     kept |= {"embed.maps.0.weight": clips.flatten(1), "embed.maps.1.weight": images.flatten(1)}
@@ -190,10 +173,7 @@ def _predictor(
 ) -> tuple[dict[str, Tensor], Narrow, list[str]]:
     several = "enter.0.weight" in weights
     inner = len(needed(weights, "enter.2.weight" if several else "enter.weight", 2))
-    tokens = sorted(
-        (name for name in weights if name.startswith("mask_tokens.")),
-        key=lambda name: int(name.rpartition(".")[2]),
-    )
+    tokens = mask_token_names(weights)
     if not tokens:
         raise UserError("the checkpoint lacks tensors, such as 'mask_tokens.0'")
     predictor = Narrow.parse(
