@@ -136,7 +136,8 @@ def test_several_cameras_lie_behind_or_beside_one_another(held: bool, tmp_path: 
         ("wirst", r"no camera 'wirst': it has obs/front_image, obs/wrist_image.*did you mean 'wrist"),
         (
             (),
-            r"several cameras \(obs/front_image, obs/wrist_image\): name one with --signal\.camera front,",
+            r"several cameras \(obs/front_image, obs/wrist_image\): name one with "
+            r"--signal\.camera front,.* when training",
         ),
     ],
 )

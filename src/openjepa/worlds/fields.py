@@ -93,13 +93,13 @@ def find_cameras(where: str, pictures: Iterable[str], asked: Asked) -> tuple[str
         return (shown[0],)
     if not shown:
         raise UserError(
-            f"{where} holds no pictures that can be frames: name them with --names.frames PATH "
+            f"{where} holds no pictures that can be frames: name them with --names.frames PATH when training "
             "(in Python: names={'frames': 'PATH'})"
         )
     short = shlex.quote(_short(shown[0]))
     raise UserError(
         f"{where} has several cameras ({_list(shown)}): name one with --signal.camera {short}, or several with "
-        f"--signal.camera '[{_short(shown[0])}, {_short(shown[1])}]' (in Python: camera=[...])"
+        f"--signal.camera '[{_short(shown[0])}, {_short(shown[1])}]', when training (in Python: camera=[...])"
     )
 
 
@@ -142,7 +142,8 @@ def _one(where: str, name: str, found: list[str], present: list[str]) -> str:
 
 
 def _how(name: str, path: str) -> str:
-    return f"name one with --names.{name} {shlex.quote(path)} (in Python: names={{{name!r}: {path!r}}})"
+    option = f"--names.{name} {shlex.quote(path)}"
+    return f"name one with {option} when training (in Python: names={{{name!r}: {path!r}}})"
 
 
 def _called(present: list[str], names: tuple[str, ...]) -> list[str]:

@@ -173,7 +173,7 @@ def _columns_of(
     wanted = f"{named!r}, which is to be its {what}" if named is not None else "actions"
     raise _NoActions(
         f"{where} has no columns of {wanted}: its columns are {shown}; call them action_0, action_1 and so on, or name "
-        f"what they begin with by --names.{what}"
+        f"what they begin with by --names.{what} when training"
     )
 
 

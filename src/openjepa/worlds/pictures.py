@@ -60,7 +60,7 @@ def white_of(array: NDArray) -> float:
     if not (low >= -SLACK and high <= 255 * (1 + SLACK)):
         raise UserError(
             f"frames of floating numbers have values from {low:g} to {high:g}, neither in 0..1 nor in 0..255: say "
-            "which value is white with --signal.white, or rescale them"
+            "which value is white with --signal.white when training, or rescale them"
         )
     return 1.0 if high <= 1 + SLACK else 255.0
 
