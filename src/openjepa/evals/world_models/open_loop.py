@@ -9,6 +9,7 @@ sequences of actions led to it?
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -208,6 +209,14 @@ class _Evaluation:
         given = _given(fitted.before, fitted.now, fitted.actions[:, :k], actions)
         return GroupedRidge(given, fitted.later[:, k - 1] - fitted.now, fitted.groups)
 
+    @cached_property
+    def _read(self) -> GroupedRidge:
+        """From states to the physical variables of the same time."""
+        fitted, physical = self.fitted, self.physical
+        assert physical is not None
+        rows = physical.fitted.rows
+        return GroupedRidge(fitted.read_now[rows], physical.fitted.values[:, 1], fitted.groups[rows])
+
     def _variables(
         self, physical: PhysicalVariables, k: int, right: Tensor, wrong: Tensor
     ) -> dict[str, Tensor]:
@@ -217,10 +226,9 @@ class _Evaluation:
             physical.tested.values[:, 1],
             physical.fitted.values[:, 1 + k] - physical.fitted.values[:, 1],
         )
-        read = GroupedRidge(fitted.read_now[rows], physical.fitted.values[:, 1], fitted.groups[rows])
         pairs = _change(fitted.read_now[rows], fitted.read_later[rows, k - 1])
         change = GroupedRidge(pairs, gone, fitted.groups[rows])
-        guesses = {READ: read(right[here, k - 1])}
+        guesses = {READ: self._read(right[here, k - 1])}
         for curve, later in ((CHANGE, right), (CHANGE_OTHERS, wrong), (TRUE, tested.read_later)):
             guesses[curve] = now + change(_change(tested.read_now[here], later[here, k - 1]))
         guesses[COPY] = now
