@@ -1,6 +1,7 @@
 """Frames of episodes that are kept as films, decoded when asked for (extra `video`: PyAV)."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,8 @@ class FilmSource:
         span = self._spans[number]
         header = span.header
         size = (header.height, header.width) if self._size is None else (self._size, self._size)
-        try:
+        with _naming(span.file):
             return decode_at(span.file, span.times[first:stop], size, header.channels, header).numpy()
-        except broken() as error:
-            raise ValueError(f"{span.file.name}: {said(error)}") from None
 
     def info(self, number: int) -> dict[str, Any]:
         return {}
@@ -62,10 +61,8 @@ class FilmFinder:
     def header(self, file: Path) -> FilmHeader:
         """Raises ValueError where it is no readable film."""
         if file not in self._headers:
-            try:
+            with _naming(file):
                 self._headers[file] = inspect(file)
-            except broken() as error:
-                raise ValueError(f"{file.name}: {said(error)}") from None
         return self._headers[file]
 
     def each(self, file: Path, rows: int) -> FilmSpan:
@@ -75,10 +72,8 @@ class FilmFinder:
             ValueError: another number of frames, or no readable film.
         """
         header = self.header(file)
-        try:
+        with _naming(file):
             times = frame_times(file)
-        except broken() as error:
-            raise ValueError(f"{file.name}: {said(error)}") from None
         if len(times) != rows:
             raise ValueError(f"{file.name} has {len(times)} frames, its table {rows} rows")
         return FilmSpan(file, header, times)
@@ -107,3 +102,12 @@ class FilmFinder:
                 f"{times[-1]:.2f}"
             )
         return FilmSpan(file, header, times)
+
+
+@contextmanager
+def _naming(film: Path) -> Generator[None]:
+    """Turns what damage raises into a ValueError that names the film."""
+    try:
+        yield
+    except broken() as error:
+        raise ValueError(f"{film.name}: {said(error)}") from None
