@@ -1,5 +1,6 @@
 """The base of all hidings, and of those that hide some of a sample's tokens."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -8,6 +9,10 @@ from torch import Tensor
 from openjepa.common.rng import Rng
 from openjepa.config import Choice
 from openjepa.jepa import Pair, Tokens, View
+
+Range = tuple[float, float]
+REDRAWS = 8
+"""Rounds in which samples are drawn again whose context is too small."""
 
 
 class HidingChoice(Choice):
@@ -82,6 +87,31 @@ def masked_pair(
         None if asked is None else asked.unsqueeze(1),
         place=place,
     )
+
+
+def require_ranges(config: Any) -> None:
+    """Raises ValueError where scales and aspects of target and context blocks do not rise above 0, or scales pass 1."""
+    for name in ("target_scale", "target_aspect", "context_scale", "context_aspect"):
+        low, high = getattr(config, name)
+        if not 0 < low <= high or ("scale" in name and high > 1):
+            raise ValueError(
+                f"{name} {low, high} must rise, above 0" + (" and to at most 1" if "scale" in name else "")
+            )
+
+
+def boxes(corners: Tensor, shape: Tensor | Sequence[int], layout: Sequence[int]) -> Tensor:
+    """Which places of a grid lie in boxes with first `corners` `[B, M, P]`: `[B, M, *layout]` bool.
+
+    Args:
+        shape: sides of all boxes, P numbers, or of each, `[B, M, P]`.
+    """
+    sides = torch.as_tensor(shape)
+    covered = torch.ones(corners.shape[:-1], dtype=torch.bool)
+    for axis, side in enumerate(layout):
+        offset = torch.arange(side) - corners[..., axis, None]
+        along = (offset >= 0) & (offset < sides[..., axis, None])  # [B, M, side]
+        covered = covered.unsqueeze(-1) & along.unflatten(2, (*[1] * axis, side))
+    return covered
 
 
 def cut(among: Tensor, rng: Rng, raster: bool = False) -> Tensor:

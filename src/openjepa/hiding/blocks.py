@@ -10,12 +10,10 @@ from torch import Tensor
 
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
-from openjepa.hiding.base import HidingChoice, cut
+from openjepa.hiding.base import REDRAWS, HidingChoice, Range, boxes, cut, require_ranges
 from openjepa.jepa import Pair, Tokens, View
 from openjepa.signals.images.augment import Augment, Parameters
 from openjepa.signals.images.signal import ImageSignal
-
-Range = tuple[float, float]
 
 
 class Blocks(HidingChoice):
@@ -52,21 +50,12 @@ class Blocks(HidingChoice):
 
     @model_validator(mode="after")
     def _ordered(self) -> "Blocks":
-        for name in ("target_scale", "target_aspect", "context_scale", "context_aspect"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high or ("scale" in name and high > 1):
-                raise ValueError(
-                    f"{name} {low, high} must rise, above 0"
-                    + (" and to at most 1" if "scale" in name else "")
-                )
+        require_ranges(self)
         return self
 
     def build(self, signal: ImageSignal) -> "BlockHiding":
         """Raises UserError when no draw could leave `min_context` visible."""
         return BlockHiding(self, signal)
-
-
-REDRAWS = 8
 
 
 class BlockHiding:
@@ -152,8 +141,8 @@ class BlockHiding:
     def _visible(
         self, context: Tensor, context_shape: tuple[int, int], blocks: Tensor, shape: tuple[int, int]
     ) -> Tensor:
-        hidden = _inside(blocks, shape, self.layout).any(1)
-        return (_inside(context, context_shape, self.layout)[:, 0] & ~hidden).flatten(1)
+        hidden = boxes(blocks, shape, self.layout).any(1)
+        return (boxes(context, context_shape, self.layout)[:, 0] & ~hidden).flatten(1)
 
     def _areas(self, scale: float, aspect: Range) -> list[int]:
         """Tokens of every block that this scale can give."""
@@ -197,15 +186,6 @@ def seen_from(context: Parameters, target: Parameters, positions: Tensor, grid: 
 
 def _clamp(value: int, most: int) -> int:
     return max(1, min(value, most))
-
-
-def _inside(corners: Tensor, shape: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """`[B, M, 2]` corners to `[B, M, rows, columns]` bool."""
-    axes = []
-    for axis in range(2):
-        offset = torch.arange(grid[axis]) - corners[..., axis, None]
-        axes.append((offset >= 0) & (offset < shape[axis]))
-    return axes[0][..., :, None] & axes[1][..., None, :]
 
 
 def _block_indices(corners: Tensor, shape: tuple[int, int], columns: int) -> Tensor:

@@ -9,11 +9,17 @@ from torch import Tensor
 
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
-from openjepa.hiding.base import HidingChoice, TargetSees, TokenHiding, indices_of
+from openjepa.hiding.base import (
+    REDRAWS,
+    HidingChoice,
+    Range,
+    TargetSees,
+    TokenHiding,
+    boxes,
+    indices_of,
+    require_ranges,
+)
 from openjepa.jepa import Pair, Tokens, View
-
-Range = tuple[float, float]
-REDRAWS = 8
 
 
 class GridBlocks(HidingChoice):
@@ -43,13 +49,7 @@ class GridBlocks(HidingChoice):
 
     @model_validator(mode="after")
     def _ordered(self) -> "GridBlocks":
-        for name in ("target_scale", "target_aspect", "context_scale", "context_aspect"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high or ("scale" in name and high > 1):
-                raise ValueError(
-                    f"{name} {low, high} must rise, above 0"
-                    + (" and to at most 1" if "scale" in name else "")
-                )
+        require_ranges(self)
         return self
 
     def build(self, signal: Any) -> "GridBlockHiding":
@@ -152,12 +152,7 @@ def _rectangles(
     wide = torch.minimum((area / high).round().clamp_min(1), sides[..., 1])
     high = torch.minimum(torch.maximum(high, (area / wide).round()), sides[..., 0])
     shape = torch.stack([high, wide], -1)
-    corner = (draws[..., 2:] * (sides - shape + 1)).floor()
-    inside = []
-    for axis, side in enumerate(layout):
-        offset = torch.arange(side) - corner[..., axis, None]
-        inside.append((offset >= 0) & (offset < shape[..., axis, None]))
-    return inside[0][..., :, None] & inside[1][..., None, :]
+    return boxes((draws[..., 2:] * (sides - shape + 1)).floor(), shape, layout)
 
 
 def _last(there: Tensor) -> Tensor:

@@ -8,10 +8,8 @@ from torch import Tensor
 
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
-from openjepa.hiding.base import HidingChoice, indices_of
+from openjepa.hiding.base import HidingChoice, Range, indices_of
 from openjepa.jepa import Pair, Tokens, View
-
-Range = tuple[float, float]
 
 
 class Runs(HidingChoice):

@@ -10,17 +10,15 @@ from torch import Tensor
 from openjepa.common.rng import Rng
 from openjepa.config import Config
 from openjepa.errors import UserError
-from openjepa.hiding.base import HidingChoice, cut
+from openjepa.hiding.base import REDRAWS, HidingChoice, Range, boxes, cut
 from openjepa.hiding.blocks import seen_from
 from openjepa.jepa import Pair, Tokens, View
 from openjepa.signals.images.augment import Augment, Parameters
 from openjepa.signals.video.augment import augmented_clips
 from openjepa.signals.video.signal import Side, VideoSignal
 
-Range = tuple[float, float]
 Crop = tuple[Tensor, Parameters]
 """The first frame of each clip, and what was done to its frames."""
-REDRAWS = 8
 
 
 class Tube(Config):
@@ -205,14 +203,7 @@ class TubeHiding:
 
     def _hidden(self, shape: tuple[int, ...], corners: Tensor) -> Tensor:
         """Whether any block covers a token, `[B, N]` bool."""
-        inside = []
-        for axis, (side, length) in enumerate(zip(self.layout, shape, strict=True)):
-            offset = torch.arange(side) - corners[..., axis, None]
-            inside.append((offset >= 0) & (offset < length))  # [B, blocks, side]
-        covered = (
-            inside[0][..., :, None, None] & inside[1][..., None, :, None] & inside[2][..., None, None, :]
-        )
-        return covered.any(1).flatten(1)
+        return boxes(corners, shape, self.layout).any(1).flatten(1)
 
     def _visible(self, hidden: Tensor) -> Tensor:
         """What contexts may see, `[B, N]` bool."""
