@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from openjepa.common import files
 from openjepa.common.lock import InUse, in_use
+from openjepa.common.text import aligned
 from openjepa.errors import UserError
 from openjepa.evals.protocol import Kind as ProbeKind
 from openjepa.evals.runs import probe_runs, training_cost
@@ -172,12 +173,10 @@ class SweepTable:
         return f"{told} [{factor * row.low:.{digits}f}, {factor * row.high:.{digits}f}]"
 
     def __str__(self) -> str:
-        lines = self.cells()
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        told = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
         unit = "in %, " if self.share else ""
-        told += ["", f"{self.score}: {unit}with 95 % intervals over seeds, or of the one run."]
-        return "\n".join([*told, *(f"{name} failed: {why}" for name, why in self.failures.items())])
+        said = f"{self.score}: {unit}with 95 % intervals over seeds, or of the one run."
+        failed = [f"{name} failed: {why}" for name, why in self.failures.items()]
+        return "\n".join([*aligned(self.cells()), "", said, *failed])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

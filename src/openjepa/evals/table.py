@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from openjepa.common.text import aligned
 from openjepa.errors import UserError
 
 RANDOM, JOINED = "random init", "model + best classical"
@@ -230,11 +231,7 @@ class ProbeTable:
 
     def __str__(self) -> str:
         """Aligned text: a row per kind of feature, a column per task and probe; below it what was chosen."""
-        table = self.cells()
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in table
-        ]
+        lines = aligned(self.cells())
         methods = dict.fromkeys(score.method for score in self.scores)
         lines += ["", *self.metrics(), f"95 % intervals: {'; '.join(methods)}."]
         several = self.tasks() > 1
@@ -252,14 +249,7 @@ class ProbeTable:
         names = dict.fromkeys(name for score in told for name in score.each)
         head = [f"{told[0].metric} of each, {title(told[0])}", *(score.row for score in told)]
         rows = [[name, *(_of_one(score, name) for score in told)] for name in names]
-        widths = [max(map(len, cells)) for cells in zip(head, *rows, strict=True)]
-        return [
-            "",
-            *(
-                "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-                for line in (head, *rows)
-            ),
-        ]
+        return ["", *aligned([head, *rows])]
 
     def markdown(self) -> str:
         """The table alone, in Markdown."""

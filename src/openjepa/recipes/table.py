@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from openjepa.common.text import aligned
 from openjepa.recipes.base import registered
 
 CHOICES = ("signal", "hiding", "condition", "target", "energy", "guard")
@@ -34,11 +35,7 @@ def as_text() -> str:
     rows = as_dicts()
     columns = ("recipe", *CHOICES)
     cells = [columns, *([str(row[c]) for c in columns] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
+    lines = aligned(cells)
     for row in rows:
         lines += [
             "",

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from openjepa.agent.channel import Between, Drift, Every, Schedule
 from openjepa.common.renamed import current_protocol
+from openjepa.common.text import aligned
 from openjepa.errors import UserError
 from openjepa.evals.features import Progress
 from openjepa.evals.planning.cloning import open_windows
@@ -22,7 +23,7 @@ from openjepa.evals.planning.evaluate import NAMES, informed, play_row
 from openjepa.evals.planning.linked import Controlled, SemanticActor, teach
 from openjepa.evals.planning.play import Player
 from openjepa.evals.planning.protocol import WorldEvaluation, for_runs
-from openjepa.evals.planning.result import PlayedRow, aligned, begun_at_goal, percent
+from openjepa.evals.planning.result import PlayedRow, begun_at_goal, percent
 
 
 class RemoteProtocol(WorldEvaluation):

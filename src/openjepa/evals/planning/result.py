@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from openjepa.common.renamed import current_protocol
+from openjepa.common.text import aligned
 from openjepa.errors import UserError
 from openjepa.evals.planning.play import EpisodeOutcome
 from openjepa.evals.planning.protocol import PlanningProtocol
@@ -253,12 +254,6 @@ def percent(rate: float, interval: tuple[float, float]) -> str:
     """`93.3 [90.0, 95.6]`, of shares."""
     low, high = interval
     return f"{100 * rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def aligned(table: list[list[str]]) -> list[str]:
-    """Lines of text, from cells."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in table]
 
 
 def _pairs(edges: np.ndarray) -> list[tuple[float, float]]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from openjepa.common.text import aligned
 from openjepa.latents.controls import Point
 
 COUNTS = (1, 2, 4, 8, 16)
@@ -66,17 +67,12 @@ class LatentTable:
         rows = [[c.name, f"{c.value:.3g}", c.wanted, marks[c.holds], c.verdict] for c in self.controls]
         best = [["best of", *map(str, COUNTS)]]
         best += [["z", *_numbers(self.best.latent)], ["codebook", *_numbers(self.best.codebook)]]
-        best += [["without z", f"{self.best.deterministic:.3g}"]]
+        best += [["without z", f"{self.best.deterministic:.3g}", *[""] * (len(COUNTS) - 1)]]
         curve = [["capacity", "error", "share of what z can tell"]]
         curve += [[point.name, f"{point.error:.3g}", f"{point.share:.0%}"] for point in self.curve]
         title = f"Controls of z: {self.name}, {self.transitions:,} held-out steps"
-        return "\n\n".join([title, *("\n".join(_aligned(table)) for table in ([head, *rows], best, curve))])
+        return "\n\n".join([title, *("\n".join(aligned(table)) for table in ([head, *rows], best, curve))])
 
 
 def _numbers(values: Sequence[float]) -> list[str]:
     return [f"{value:.3g}" for value in values]
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in table if i < len(row)) for i in range(max(map(len, table)))]
-    return ["  ".join(text.ljust(w) for text, w in zip(row, widths, strict=False)).rstrip() for row in table]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openjepa.common.text import aligned
 from openjepa.evals.tasks import resampled
 
 MODEL, OTHERS = "model", "model, others' actions"
@@ -160,7 +161,7 @@ class OpenLoopTable:
         told = (
             f"{self.goals:,} recorded goals, {ahead} ahead; {self.candidates} sequences of actions for each"
         )
-        parts.append("\n".join([*_aligned(rows), told]))
+        parts.append("\n".join([*aligned(rows), told]))
         parts.append(
             "\n".join(["95 % intervals: bootstrap over episodes, at the farthest step.", *self.notes])
         )
@@ -185,9 +186,4 @@ def _curves(title: str, table: OpenLoopTable, curves: Sequence[ErrorCurve]) -> s
         [one.name, *(f"{value:.3g}" for value in one.values), f"[{one.low[-1]:.3g}, {one.high[-1]:.3g}]"]
         for one in curves
     ]
-    return "\n".join(_aligned([head, *rows]))
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip() for row in table]
+    return "\n".join(aligned([head, *rows]))
