@@ -27,14 +27,14 @@ from openjepa.signals.audio.decode import (
     mono,
     resample,
 )
-from openjepa.signals.audio.sound_set import LoadedMels, SoundSet, cuts_of, tell_skipped
+from openjepa.signals.audio.sound_set import LoadedMels, SoundSet, cuts_of
 from openjepa.signals.audio.spectrogram import LogMel
 from openjepa.signals.base import Labels
 from openjepa.signals.parts import number_of
 from openjepa.signals.readers.arrays import read_array_file
 from openjepa.signals.readers.folders import FolderFiles, Names, list_folder
 from openjepa.signals.readers.shards import TarFiles, Wanted, find_shards, read_shards
-from openjepa.signals.readers.skipped import Skipped, attempt, attempt_all
+from openjepa.signals.readers.skipped import Skipped, attempt, attempt_all, nothing, say_skipped
 from openjepa.signals.readers.splits import pick_split
 
 IN_MEMORY_BYTES = 2**30
@@ -201,9 +201,7 @@ def _open_folder(root: Path, signal: SoundCut, split: str, strict: bool) -> Soun
     chosen = set(kept)
     others = [Skipped(name, "no file of sound") for i, name in enumerate(found.names) if i not in chosen]
     names = [found.names[i] for i in kept]
-    folders = None
-    if found.labels is not None and found.classes is not None:
-        folders = [found.classes[n] if n >= 0 else None for n in found.labels[kept].tolist()]
+    folders = None if found.labels is None else [found.class_of(i) for i in kept]
     known = told_by_names(names, signal.names, folders, found.classes or (), strict)
     skipped = [*found.skipped, *others]
     return _build(str(root), SoundFiles(found.folder, names, None), signal, known, found.splits, skipped)
@@ -298,7 +296,7 @@ def _build(
     missing = [*skipped, *_named(files, failed)]
     if not rows or held is None:
         raise _nothing(name, len(files), missing)
-    tell_skipped(name, missing, len(rows))
+    say_skipped(name, missing, len(rows), "recordings")
     keys = Names([files.name(row) for row in rows])
     return _set(name, held, spec, signal, known, rows, own, splits, missing, keys)
 
@@ -459,5 +457,4 @@ def _named(files: Any, failed: dict[int, str]) -> list[Skipped]:
 
 def _nothing(name: str, count: int, skipped: Sequence[Skipped]) -> UserError:
     what = f"none of its {count} recordings is readable" if count else "it holds no files of sound"
-    example = f" ({skipped[0].name}: {skipped[0].reason})" if skipped else ""
-    return UserError(f"{name}: {what}{example}; give files that end in {', '.join(SUFFIXES)}")
+    return nothing(name, what, skipped, f"files that end in {', '.join(SUFFIXES)}")

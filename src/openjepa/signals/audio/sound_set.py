@@ -18,7 +18,7 @@ from openjepa.signals.audio.batch import Sounds
 from openjepa.signals.audio.spectrogram import LogMel
 from openjepa.signals.base import Labels
 from openjepa.signals.parts import digest_labels
-from openjepa.signals.readers.skipped import Skipped, attempt, say_skipped
+from openjepa.signals.readers.skipped import Skipped, attempt
 
 Indices = Sequence[int] | NDArray[Any] | Tensor
 FINGERPRINTED = 64
@@ -252,8 +252,3 @@ class LoadedMels:
 
     def broken(self) -> tuple[type[BaseException], ...]:
         return ()
-
-
-def tell_skipped(name: str, skipped: Sequence[Skipped], used: int) -> None:
-    """One sentence about what was left out."""
-    say_skipped(name, skipped, used, "recordings")

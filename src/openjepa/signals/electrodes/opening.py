@@ -19,7 +19,7 @@ from openjepa.signals.electrodes.recording import Event, Piece, Prepared, Record
 from openjepa.signals.electrodes.recording_set import RecordingSet, windows_of
 from openjepa.signals.readers.edf import read_edf
 from openjepa.signals.readers.folders import list_folder
-from openjepa.signals.readers.skipped import Skipped, say_skipped
+from openjepa.signals.readers.skipped import Skipped, nothing, say_skipped
 
 SUFFIXES = (".edf", ".bdf", ".fif", ".fif.gz", ".npz")
 MEMBER_BYTES = 2**33
@@ -104,9 +104,7 @@ def _open_folder(root: Path, signal: Cut, split: str) -> RecordingSet:
     for i, name in enumerate(listing.names):
         if not name.lower().endswith(SUFFIXES):
             continue
-        label = None
-        if listing.labels is not None and listing.classes is not None and listing.labels[i] >= 0:
-            label = listing.classes[listing.labels[i]]
+        label = listing.class_of(i)
         try:
             several = _read(listing.folder / name, name, signal)
             for number, one in enumerate(several):
@@ -114,17 +112,13 @@ def _open_folder(root: Path, signal: Cut, split: str) -> RecordingSet:
                 found.append(_prepared(one, signal))
                 keys.append(f"{listing.inside}{name}" + (f"[{number}]" if len(several) > 1 else ""))
         except UserError as error:
-            skipped.append(
-                Skipped(name, str(error).removeprefix(f"{listing.folder / name}: ").removeprefix(f"{name}: "))
-            )
+            skipped.append(Skipped.of(name, listing.folder / name, error))
     if not found:
-        example = f" ({skipped[0].name}: {skipped[0].reason})" if skipped else ""
-        raise UserError(
-            f"{root}: it holds no readable recording{example}; give files that end in {', '.join(SUFFIXES)}"
+        raise nothing(
+            str(root), "it holds no readable recording", skipped, f"files that end in {', '.join(SUFFIXES)}"
         )
     say_skipped(str(root), skipped, len(found), "recordings")
-    left_out = [(one.name, one.reason) for one in skipped]
-    return windows_of(str(root), signal, found, left_out, keys=keys)
+    return windows_of(str(root), signal, found, skipped, keys=keys)
 
 
 def _prepared(recording: Recording, signal: Cut) -> Prepared:

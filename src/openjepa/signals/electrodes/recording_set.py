@@ -18,6 +18,7 @@ from openjepa.signals.electrodes.batch import Cut, Recordings
 from openjepa.signals.electrodes.montage import Place
 from openjepa.signals.electrodes.recording import Prepared
 from openjepa.signals.parts import digest_labels, number_of
+from openjepa.signals.readers.skipped import Skipped
 
 Indices = Sequence[int] | np.ndarray | Tensor
 
@@ -93,7 +94,7 @@ class RecordingSet:
         *,
         classes: list[str] | None,
         subjects: list[str],
-        skipped: Sequence[tuple[str, str]] = (),
+        skipped: Sequence[Skipped] = (),
         labels: Labels | None = None,
     ) -> None:
         self.name, self.signal, self.classes, self.subjects = name, signal, classes, subjects
@@ -203,15 +204,16 @@ class RecordingSet:
 
     def describe(self) -> dict[str, Any]:
         """Plain data for `run.json`."""
+        contents = self._contents()
         return {
             "name": self.name,
             self.noun: len(self),
             "shape": list(self.shape),
             "channels": list(self.channels),
             "people": len(self.subjects) or None,
-            "fingerprint": self._contents()["sha256"],
-            "contents": self._contents(),
-            "skipped": [list(pair) for pair in self._skipped],
+            "fingerprint": contents["sha256"],
+            "contents": contents,
+            "skipped": [[one.name, one.reason] for one in self._skipped],
         }
 
     def _contents(self) -> Contents:
@@ -227,7 +229,7 @@ def windows_of(
     name: str,
     signal: Cut,
     recordings: Sequence[Prepared],
-    skipped: Sequence[tuple[str, str]] = (),
+    skipped: Sequence[Skipped] = (),
     grouped: bool = True,
     keys: Sequence[str] | None = None,
 ) -> RecordingSet:

@@ -18,7 +18,15 @@ from openjepa.signals.images.statistics import Statistics, measure
 from openjepa.signals.images.values import Kept, stored, together
 from openjepa.signals.parts import digest_labels
 from openjepa.signals.readers.folders import Names
-from openjepa.signals.readers.skipped import Skipped, attempt, attempt_all, reason_of, say, say_skipped
+from openjepa.signals.readers.skipped import (
+    Skipped,
+    attempt,
+    attempt_all,
+    nothing,
+    reason_of,
+    say,
+    say_skipped,
+)
 from openjepa.signals.readers.skipping import Indices, SkippingSet
 
 IN_MEMORY_BYTES = 2**30
@@ -362,8 +370,9 @@ def _nothing(name: str, count: int, skipped: Sequence[Skipped]) -> UserError:
         if count
         else "it holds no files that could be images"
     )
-    example = f" ({skipped[0].name}: {skipped[0].reason})" if skipped else ""
-    return UserError(
-        f"{name}: {what}{example}; give a folder of JPEG, PNG, WebP, BMP, GIF, TIFF or PPM files, or tar shards of "
-        "key.jpg and key.cls"
+    return nothing(
+        name,
+        what,
+        skipped,
+        "a folder of JPEG, PNG, WebP, BMP, GIF, TIFF or PPM files, or tar shards of key.jpg and key.cls",
     )

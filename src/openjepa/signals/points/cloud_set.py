@@ -16,6 +16,7 @@ from openjepa.errors import UserError, warn
 from openjepa.signals.base import Labels
 from openjepa.signals.parts import digest_labels, number_of
 from openjepa.signals.points.batch import Clouds
+from openjepa.signals.readers.skipped import Skipped
 
 Indices = Sequence[int] | np.ndarray | Tensor
 
@@ -63,7 +64,7 @@ class CloudSet:
         rows: NDArray[np.int64],
         count: int,
         labels: Labels | None,
-        skipped: Sequence[tuple[str, str]] = (),
+        skipped: Sequence[Skipped] = (),
     ) -> None:
         self.name, self.count, self.labels = name, count, labels
         self._held, self._rows, self._skipped = held, rows, list(skipped)
@@ -114,15 +115,16 @@ class CloudSet:
 
     def describe(self) -> dict[str, Any]:
         """Plain data for `run.json`."""
+        contents = self._contents()
         sizes = np.diff(self._held.offset)[self._rows]
         return {
             "name": self.name,
             self.noun: len(self),
             "shape": list(self.shape),
             "points": [int(sizes.min()), int(sizes.max())],
-            "fingerprint": self._contents()["sha256"],
-            "contents": self._contents(),
-            "skipped": [list(pair) for pair in self._skipped],
+            "fingerprint": contents["sha256"],
+            "contents": contents,
+            "skipped": [[one.name, one.reason] for one in self._skipped],
         }
 
     def _contents(self) -> Contents:
@@ -132,9 +134,7 @@ class CloudSet:
         return {"covers": "every point", "sha256": digest.hexdigest()}
 
 
-def cloud_set(
-    name: str, found: Sequence[OneCloud], count: int, skipped: Sequence[tuple[str, str]] = ()
-) -> CloudSet:
+def cloud_set(name: str, found: Sequence[OneCloud], count: int, skipped: Sequence[Skipped] = ()) -> CloudSet:
     """Clouds about their middle and of radius 1.
 
     Raises:

@@ -16,7 +16,7 @@ from openjepa.signals.readers.arrays import read_array_file
 from openjepa.signals.readers.clouds import SUFFIXES, on_surface, read_shape
 from openjepa.signals.readers.folders import list_folder
 from openjepa.signals.readers.pairs import paired
-from openjepa.signals.readers.skipped import Skipped, say_skipped
+from openjepa.signals.readers.skipped import Skipped, nothing, say_skipped
 from openjepa.signals.readers.splits import pick_split
 
 
@@ -151,22 +151,17 @@ def _open_folder(root: Path, count: int, split: str) -> CloudSet:
     for i, name in enumerate(listing.names):
         if not name.lower().endswith(SUFFIXES) or (inner and f"/{wanted}/" not in name):
             continue
-        label = None
-        if listing.labels is not None and listing.classes is not None and listing.labels[i] >= 0:
-            label = listing.classes[listing.labels[i]]
         try:
             one = _of_shape(listing.folder / name, name)
-            found.append(replace(one, points=settled(one), label=label))
+            found.append(replace(one, points=settled(one), label=listing.class_of(i)))
         except UserError as error:
-            why = str(error).removeprefix(f"{listing.folder / name}: ").removeprefix(f"{name}: ")
-            skipped.append(Skipped(name, why))
+            skipped.append(Skipped.of(name, listing.folder / name, error))
     if not found:
-        example = f" ({skipped[0].name}: {skipped[0].reason})" if skipped else ""
-        raise UserError(
-            f"{root}: it holds no readable cloud{example}; give files that end in {', '.join(SUFFIXES)}"
+        raise nothing(
+            str(root), "it holds no readable cloud", skipped, f"files that end in {', '.join(SUFFIXES)}"
         )
     say_skipped(str(root), skipped, len(found), "clouds")
-    return cloud_set(str(root), found, count, [(one.name, one.reason) for one in skipped])
+    return cloud_set(str(root), found, count, skipped)
 
 
 def _inner_splits(names: list[str]) -> set[str]:

@@ -68,6 +68,12 @@ class Listing:
     splits: tuple[str, ...]
     skipped: list[Skipped]
 
+    def class_of(self, row: int) -> str | None:
+        """The first-level sub-folder that a file lies in; `None` where there is none."""
+        if self.labels is None or self.classes is None or self.labels[row] < 0:
+            return None
+        return self.classes[self.labels[row]]
+
 
 def list_folder(root: Path, split: str) -> Listing:
     """Files anywhere below a folder, labelled by its first-level sub-folders.

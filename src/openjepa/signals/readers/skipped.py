@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from openjepa.common.distributed import rank
@@ -22,6 +23,11 @@ class Skipped:
 
     name: str
     reason: str
+
+    @classmethod
+    def of(cls, name: str, path: Path, error: UserError) -> "Skipped":
+        """A file that a reader refuses; the path or the name with which its sentence begins is not said twice."""
+        return cls(name, str(error).removeprefix(f"{path}: ").removeprefix(f"{name}: "))
 
 
 def reason_of(error: BaseException) -> str:
@@ -50,6 +56,12 @@ def attempt_all(action: Callable[[int], T], count: int, threaded: bool) -> list[
     chunks = [range(i, min(i + 64, count)) for i in range(0, count, 64)]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1) if threaded else 1) as pool:
         return [result for chunk in pool.map(run, chunks) for result in chunk]
+
+
+def nothing(name: str, what: str, skipped: Sequence[Skipped], give: str) -> UserError:
+    """The error for a set of which nothing can be read: `what` is missing, the first file's reason, what to give."""
+    example = f" ({skipped[0].name}: {skipped[0].reason})" if skipped else ""
+    return UserError(f"{name}: {what}{example}; give {give}")
 
 
 def say(sentence: str) -> None:

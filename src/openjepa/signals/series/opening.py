@@ -12,7 +12,7 @@ from openjepa.errors import UserError
 from openjepa.signals.readers.arrays import splits_in
 from openjepa.signals.readers.folders import list_folder
 from openjepa.signals.readers.pairs import paired
-from openjepa.signals.readers.skipped import Skipped, say_skipped
+from openjepa.signals.readers.skipped import Skipped, nothing, say_skipped
 from openjepa.signals.readers.splits import pick_split
 from openjepa.signals.series.batch import SeriesCut
 from openjepa.signals.series.reading import SUFFIXES, OneSeries, of_array, read_file
@@ -105,27 +105,21 @@ def _open_folder(root: Path, cut: SeriesCut, split: str, adapt: bool) -> SeriesS
     for i, name in enumerate(listing.names):
         if not name.lower().endswith(SUFFIXES):
             continue
-        label = None
-        if listing.labels is not None and listing.classes is not None and listing.labels[i] >= 0:
-            label = listing.classes[listing.labels[i]]
         try:
             several = read_file(listing.folder / name, name, cut, "train")
         except UserError as error:
-            skipped.append(
-                Skipped(name, str(error).removeprefix(f"{listing.folder / name}: ").removeprefix(f"{name}: "))
-            )
+            skipped.append(Skipped.of(name, listing.folder / name, error))
             continue
+        label = listing.class_of(i)
         for one in several:
             if label is not None and one.answer is None and one.steps is None:
                 one = replace(one, answer=label)
             found.append(one if one.group or len(several) == 1 else replace(one, group=name))
     if not found:
-        example = f" ({skipped[0].name}: {skipped[0].reason})" if skipped else ""
-        raise UserError(
-            f"{root}: it holds no readable series{example}; give files that end in {', '.join(SUFFIXES)}"
+        raise nothing(
+            str(root), "it holds no readable series", skipped, f"files that end in {', '.join(SUFFIXES)}"
         )
     say_skipped(str(root), skipped, len(found), "series")
-    left = [(one.name, one.reason) for one in skipped]
     if listing.splits == ("train",) and len(found) == 1:
         return _settled(str(root), cut, found, split, adapt)
-    return series_set(str(root), cut, found, adapt=adapt, skipped=left)
+    return series_set(str(root), cut, found, adapt=adapt, skipped=skipped)

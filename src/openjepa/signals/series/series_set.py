@@ -15,6 +15,7 @@ from openjepa.common.rng import Rng
 from openjepa.errors import UserError, warn
 from openjepa.signals.base import Labels
 from openjepa.signals.parts import number_of
+from openjepa.signals.readers.skipped import Skipped
 from openjepa.signals.series.batch import SeriesBatch, SeriesCut
 from openjepa.signals.series.reading import GAP, OneSeries
 
@@ -98,7 +99,7 @@ class SeriesSet:
         classes: tuple[str, ...] | None,
         labelled: bool,
         grouped: bool,
-        skipped: Sequence[tuple[str, str]] = (),
+        skipped: Sequence[Skipped] = (),
     ) -> None:
         self.name, self.cut, self.channels, self.length = name, cut, channels, length
         self.classes, self.labelled, self.grouped, self.season = classes, labelled, grouped, cut.season
@@ -242,6 +243,7 @@ class SeriesSet:
 
     def describe(self) -> dict[str, Any]:
         """Plain data for `run.json`."""
+        contents = self._contents()
         held = self._held
         steps, whole = int((held.last - held.first).sum()), int(held.offset[-1])
         return {
@@ -250,9 +252,9 @@ class SeriesSet:
             "shape": list(self.shape),
             "channels": list(self.channels),
             "steps": steps if steps == whole else f"{steps:,} of {whole:,}",
-            "fingerprint": self._contents()["sha256"],
-            "contents": self._contents(),
-            "skipped": [list(pair) for pair in self._skipped],
+            "fingerprint": contents["sha256"],
+            "contents": contents,
+            "skipped": [[one.name, one.reason] for one in self._skipped],
         }
 
     def _contents(self) -> Contents:
@@ -285,7 +287,7 @@ def series_set(
     *,
     adapt: bool,
     part: int | None = None,
-    skipped: Sequence[tuple[str, str]] = (),
+    skipped: Sequence[Skipped] = (),
 ) -> SeriesSet:
     """Series cut into samples.
 

@@ -16,7 +16,7 @@ from openjepa.errors import UserError
 from openjepa.signals.base import Labels
 from openjepa.signals.parts import digest_labels
 from openjepa.signals.readers.folders import Names
-from openjepa.signals.readers.skipped import Skipped, attempt, attempt_all, say_skipped
+from openjepa.signals.readers.skipped import Skipped, attempt, attempt_all, nothing, say_skipped
 from openjepa.signals.readers.skipping import Indices, SkippingSet
 from openjepa.signals.video.decode import LATE, SHORT, FilmHeader, broken, said
 
@@ -369,7 +369,6 @@ def build(
 
 def _nothing(name: str, count: int, skipped: Sequence[Skipped]) -> UserError:
     what = f"none of its {count} films is readable" if count else "it holds no files that could be films"
-    example = f" ({skipped[0].name}: {skipped[0].reason})" if skipped else ""
-    return UserError(
-        f"{name}: {what}{example}; give a folder of films, of folders of frames, tar shards of films, or arrays"
+    return nothing(
+        name, what, skipped, "a folder of films, of folders of frames, tar shards of films, or arrays"
     )
