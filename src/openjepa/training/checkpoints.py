@@ -37,7 +37,7 @@ MOMENTS, SCALARS = "state.safetensors", "state.json"
 MOMENT_NAMES = ("exp_avg", "exp_avg_sq")
 RESTORED = ("step", "rollbacks", "healthy", "metrics_bytes")
 SEAL = "sha256"
-"""Largest size of everything else in `state.json`."""
+"""Key of the checksum of everything else in `state.json`."""
 
 
 @dataclass
