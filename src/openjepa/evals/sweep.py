@@ -28,7 +28,7 @@ from openjepa.health.gains import gain
 from openjepa.recipes import Recipe
 from openjepa.signals.label_table import LabelTable
 from openjepa.training import Run, carry_on, has_ended
-from openjepa.training.fastest import chosen
+from openjepa.training.fastest import as_chosen, chosen, way
 from openjepa.training.loop import RunProgress
 from openjepa.training.start import open_data
 
@@ -262,24 +262,15 @@ def alike(out: str | Path, found: Sequence[SweepPoint]) -> list[SweepPoint]:
     Raises:
         UserError: the data cannot be read.
     """
-    open_ones = [point for point in found if "auto" in _way(point.config).values()]
+    open_ones = [point for point in found if "auto" in way(point.config).values()]
     if not open_ones:
         return list(found)
 
     def measured() -> dict[str, str]:
-        return _way(chosen(*open_data(open_ones[0].config, None, open_ones[0].adapt))[0])
+        return way(chosen(*open_data(open_ones[0].config, None, open_ones[0].adapt))[0])
 
     agreed = _agreed(Path(out) / PRECISION, measured)
-    return [replace(point, config=_with_way(point.config, agreed)) for point in found]
-
-
-def _way(config: Recipe) -> dict[str, str]:
-    return {name: getattr(config.train, name) for name in ("precision", "attention")}
-
-
-def _with_way(config: Recipe, agreed: Mapping[str, str]) -> Recipe:
-    changes = {name: agreed[name] for name, value in _way(config).items() if value == "auto"}
-    return config.model_copy(update={"train": config.train.model_copy(update=changes)})
+    return [replace(point, config=as_chosen(point.config, agreed)) for point in found]
 
 
 def _agreed(path: Path, value: Callable[[], dict[str, Any]]) -> dict[str, Any]:

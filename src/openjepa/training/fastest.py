@@ -1,6 +1,7 @@
 """The fastest precision and attention for a run, found by measuring a few steps."""
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 import torch
@@ -37,10 +38,7 @@ def chosen(config: Recipe, samples: Samples) -> tuple[Recipe, str]:
     ]
     if not ways:  # bf16 is asked for where the hardware lacks it
         ways = [("bf16", "fused" if training.attention == "auto" else training.attention)]
-    candidates = [
-        config.model_copy(update={"train": training.model_copy(update={"precision": p, "attention": a})})
-        for p, a in ways
-    ]
+    candidates = [_with(config, {"precision": p, "attention": a}) for p, a in ways]
     if len(candidates) == 1 or world_size() > 1:
         return candidates[0], ""
     rates = [rate(candidate, samples, device) for candidate in candidates]
@@ -53,6 +51,20 @@ def chosen(config: Recipe, samples: Samples) -> tuple[Recipe, str]:
     return candidates[
         best
     ], f"train.precision {precision} with {attention} attention; {samples.noun} a second: {measured}"
+
+
+def way(config: Recipe) -> dict[str, str]:
+    """A config's precision and attention, by name; each may be `auto`."""
+    return {name: getattr(config.train, name) for name in ("precision", "attention")}
+
+
+def as_chosen(config: Recipe, agreed: Mapping[str, str]) -> Recipe:
+    """The config with the agreed `way` where its own is `auto`."""
+    return _with(config, {name: agreed[name] for name, value in way(config).items() if value == "auto"})
+
+
+def _with(config: Recipe, changes: Mapping[str, str]) -> Recipe:
+    return config.model_copy(update={"train": config.train.model_copy(update=changes)})
 
 
 def rate(config: Recipe, samples: Samples, device: torch.device) -> float:

@@ -15,7 +15,7 @@ from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, Training, configure
 from openjepa.signals.base import Samples
 from openjepa.training.distributed import barrier, process_group
-from openjepa.training.fastest import chosen
+from openjepa.training.fastest import as_chosen, chosen, way
 from openjepa.training.loop import RunProgress, fit
 from openjepa.training.optim import learning_rate
 from openjepa.training.progress import shown
@@ -219,7 +219,7 @@ def _continue(
     with _alone(run.path) as run.lock:
         config, samples = open_data(wanted or run.config, data, adapt)
         run.check_data(samples)  # first: the config takes some of its numbers from them
-        if wanted and _as_chosen(config, run.config) != run.config:
+        if wanted and as_chosen(config, way(run.config)) != run.config:
             raise UserError(
                 f"{run.path} was started with other options: give the same, or name another directory"
             )
@@ -251,13 +251,6 @@ def _lengthened(run: Run, before: Training) -> str:
         f"{now.steps} steps in all, not {before.steps}: from step {done} on the schedules are those of a run of this "
         f"length, and the learning rate goes from {rates[0]:.3g} to {rates[1]:.3g}"
     )
-
-
-def _as_chosen(config: Recipe, begun: Recipe) -> Recipe:
-    """The config with what `auto` has become in a run that has begun."""
-    names = [name for name in ("precision", "attention") if getattr(config.train, name) == "auto"]
-    training = config.train.model_copy(update={name: getattr(begun.train, name) for name in names})
-    return config.model_copy(update={"train": training})
 
 
 def _alone(path: str | Path) -> AbstractContextManager[Lock | None]:
