@@ -357,6 +357,11 @@ def describe(cls: type[BaseModel], data: Mapping[str, Any], indent: str = "  ", 
     return "\n".join(lines)
 
 
+def as_text(value: object) -> str:
+    """A plain value as `override` and the command line read it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _written(value: Any) -> str:
     """A value as it would be typed."""
     if isinstance(value, str):

@@ -1,6 +1,5 @@
 """JEPA as a scikit-learn transformer: `make_pipeline(JEPATransformer(), LogisticRegression()).fit(X, y)`."""
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, Self
@@ -12,6 +11,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from openjepa.config import as_text
 from openjepa.errors import UserError
 from openjepa.recipes import configure
 from openjepa.recipes.tokens import TokenRecipe, require_tokens
@@ -151,7 +151,7 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def _config(self, samples: Any) -> TokenRecipe:
         """The recipe with what follows from the data, and the caller's options on top."""
-        options = {key: _text(value) for key, value in (self.options or {}).items()}
+        options = {key: as_text(value) for key, value in (self.options or {}).items()}
         preset = require_tokens("JEPATransformer", configure(self.recipe, self._preset()))
         derived: dict[str, object] = preset.signal.suited(samples, options) | {
             "train.batch_size": min(preset.train.batch_size, len(hold_out(samples)[0])),
@@ -165,14 +165,10 @@ class JEPATransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             derived["hiding.local_augment.size"] = max(patch, local)
         if preset.hiding.kind == "blocks" and self._is_padded():
             derived |= {"hiding.augment.scale": [1.0, 1.0], "hiding.augment.ratio": [1.0, 1.0]}
-        changes = {key: _text(value) for key, value in derived.items()} | options
+        changes = {key: as_text(value) for key, value in derived.items()} | options
         return require_tokens("JEPATransformer", configure(self.recipe, self._preset(), changes)).adapt(
             samples
         )
 
     def _is_padded(self) -> bool:
         return len(self._shape_in) == 1 and math.prod(self._folded()) != self._shape_in[0]
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

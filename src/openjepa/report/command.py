@@ -1,10 +1,10 @@
 """The command line that gives a config again."""
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from openjepa.config import as_text
 from openjepa.errors import UserError
 from openjepa.recipes import configure
 
@@ -20,7 +20,7 @@ def command_for(config: Mapping[str, Any]) -> str | None:
         changes: dict[str, str] = {}
         for _ in range(4):  # a switched choice brings options of its own, which the next round compares
             reached = configure(str(recipe), preset, changes).model_dump(mode="json")
-            missing = {path: _text(v) for path, v in _differences(wanted, reached)}
+            missing = {path: as_text(v) for path, v in _differences(wanted, reached)}
             if not missing:
                 break
             changes |= missing
@@ -47,7 +47,3 @@ def _differences(
                 yield from _differences(value, there, f"{path}.")
         elif value != there:
             yield path, value
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -1,6 +1,5 @@
 """From a recipe's name, or a directory, to a run."""
 
-import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -10,6 +9,7 @@ from openjepa.common import files
 from openjepa.common.distributed import rank
 from openjepa.common.files import step_of
 from openjepa.common.lock import Lock, sole_writer
+from openjepa.config import as_text
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
 from openjepa.recipes import Recipe, Training, configure
@@ -90,7 +90,7 @@ def train(
 
 
 def _configure(recipe: str | Recipe, preset: str | None, options: Mapping[str, object]) -> Recipe:
-    changes = {key: value if isinstance(value, str) else json.dumps(value) for key, value in options.items()}
+    changes = {key: as_text(value) for key, value in options.items()}
     if isinstance(recipe, str):
         return configure(recipe, preset or "tiny", changes)
     if preset is not None:
