@@ -102,10 +102,10 @@ def test_places_that_cannot_be_written(tmp_path, digit_sets, encoder, name, mess
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_one_sentence(tmp_path, digit_sets, encoder, monkeypatch):
-    from openjepa.evals import tables
+    from openjepa.common import files
 
     with open("/dev/full", "wb") as full:
-        monkeypatch.setattr(tables, "open", lambda path, mode: full, raising=False)
+        monkeypatch.setattr(files, "open", lambda path, mode: full, raising=False)
         with pytest.raises(UserError, match=r"cannot write .*No space left on device"):
             embed_to_file(encoder, digit_sets[1], tmp_path / "e.npy")
 

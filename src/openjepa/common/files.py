@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -163,6 +163,24 @@ def replace_json(path: Path, data: Any) -> None:
         with suppress(OSError):
             written.unlink(missing_ok=True)
     sync(path.parent)
+
+
+@contextmanager
+def whole(path: Path) -> Generator[BinaryIO]:
+    """A file that gets its name when the block ends well, and leaves nothing otherwise. Raises OSError.
+
+    Until then its name is this process's own: several may write the same file, and the last one's stays.
+    """
+    written = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(written, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        written.replace(path)
+    finally:
+        with suppress(OSError):  # its folder may be no folder
+            written.unlink(missing_ok=True)
 
 
 def partial(path: Path) -> Path:

@@ -287,10 +287,8 @@ def _open_whole(data: Any, config: Any) -> Any:
 
 
 def _write(run: Path, table: ProbeTable) -> None:
-    partial_file = run / f".{PROBE}.partial"
     try:
-        files.write_json(partial_file, table.to_dict())
-        partial_file.replace(run / PROBE)
+        files.replace_json(run / PROBE, table.to_dict())
     except OSError as error:
         raise UserError(
             f"{run / PROBE} cannot be written ({files.reason(error)}): make the run writable"

@@ -6,6 +6,7 @@ another process is training is left to it: several sweeps of one folder share th
 
 import csv
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -367,20 +368,18 @@ def write_table(out: str | Path, found: SweepTable) -> None:
     """The table as `sweep.csv`, each seed's score in a column of its own."""
     seeds = sorted({seed for row in found.rows for seed in row.scores})
     options = list(dict.fromkeys(option for row in found.rows for option in row.settings))
-    path = Path(out) / TABLE
-    with files.partial(path).open("w", newline="") as file:
-        writer = csv.writer(file)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([*options, "mean", "low", "high", "minutes", "verdicts", *(f"seed {s}" for s in seeds)])
+    for row in found.rows:
+        words = "; ".join(f"{word} {count}" for word, count in row.verdicts.items())
         writer.writerow(
-            [*options, "mean", "low", "high", "minutes", "verdicts", *(f"seed {s}" for s in seeds)]
+            [row.settings.get(option, "") for option in options]
+            + [row.mean if row.scores else "", row.low, row.high, row.minutes, words]
+            + [row.scores.get(seed, "") for seed in seeds]
         )
-        for row in found.rows:
-            words = "; ".join(f"{word} {count}" for word, count in row.verdicts.items())
-            writer.writerow(
-                [row.settings.get(option, "") for option in options]
-                + [row.mean if row.scores else "", row.low, row.high, row.minutes, words]
-                + [row.scores.get(seed, "") for seed in seeds]
-            )
-    os.replace(files.partial(path), path)
+    with files.whole(Path(out) / TABLE) as file:  # other processes of the sweep write it too
+        file.write(text.getvalue().encode())
 
 
 def state_of(path: Path, failed: bool = False) -> RunState:

@@ -3,14 +3,14 @@
 import csv
 import io
 import math
-import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from openjepa.common import files
 from openjepa.errors import UserError
 
 TablePart = tuple[Mapping[str, Sequence[Any]], np.ndarray | None]
@@ -116,18 +116,11 @@ def arrow() -> tuple[Any, Any]:
 
 @contextmanager
 def whole(path: Path) -> Generator[BinaryIO]:
-    """A file that gets its name when the block ends well, and leaves nothing otherwise."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """The same as `files.whole`; raises UserError where it cannot be written."""
     try:
-        with open(partial, "wb") as file:
+        with files.whole(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; choose a folder that you may write to"
         ) from error
-    finally:
-        with suppress(OSError):  # its folder may be no folder
-            partial.unlink(missing_ok=True)

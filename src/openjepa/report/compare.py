@@ -93,8 +93,8 @@ def write_comparison(runs: Sequence[str | Path], out: str | Path = "compare.html
     path = Path(out)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.partial(path).write_text(comparison(records), encoding="utf-8")
-        files.partial(path).replace(path)
+        with files.whole(path) as file:
+            file.write(comparison(records).encode())
     except OSError as error:
         raise UserError(f"{path} cannot be written ({files.reason(error)}): name another --out") from error
     return path

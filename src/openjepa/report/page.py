@@ -1,12 +1,12 @@
 """Gathers what there is to say about a run and renders it as one file: a list of sections, some of which are empty."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from openjepa.common import files
 from openjepa.errors import UserError
 from openjepa.jepa import JEPA
 from openjepa.recipes import own
@@ -141,12 +141,10 @@ def _found(get: Any, reasons: list[str]) -> Any:
 def _write(record: Record, text: str) -> Path:
     """All of it or nothing."""
     path = record.path / "report.html"
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with files.whole(path) as file:
+            file.write(text.encode())
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(
             f"{path} cannot be written ({error.strerror}); make room or allow writing there"
         ) from error
