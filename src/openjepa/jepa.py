@@ -76,6 +76,10 @@ class View:
             return shown.scatter_(1, self.keep, True)
         return shown.scatter_reduce_(1, self.keep, self.valid, "amax")
 
+    def kept(self, of_all: Tensor) -> Tensor:
+        """Of `[1 or B, N, ...]`, of all tokens, the part of those that the view keeps, `[B, K, ...]`."""
+        return of_all if self.keep is None else gather(of_all, self.keep)
+
 
 @dataclass(frozen=True, eq=False)
 class Pair:

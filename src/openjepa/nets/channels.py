@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from openjepa.common.distributed import BatchNorm
 from openjepa.config import Choice
 from openjepa.errors import UserError
-from openjepa.jepa import Tokens, View, gather
+from openjepa.jepa import Tokens, View
 
 Layer = tuple[int, int, int]
 """Width, kernel and stride of a convolution."""
@@ -98,7 +98,7 @@ class PowerStem(nn.Module):
                 found = flat.view_as(found)
             else:
                 found = torch.zeros_like(found).masked_scatter(there.unsqueeze(-1), flat)
-        return found if view.keep is None else gather(found, view.keep)
+        return view.kept(found)
 
     def layout(self, layout: tuple[int, ...]) -> tuple[int, ...]:
         """The grid of the outputs for an input grid: the same."""
@@ -148,7 +148,7 @@ class ChannelStem(nn.Module):
         series = torch.cat([parts[:, :, : self.patch].flatten(1), parts[:, -1, self.patch :]], 1)
         found = self.layers(series.unsqueeze(1)).mT  # [B * C, T, width]
         embedded = found.unflatten(0, (-1, channels)).flatten(1, 2)
-        return embedded if view.keep is None else gather(embedded, view.keep)
+        return view.kept(embedded)
 
     def layout(self, layout: tuple[int, ...]) -> tuple[int, ...]:
         """The grid of the outputs for an input grid: the same."""

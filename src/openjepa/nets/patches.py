@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from openjepa.config import Choice, Width
 from openjepa.errors import UserError
-from openjepa.jepa import View, gather
+from openjepa.jepa import View
 from openjepa.nets.channels import Layer
 
 
@@ -52,7 +52,7 @@ class PatchStem(nn.Module):
         self.width = before if self.mean else before * steps
 
     def forward(self, view: View) -> Tensor:
-        values = view.tokens.values if view.keep is None else gather(view.tokens.values, view.keep)
+        values = view.kept(view.tokens.values)
         found = self.layers(values.unflatten(-1, (-1, self.patch)).flatten(0, 1))
         pooled = found.mean(-1) if self.mean else found.flatten(1)
         return pooled.unflatten(0, values.shape[:2])
@@ -130,7 +130,7 @@ class SeriesStem(nn.Module):
         series = values.unflatten(1, (-1, steps)).flatten(0, 1)  # [B or B * C, T, F]
         series = series.unflatten(-1, (-1, self.patch)).transpose(1, 2).flatten(2)
         found = self.layers(series)[..., :steps].mT.unflatten(0, (len(values), -1)).flatten(1, 2)
-        return found if view.keep is None else gather(found, view.keep)
+        return view.kept(found)
 
     def layout(self, layout: tuple[int, ...]) -> tuple[int, ...]:
         """The grid of the outputs for an input grid: the same."""

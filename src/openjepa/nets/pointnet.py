@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from openjepa.common.distributed import BatchNorm
 from openjepa.config import Choice, Width
 from openjepa.errors import UserError
-from openjepa.jepa import View, gather
+from openjepa.jepa import View
 
 
 class PointNet(Choice):
@@ -43,7 +43,7 @@ class PointStem(nn.Module):
         self.far = nn.Sequential(*_layers(2 * second, third, self.width, config.norm))
 
     def forward(self, view: View) -> Tensor:
-        values = view.tokens.values if view.keep is None else gather(view.tokens.values, view.keep)
+        values = view.kept(view.tokens.values)
         groups = values.unflatten(-1, (-1, 3)).flatten(0, 1)  # [B * K, n, 3]
         near = self.near(groups)
         whole = near.amax(1, keepdim=True).expand_as(near)

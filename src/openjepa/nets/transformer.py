@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from openjepa.config import Choice
 from openjepa.errors import UserError
-from openjepa.jepa import View, gather
+from openjepa.jepa import View
 from openjepa.nets.attention import attend
 from openjepa.nets.modalities import ModalityEmbed
 from openjepa.nets.positions import PositionsKind, Rotary, RotaryPositions, SinCos
@@ -333,14 +333,12 @@ class TokenEncoder(nn.Module):
         return self._kept(self.positions(view.tokens) * self._scale, view)
 
     def _embedded(self, view: View) -> Tensor:
-        tokens, keep = view.tokens, view.keep
+        values = view.tokens.values
         if self.stem is not None:
             return self.embed(self.stem(view))
-        if keep is None:
-            return self.embed(tokens.values)
-        if self.config.hide == "drop":
-            return self.embed(gather(tokens.values, keep))
-        return torch.where(view.shown[..., None], self.embed(tokens.values), self.mask_token)
+        if view.keep is not None and self.config.hide == "replace":
+            return torch.where(view.shown[..., None], self.embed(values), self.mask_token)
+        return self.embed(view.kept(values))
 
     def _turn(self, view: View) -> Rotary | None:
         """What blocks turn queries and keys by; `None` where positions are added."""
@@ -351,7 +349,7 @@ class TokenEncoder(nn.Module):
 
     def _kept(self, of_all: Tensor, view: View) -> Tensor:
         """Of `[1 or B, N, ...]` what belongs to the tokens that the blocks are given."""
-        return of_all if view.keep is None or self.config.hide == "replace" else gather(of_all, view.keep)
+        return of_all if self.config.hide == "replace" else view.kept(of_all)
 
     @property
     def _scale(self) -> float:
