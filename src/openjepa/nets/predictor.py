@@ -19,11 +19,8 @@ from openjepa.nets.positions import (
     RotaryPositions,
     SinCos,
     placed,
-    require_room,
-    rescale,
-    sincos,
 )
-from openjepa.nets.transformer import Block, Placed, initialise
+from openjepa.nets.transformer import Block, Placed, initialise, mlp
 
 
 @dataclass(frozen=True)
@@ -244,8 +241,8 @@ class MapPredictor(nn.Module):
 
     def __init__(self, config: Convolutional, ports: Ports) -> None:
         super().__init__()
-        require_room(config.width, len(ports.signal.axes))
-        self.config, self.trained, self.condition = config, ports.signal.layout, ports.condition
+        self.config, self.condition = config, ports.condition
+        self.positions = SinCos().build(ports.signal, config.width)
         self.enter = nn.Linear(ports.width, config.width)
         self.mask_token = nn.Parameter(torch.zeros(config.width))
         self.blocks = nn.Sequential(
@@ -264,8 +261,7 @@ class MapPredictor(nn.Module):
             filled = self.mask_token.to(x.dtype).expand(len(x), _count(context), -1)
             x = filled.scatter(1, context.keep.unsqueeze(-1).expand_as(x), x)
         if self.condition == "positions":
-            where = rescale(tokens.positions, tokens.layout, self.trained)
-            x = x + sincos(where, self.config.width) * self.config.position_scale
+            x = x + self.positions(tokens) * self.config.position_scale
         x = self.blocks(x.unflatten(1, tokens.layout)).flatten(1, 2)
         return self.leave(self.norm(pair.picked(x)))
 
@@ -275,11 +271,10 @@ class MapBlock(nn.Module):
 
     def __init__(self, width: int, kernel: int, mlp_ratio: float) -> None:
         super().__init__()
-        hidden = round(width * mlp_ratio)
         self.depthwise = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
         self.depthwise.to(memory_format=torch.channels_last)
         self.norm = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.mlp = mlp(width, mlp_ratio)
 
     def forward(self, x: Tensor) -> Tensor:
         mixed = self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
