@@ -22,3 +22,8 @@ def warn(sentence: str) -> None:
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == package:
         frame, level = frame.f_back, level + 1
     warnings.warn(sentence, OpenJEPAWarning, stacklevel=level)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, shortly."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from openjepa.common.rng import Rng
 from openjepa.config import Choice, Width, enter
 from openjepa.energies import EnergyChoice
-from openjepa.errors import UserError
+from openjepa.errors import UserError, first_line
 from openjepa.hiding.base import HidingChoice, masked_pair
 from openjepa.jepa import Pair, Tokens, View
 from openjepa.nets.adapter import NetEncoder, QueryPredictor, StepPredictor
@@ -298,7 +298,7 @@ def _enter(room: str, base: type[OwnPart], made: Made) -> Made:
             **_options(made, base),
         )
     except PydanticSchemaGenerationError as error:
-        raise UserError(f"{name}: an option has a type that cannot be read: {_line(error)}") from None
+        raise UserError(f"{name}: an option has a type that cannot be read: {first_line(error)}") from None
     member.function = staticmethod(made)  # ty: ignore[invalid-assignment]
     member.options = tuple(_options(made, base))
     enter(room, member)
@@ -327,7 +327,3 @@ def _options(made: Callable[..., Any], base: type[OwnPart]) -> dict[str, Any]:
 
 def _name(made: Callable[..., Any]) -> str:
     return str(getattr(made, "__name__", type(made).__name__))
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0]

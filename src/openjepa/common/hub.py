@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from openjepa.errors import UserError
+from openjepa.errors import UserError, first_line
 
 HUB = "hub:"
 READ = ("*.safetensors", "*.json", "README.md")
@@ -70,8 +70,3 @@ def why(error: BaseException) -> str:
     return next(
         (_WHY[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in _WHY), first_line(error)
     )
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of another library says, shortly."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.common.files import library_version, reason
-from openjepa.common.hub import first_line
-from openjepa.errors import UserError
+from openjepa.errors import UserError, first_line
 from openjepa.jepa import FeatureModel, View, mean_of
 from openjepa.nets.positions import RotaryPositions
 

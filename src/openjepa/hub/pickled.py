@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from openjepa.common.files import CONFIG, read_json, read_tensors
-from openjepa.common.hub import first_line
 from openjepa.common.reach import regular
-from openjepa.errors import UserError, warn
+from openjepa.errors import UserError, first_line, warn
 from openjepa.hub import ijepa, licences, unpickling, vjepa2
 from openjepa.jepa import JEPA
 

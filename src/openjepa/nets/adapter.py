@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from openjepa.errors import UserError
+from openjepa.errors import UserError, first_line
 from openjepa.jepa import Pair, View, evaluating, gather
 from openjepa.nets.dynamics.base import Markov
 from openjepa.nets.pictured import PictureEncoder
@@ -44,7 +44,7 @@ class NetEncoder(PictureEncoder):
                 if isinstance(error, NotImplementedError):
                     raise
                 raise UserError(
-                    f"{name} takes no batch of shape {list(example.shape)} ({_first_line(error)})"
+                    f"{name} takes no batch of shape {list(example.shape)} ({first_line(error)})"
                 ) from error
         if not isinstance(given, Tensor) or given.dim() < 2:
             shape = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
@@ -161,7 +161,3 @@ class StepPredictor(Markov):
 def _in_rows(given: Tensor) -> Tensor:
     """A map `[B, D, h, w]` as tokens `[B, h * w, D]` in row order; tokens as they are."""
     return given.flatten(2).transpose(1, 2) if given.dim() > 3 else given
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -10,10 +10,10 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from openjepa.common import files
-from openjepa.common.hub import HUB, first_line, on_hub
+from openjepa.common.hub import HUB, on_hub
 from openjepa.common.renamed import current
 from openjepa.config import Choice
-from openjepa.errors import UserError, warn
+from openjepa.errors import UserError, first_line, warn
 from openjepa.nets.backbones import Backbone, part, pictured, transformers
 from openjepa.nets.encoders import Encoder
 

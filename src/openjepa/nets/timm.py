@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from openjepa.config import Choice
-from openjepa.errors import UserError
+from openjepa.errors import UserError, first_line
 from openjepa.jepa import View
 from openjepa.nets.pictured import PictureEncoder
 from openjepa.signals.images.signal import ImageSignal
@@ -140,4 +140,4 @@ def _create(config: Timm, signal: ImageSignal) -> nn.Module:
 
 def _line(error: Exception) -> str:
     """The first sentence of a message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")
+    return first_line(error).split(". ")[0].rstrip(".")
