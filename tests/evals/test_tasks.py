@@ -9,11 +9,11 @@ import torch
 
 from openjepa.errors import UserError
 from openjepa.evals import probe
-from openjepa.evals.features import FixedFeatures
 from openjepa.evals.regression import Ridge, best_strengths
 from openjepa.evals.table import ProbeTable, together
 from openjepa.evals.tasks import Classes, Coming, Variables, interval, merit, r_squared, resampled, score
 from openjepa.signals.base import Labels
+from openjepa.signals.classical import FixedFeatures
 
 
 def test_accuracy_and_balanced_accuracy():

@@ -80,33 +80,6 @@ class Classical(Protocol):
     def fit(self, samples: Samples, *, total: int, seed: int, progress: Progress | None) -> FeatureSource: ...
 
 
-@dataclass(frozen=True)
-class FixedFeatures:
-    """A `FeatureSource` of features with nothing to fit: functions of a batch.
-
-    Attributes:
-        functions: by pooling, of what `samples.read` gives, to `[b, dims]`.
-        poolings: their dimensions.
-        batch_size: samples read at a time.
-    """
-
-    name: str
-    functions: Mapping[str, Callable[[Any], Tensor]]
-    poolings: dict[str, int]
-    batch_size: int = 256
-    notes: Sequence[str] = ()
-
-    @property
-    def default(self) -> str:
-        return next(iter(self.poolings))
-
-    def stream(self, samples: Samples, rows: Rows, names: Sequence[str]) -> Features:
-        """Batches of float32 features by name."""
-        for part in _parts(rows, self.batch_size):
-            batch = samples.read(part)
-            yield part, {name: self.functions[name](batch).float().cpu() for name in names}
-
-
 def is_cut_up(samples: Samples) -> bool:
     """Whether what `read` gives is a part of each sample, such as a tile of a picture: features are means over all."""
     return bool(getattr(samples, "cut_up", False))

@@ -21,7 +21,6 @@ from openjepa.evals.attentive import fit_attentive, padded
 from openjepa.evals.features import (
     Classical,
     EncodedFeatures,
-    FixedFeatures,
     FrozenEncoder,
     Joined,
     LoadedFeatures,
@@ -46,6 +45,7 @@ from openjepa.evals.table import (
 )
 from openjepa.evals.tasks import Coming, LabelTask
 from openjepa.signals.base import Samples
+from openjepa.signals.classical import FixedFeatures
 
 Kind = Literal["linear", "knn", "attentive"]
 

@@ -1,24 +1,20 @@
 """What a user can have of sound without training: statistics of log-mels and cepstra, k-means codes, MiniRocket."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from openjepa.errors import UserError
 from openjepa.signals.audio.tasks import coarse, statistics
+from openjepa.signals.classical import FixedFeatures, Rows, of_level
 from openjepa.signals.images.dictionary import kmeans
 from openjepa.signals.series.minirocket import fit_kernels
 
-Level = Literal["none", "quick", "all"]
-"""Which classical features: none; statistics; these, k-means codes and MiniRocket's."""
-Rows = NDArray[np.int64]
 Spectrograms = Callable[[Any], Tensor]
 Function = Callable[[Tensor, Tensor], Tensor]
 """Of log-mels `[B, bands, T]` and which frames are there, `[B, T]`, to `[B, dims]`."""
@@ -37,7 +33,7 @@ FRAMES, SAMPLED, DIRECTIONS, CODES, ROUNDS = 8, 40, 48, 400, 12
 
 
 def classical(spectrograms: Spectrograms, level: str = "all") -> list[Any]:
-    """The features of that `Level`, cheapest first.
+    """The features of that `Level`, cheapest first: `quick` are statistics.
 
     Args:
         spectrograms: gives log-mels `[B, bands, T]` of a batch.
@@ -45,37 +41,17 @@ def classical(spectrograms: Spectrograms, level: str = "all") -> list[Any]:
     Raises:
         UserError: no such level.
     """
-    if level not in get_args(Level):
-        raise UserError(f"unknown classical features {level!r}; choose from {', '.join(get_args(Level))}")
     quick = [LogMelStatistics(spectrograms), CepstralStatistics(spectrograms)]
-    if level != "all":
-        return quick if level == "quick" else []
-    return [*quick, SoundCodes(spectrograms), SoundRocket(spectrograms)]
+    return of_level(level, quick, [SoundCodes(spectrograms), SoundRocket(spectrograms)])
 
 
-@dataclass(frozen=True)
-class SoundFeatures:
-    """Features with nothing left to fit, as a `FeatureSource`: functions of log-mels and of what is there."""
-
-    name: str
-    spectrograms: Spectrograms
-    functions: dict[str, Function]
-    poolings: dict[str, int]
-    notes: Sequence[str] = field(default=())
-
-    @property
-    def default(self) -> str:
-        return next(iter(self.poolings))
-
-    def stream(
-        self, samples: Any, rows: Rows, names: Sequence[str]
-    ) -> Iterator[tuple[Rows, dict[str, Tensor]]]:
-        """Batches of float32 features by name."""
-        for start in range(0, len(rows), 128):
-            part = rows[start : start + 128]
-            batch = samples.read(part)
-            mels = self.spectrograms(batch)
-            yield part, {name: self.functions[name](mels, batch.valid).float() for name in names}
+def _fixed(
+    name: str, spectrograms: Spectrograms, functions: dict[str, Function], dims: dict[str, int]
+) -> FixedFeatures:
+    """Functions of log-mels and of what is there."""
+    return FixedFeatures(
+        name, functions, dims, lambda batch: (spectrograms(batch), batch.valid), batch_size=128
+    )
 
 
 @dataclass(frozen=True)
@@ -86,12 +62,12 @@ class LogMelStatistics:
 
     name = "log-mel statistics"
 
-    def fit(self, samples: Any, **options: object) -> SoundFeatures:
+    def fit(self, samples: Any, **options: object) -> FixedFeatures:
         """Nothing is learned."""
         bands = samples.shape[0]
         functions: dict[str, Function] = {"statistics": statistics, f"{SEGMENTS} segments": segments}
         dims = dict(zip(functions, (3 * bands, SEGMENTS * bands), strict=True))
-        return SoundFeatures(self.name, self.spectrograms, functions, dims)
+        return _fixed(self.name, self.spectrograms, functions, dims)
 
 
 @dataclass(frozen=True)
@@ -103,14 +79,14 @@ class CepstralStatistics:
 
     name = "MFCC statistics"
 
-    def fit(self, samples: Any, **options: object) -> SoundFeatures:
+    def fit(self, samples: Any, **options: object) -> FixedFeatures:
         """Nothing is learned."""
         functions: dict[str, Function] = {
             "statistics": cepstral_statistics,
             f"{SEGMENTS} segments": cepstral_segments,
         }
         dims = dict(zip(functions, (3 * 3 * CEPSTRA, SEGMENTS * CEPSTRA), strict=True))
-        return SoundFeatures(self.name, self.spectrograms, functions, dims)
+        return _fixed(self.name, self.spectrograms, functions, dims)
 
 
 @dataclass(frozen=True)
@@ -121,7 +97,7 @@ class SoundCodes:
 
     name = "k-means codes"
 
-    def fit(self, samples: Any, *, seed: int = 0, **options: object) -> SoundFeatures:
+    def fit(self, samples: Any, *, seed: int = 0, **options: object) -> FixedFeatures:
         """Centroids are those of whitened patches of up to 512 clips."""
         random = np.random.default_rng([seed, 5])
         found = []
@@ -146,7 +122,7 @@ class SoundCodes:
             near = torch.where(there[..., None], near, 0)
             return torch.cat([near.sum(1) / there.sum(1, keepdim=True), near.amax(1)], 1)
 
-        return SoundFeatures(self.name, self.spectrograms, {"codes": codes}, {"codes": 2 * len(centroids)})
+        return _fixed(self.name, self.spectrograms, {"codes": codes}, {"codes": 2 * len(centroids)})
 
 
 @dataclass(frozen=True)
@@ -157,7 +133,7 @@ class SoundRocket:
 
     name = "MiniRocket"
 
-    def fit(self, samples: Any, *, seed: int = 0, **options: object) -> SoundFeatures:
+    def fit(self, samples: Any, *, seed: int = 0, **options: object) -> FixedFeatures:
         """Biases are quantiles of the outputs for up to 512 clips."""
         random = np.random.default_rng([seed, 7])
         batches = [samples.read(part) for part in _parts(_some(len(samples), random))]
@@ -176,7 +152,7 @@ class SoundRocket:
             "MFCC, stretched": lambda mels, valid: of_cepstra(stretched_cepstra(mels, valid) / scale),
             "log-mel": lambda mels, valid: of_mels(scaled(mels), _each(mels, valid)),
         }
-        return SoundFeatures(
+        return _fixed(
             self.name,
             self.spectrograms,
             functions,

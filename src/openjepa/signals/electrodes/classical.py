@@ -2,21 +2,15 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from openjepa.errors import UserError
+from openjepa.signals.classical import FixedFeatures, Rows, of_level
 from openjepa.signals.electrodes.batch import Recordings
-
-Level = Literal["none", "quick", "all"]
-"""Which classical features: none; both kinds, which take seconds; both, and the two side by side."""
-Rows = NDArray[np.int64]
 
 BINS = 33
 """Frequencies from 0 to half the rate at which the power is taken."""
@@ -41,35 +35,19 @@ class WindowSamples(Protocol):
 
 
 def classical(rate: float, level: str = "all") -> list[Any]:
-    """The features of that `Level` for recordings at that rate, cheapest first.
+    """The features of that `Level` for recordings at that rate, cheapest first: `all` adds both kinds side by side.
 
     Raises:
         UserError: no such level.
     """
-    if level not in get_args(Level):
-        raise UserError(f"unknown classical features {level!r}; choose from {', '.join(get_args(Level))}")
-    quick = [BandPower(rate), Tangent(rate)]
-    return [] if level == "none" else quick if level == "quick" else [*quick, Both(rate)]
+    return of_level(level, [BandPower(rate), Tangent(rate)], [Both(rate)])
 
 
-@dataclass(frozen=True)
-class WindowFeatures:
-    """Features with nothing left to fit, as a `FeatureSource`: functions of windows in microvolts."""
-
-    name: str
-    functions: dict[str, Callable[[Tensor], Tensor]]
-    poolings: dict[str, int]
-    default: str
-    notes: Sequence[str] = field(default=())
-
-    def stream(
-        self, images: WindowSamples, rows: Rows, names: Sequence[str]
-    ) -> Iterator[tuple[Rows, dict[str, Tensor]]]:
-        """Batches of float32 features by name."""
-        for start in range(0, len(rows), 512):
-            part = rows[start : start + 512]
-            values = images.read(part).values
-            yield part, {name: self.functions[name](values) for name in names}
+def _fixed(name: str, pooling: str, function: Callable[[Tensor], Tensor], dims: int) -> FixedFeatures:
+    """One function of windows in microvolts."""
+    return FixedFeatures(
+        name, {pooling: function}, {pooling: dims}, lambda batch: (batch.values,), batch_size=512
+    )
 
 
 class BandPower:
@@ -80,10 +58,9 @@ class BandPower:
     def __init__(self, rate: float) -> None:
         self.rate = rate
 
-    def fit(self, images: WindowSamples, **options: object) -> WindowFeatures:
+    def fit(self, images: WindowSamples, **options: object) -> FixedFeatures:
         """Nothing is learned."""
-        dims = {"power": images.shape[0] * BINS}
-        return WindowFeatures(self.name, {"power": lambda x: log_power(x).flatten(1)}, dims, "power")
+        return _fixed(self.name, "power", lambda x: log_power(x).flatten(1), images.shape[0] * BINS)
 
 
 class Tangent:
@@ -94,12 +71,10 @@ class Tangent:
     def __init__(self, rate: float) -> None:
         self.rate = rate
 
-    def fit(self, images: WindowSamples, **options: object) -> WindowFeatures:
+    def fit(self, images: WindowSamples, **options: object) -> FixedFeatures:
         """The mean covariance of each band, of up to 2,000 windows without their labels."""
         roots = self.references(images)
-        return WindowFeatures(
-            self.name, {"tangent": self._at(roots)}, {"tangent": self._dims(images)}, "tangent"
-        )
+        return _fixed(self.name, "tangent", self._at(roots), self._dims(images))
 
     def references(self, images: WindowSamples) -> Tensor:
         """`[bands, C, C]`, the inverse roots of the mean covariances."""
@@ -121,15 +96,14 @@ class Both(Tangent):
 
     name = "band power and covariance"
 
-    def fit(self, images: WindowSamples, **options: object) -> WindowFeatures:
+    def fit(self, images: WindowSamples, **options: object) -> FixedFeatures:
         """See `Tangent`."""
         further = self._at(self.references(images))
 
         def both(values: Tensor) -> Tensor:
             return torch.cat([log_power(values).flatten(1), further(values)], 1)
 
-        dims = {"both": images.shape[0] * BINS + self._dims(images)}
-        return WindowFeatures(self.name, {"both": both}, dims, "both")
+        return _fixed(self.name, "both", both, images.shape[0] * BINS + self._dims(images))
 
 
 def log_power(values: Tensor) -> Tensor:

@@ -1,20 +1,16 @@
 """What a user can have of images without training: raw pixels, histograms of gradients, a dictionary of patches."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
-from openjepa.errors import UserError
-from openjepa.signals.images.dictionary import PatchDictionary, PixelSamples, Rows, shrink
-
-Level = Literal["none", "quick", "all"]
-"""Which classical features: none; raw pixels and HOG, in seconds; the patch dictionary too, in minutes."""
+from openjepa.signals.classical import FixedFeatures, of_level
+from openjepa.signals.images.dictionary import PatchDictionary, PixelSamples, shrink
 
 PIXEL_SIDE = 32  # raw pixels of larger images are averaged down to this side
 HOG_SIDE = 64  # and histograms of gradients see them at this one
@@ -24,34 +20,22 @@ BINS = 9  # directions of a gradient, without its sign
 def classical(level: str = "all", minutes: float = 20.0) -> list[Any]:
     """The features of that `Level`, cheapest first; `minutes` bounds what fitting and encoding take of a CPU.
 
+    `quick` are raw pixels and HOG, in seconds; `all` takes minutes.
+
     Raises:
         UserError: no such level.
     """
-    if level not in get_args(Level):
-        raise UserError(f"unknown classical features {level!r}; choose from {', '.join(get_args(Level))}")
-    quick = [] if level == "none" else [ImagePixels(), Hog()]
-    return [*quick, PatchDictionary(minutes=minutes)] if level == "all" else quick
+    return of_level(level, [ImagePixels(), Hog()], [PatchDictionary(minutes=minutes)])
 
 
-@dataclass(frozen=True)
-class FixedPixels:
-    """Features with nothing to fit, as a `FeatureSource`: functions of pixels in 0..1 of one size."""
-
-    name: str
-    size: tuple[int, int]
-    functions: dict[str, Callable[[Tensor], Tensor]]
-    poolings: dict[str, int]
-    default: str
-    notes: Sequence[str] = ()
-
-    def stream(
-        self, images: PixelSamples, rows: Rows, names: Sequence[str]
-    ) -> Iterator[tuple[Rows, dict[str, Tensor]]]:
-        """Batches of float32 features by name."""
-        for start in range(0, len(rows), 512):
-            part = rows[start : start + 512]
-            pixels = shrink(images.read(part), self.size)
-            yield part, {name: self.functions[name](pixels) for name in names}
+def _fixed(
+    name: str,
+    size: tuple[int, int],
+    functions: Mapping[str, Callable[[Tensor], Tensor]],
+    dims: dict[str, int],
+) -> FixedFeatures:
+    """Functions of pixels in 0..1 of one size."""
+    return FixedFeatures(name, functions, dims, lambda batch: (shrink(batch, size),), batch_size=512)
 
 
 class ImagePixels:
@@ -59,12 +43,12 @@ class ImagePixels:
 
     name = "raw pixels"
 
-    def fit(self, images: PixelSamples, **options: object) -> FixedPixels:
+    def fit(self, images: PixelSamples, **options: object) -> FixedFeatures:
         """For images of that size; nothing is learned."""
         channels, height, width = images.shape
         size = min(height, PIXEL_SIDE), min(width, PIXEL_SIDE)
         dims = {"pixels": channels * size[0] * size[1]}
-        return FixedPixels(self.name, size, {"pixels": lambda pixels: pixels.flatten(1)}, dims, "pixels")
+        return _fixed(self.name, size, {"pixels": lambda pixels: pixels.flatten(1)}, dims)
 
 
 class Hog:
@@ -75,7 +59,7 @@ class Hog:
 
     name = "HOG"
 
-    def fit(self, images: PixelSamples, **options: object) -> FixedPixels:
+    def fit(self, images: PixelSamples, **options: object) -> FixedFeatures:
         """For images of that size; nothing is learned."""
         _, height, width = images.shape
         scale = min(1.0, HOG_SIDE / max(height, width))
@@ -86,7 +70,7 @@ class Hog:
         functions = {f"cells of {cell} px": partial(hog, cell=cell) for cell in sorted(sides, reverse=True)}
         blank = torch.zeros(1, 1, *size)
         dims = {name: function(blank).shape[1] for name, function in functions.items()}
-        return FixedPixels(self.name, size, functions, dims, next(iter(dims)))
+        return _fixed(self.name, size, functions, dims)
 
 
 def hog(pixels: Tensor, cell: int) -> Tensor:

@@ -6,11 +6,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, unfold
 
-Rows = NDArray[np.int64]
+from openjepa.signals.classical import Rows
 
 SIDE = 32  # larger images are averaged down to this side: patches of 6 px then cover what they do on CIFAR
 PATCH = 6

@@ -1,21 +1,15 @@
 """What a user can have of clouds without training: occupancy, shape distributions, curvature, a random PointNet."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from openjepa.errors import UserError
+from openjepa.signals.classical import FixedFeatures, of_level
 from openjepa.signals.points.groups import farthest, neighbours
-
-Level = Literal["none", "quick", "all"]
-"""Which classical features: none; occupancy and shape distributions; these, curvature, random PointNet and anchors."""
-Rows = NDArray[np.int64]
 
 CELLS, BINS, PAIRS = 8, 64, 4096
 """A side of the grid of cells, bins of a histogram, and draws of points that it counts."""
@@ -28,45 +22,19 @@ SCALES = (2.0, 5.0)
 
 
 def classical(level: str = "all") -> list[Any]:
-    """The features of that `Level`, cheapest first.
+    """The features of that `Level`, cheapest first: `quick` are occupancy and shape distributions.
 
     Raises:
         UserError: no such level.
     """
-    if level not in get_args(Level):
-        raise UserError(f"unknown classical features {level!r}; choose from {', '.join(get_args(Level))}")
-    quick = [Occupancy(), ShapeDistributions()]
-    return (
-        []
-        if level == "none"
-        else quick
-        if level == "quick"
-        else [*quick, Curvature(), Anchors(), RandomPointNet()]
-    )
+    return of_level(level, [Occupancy(), ShapeDistributions()], [Curvature(), Anchors(), RandomPointNet()])
 
 
-@dataclass(frozen=True)
-class CloudFeatures:
-    """Features with nothing left to fit, as a `FeatureSource`: functions of points `[B, P, 3]`."""
-
-    name: str
-    functions: dict[str, Callable[[Tensor], Tensor]]
-    poolings: dict[str, int]
-    batch_size: int = 64
-    notes: Sequence[str] = field(default=())
-
-    @property
-    def default(self) -> str:
-        return next(iter(self.poolings))
-
-    def stream(
-        self, samples: Any, rows: Rows, names: Sequence[str]
-    ) -> Iterator[tuple[Rows, dict[str, Tensor]]]:
-        """Batches of float32 features by name."""
-        for start in range(0, len(rows), self.batch_size):
-            part = rows[start : start + self.batch_size]
-            points = samples.read(part).points
-            yield part, {name: self.functions[name](points).float() for name in names}
+def _fixed(
+    name: str, functions: Mapping[str, Callable[[Tensor], Tensor]], dims: dict[str, int], batch_size: int = 64
+) -> FixedFeatures:
+    """Functions of points `[B, P, 3]`."""
+    return FixedFeatures(name, functions, dims, lambda batch: (batch.points,), batch_size)
 
 
 class Occupancy:
@@ -74,13 +42,13 @@ class Occupancy:
 
     name = "occupancy"
 
-    def fit(self, samples: Any, **options: object) -> CloudFeatures:
+    def fit(self, samples: Any, **options: object) -> FixedFeatures:
         """Nothing is learned."""
         functions = {
             "roots": lambda points: occupancy(points, CELLS).sqrt(),
             "shares": lambda points: occupancy(points, CELLS),
         }
-        return CloudFeatures(self.name, functions, dict.fromkeys(functions, CELLS**3))
+        return _fixed(self.name, functions, dict.fromkeys(functions, CELLS**3))
 
 
 def occupancy(points: Tensor, side: int) -> Tensor:
@@ -96,11 +64,11 @@ class ShapeDistributions:
 
     name = "shape distributions"
 
-    def fit(self, samples: Any, *, seed: int = 0, **options: object) -> CloudFeatures:
+    def fit(self, samples: Any, *, seed: int = 0, **options: object) -> FixedFeatures:
         """Nothing is learned; which points are drawn is the same for all clouds."""
         drawn = np.random.default_rng([seed, 4]).integers(samples.shape[0], size=(4, PAIRS))
         which = torch.from_numpy(drawn)
-        return CloudFeatures(self.name, {"all": lambda x: distributions(x, which)}, {"all": 5 * BINS + 9})
+        return _fixed(self.name, {"all": lambda x: distributions(x, which)}, {"all": 5 * BINS + 9})
 
 
 def distributions(points: Tensor, which: Tensor) -> Tensor:
@@ -136,9 +104,9 @@ class Curvature:
 
     name = "local eigenvalues"
 
-    def fit(self, samples: Any, **options: object) -> CloudFeatures:
+    def fit(self, samples: Any, **options: object) -> FixedFeatures:
         """Nothing is learned."""
-        return CloudFeatures(self.name, {"all": curvature}, {"all": 4 * 32 + 2 * 8 * 8})
+        return _fixed(self.name, {"all": curvature}, {"all": 4 * 32 + 2 * 8 * 8})
 
 
 def curvature(points: Tensor) -> Tensor:
@@ -173,7 +141,7 @@ class Anchors:
 
     name = "anchor distances"
 
-    def fit(self, samples: Any, *, seed: int = 0, **options: object) -> CloudFeatures:
+    def fit(self, samples: Any, *, seed: int = 0, **options: object) -> FixedFeatures:
         """The places are spread over the points of up to 256 clouds."""
         rows = np.sort(np.random.default_rng([seed, 5]).permutation(len(samples))[:256])
         among = samples.read(rows).points[:, :64].flatten(0, 1)[None]
@@ -183,7 +151,7 @@ class Anchors:
             "distances": lambda points: _to_anchors(points, anchors)[0],
             "distances and densities": lambda points: torch.cat(_to_anchors(points, anchors), 1),
         }
-        return CloudFeatures(self.name, functions, dims, batch_size=32)
+        return _fixed(self.name, functions, dims, batch_size=32)
 
 
 def _to_anchors(points: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,11 +164,11 @@ class RandomPointNet:
 
     name = "random PointNet"
 
-    def fit(self, samples: Any, *, seed: int = 0, **options: object) -> CloudFeatures:
+    def fit(self, samples: Any, *, seed: int = 0, **options: object) -> FixedFeatures:
         """Weights are drawn by the seed."""
         random = torch.Generator().manual_seed(seed)
         functions = {f"scale {scale:g}": _network(scale, random) for scale in SCALES}
-        return CloudFeatures(self.name, functions, dict.fromkeys(functions, 512))
+        return _fixed(self.name, functions, dict.fromkeys(functions, 512))
 
 
 def _network(scale: float, random: torch.Generator) -> Callable[[Tensor], Tensor]:

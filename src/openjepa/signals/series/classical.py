@@ -1,22 +1,18 @@
 """What a user can have of series without training: their values, statistics, and random convolutions."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d
 
-from openjepa.errors import UserError
+from openjepa.signals.classical import FixedFeatures, of_level
 from openjepa.signals.series.batch import SeriesBatch
 from openjepa.signals.series.minirocket import RandomConvolutions, fit_kernels
 
-Level = Literal["none", "quick", "all"]
-"""Which classical features: none; values and statistics; these and MiniRocket's."""
-Rows = NDArray[np.int64]
 Standardised = Callable[[SeriesBatch], Tensor]
 
 WIDEST = 8192
@@ -29,41 +25,24 @@ LEAST = 1e-8
 
 
 def classical(standardised: Standardised, level: str = "all") -> list[Any]:
-    """The features of that `Level`, cheapest first.
+    """The features of that `Level`, cheapest first: `quick` are values and statistics.
 
     Raises:
         UserError: no such level.
     """
-    if level not in get_args(Level):
-        raise UserError(f"unknown classical features {level!r}; choose from {', '.join(get_args(Level))}")
     quick = [RawSeries(standardised), SeriesStatistics(standardised)]
-    return [] if level == "none" else quick if level == "quick" else [*quick, MiniRocket(standardised)]
+    return of_level(level, quick, [MiniRocket(standardised)])
 
 
-@dataclass(frozen=True)
-class SeriesFeatures:
-    """Features with nothing left to fit, as a `FeatureSource`: functions of standardised values and what is valid."""
-
-    name: str
-    standardised: Standardised
-    functions: dict[str, Callable[[Tensor, Tensor | None], Tensor]]
-    poolings: dict[str, int]
-    batch_size: int = 256
-    notes: Sequence[str] = field(default=())
-
-    @property
-    def default(self) -> str:
-        return next(iter(self.poolings))
-
-    def stream(
-        self, samples: Any, rows: Rows, names: Sequence[str]
-    ) -> Iterator[tuple[Rows, dict[str, Tensor]]]:
-        """Batches of float32 features by name."""
-        for start in range(0, len(rows), self.batch_size):
-            part = rows[start : start + self.batch_size]
-            batch = samples.read(part)
-            values = self.standardised(batch)
-            yield part, {name: self.functions[name](values, batch.valid).float() for name in names}
+def _fixed(
+    name: str,
+    standardised: Standardised,
+    functions: Mapping[str, Callable[[Tensor, Tensor | None], Tensor]],
+    dims: dict[str, int],
+    batch_size: int = 256,
+) -> FixedFeatures:
+    """Functions of standardised values and what is valid."""
+    return FixedFeatures(name, functions, dims, lambda batch: (standardised(batch), batch.valid), batch_size)
 
 
 @dataclass(frozen=True)
@@ -74,7 +53,7 @@ class RawSeries:
 
     name = "raw series"
 
-    def fit(self, samples: Any, **options: object) -> SeriesFeatures:
+    def fit(self, samples: Any, **options: object) -> FixedFeatures:
         """Nothing is learned."""
         channels, steps = samples.shape
         dims = channels * min(steps, max(1, WIDEST // channels))
@@ -82,7 +61,7 @@ class RawSeries:
             "values": lambda values, valid: _flat(values, dims // channels),
             "less the last": lambda values, valid: _flat(values - values[..., -1:], dims // channels),
         }
-        return SeriesFeatures(self.name, self.standardised, functions, dict.fromkeys(functions, dims))
+        return _fixed(self.name, self.standardised, functions, dict.fromkeys(functions, dims))
 
 
 def _flat(values: Tensor, steps: int) -> Tensor:
@@ -97,10 +76,10 @@ class SeriesStatistics:
 
     name = "statistics"
 
-    def fit(self, samples: Any, **options: object) -> SeriesFeatures:
+    def fit(self, samples: Any, **options: object) -> FixedFeatures:
         """Nothing is learned."""
         dims = samples.shape[0] * (len(SHARES) + 5 + LAGS + BINS)
-        return SeriesFeatures(self.name, self.standardised, {"statistics": statistics}, {"statistics": dims})
+        return _fixed(self.name, self.standardised, {"statistics": statistics}, {"statistics": dims})
 
 
 def statistics(values: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -149,12 +128,12 @@ class MiniRocket:
 
     name = "MiniRocket"
 
-    def fit(self, samples: Any, *, seed: int = 0, **options: object) -> SeriesFeatures:
+    def fit(self, samples: Any, *, seed: int = 0, **options: object) -> FixedFeatures:
         """Biases are quantiles of the outputs for up to 512 series."""
         random = np.random.default_rng([seed, 3])
         rows = np.sort(random.permutation(len(samples))[:FITTED])
         batch = samples.read(rows)
         kernels: RandomConvolutions = fit_kernels(self.standardised(batch), batch.valid, self.count, random)
-        return SeriesFeatures(
+        return _fixed(
             self.name, self.standardised, {"shares": kernels}, {"shares": kernels.count}, batch_size=64
         )

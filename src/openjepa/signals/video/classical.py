@@ -2,20 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from openjepa.errors import UserError
+from openjepa.signals.classical import Rows, of_level
 from openjepa.signals.images.fisher import GaussianMixture, describe, edge_maps, gradient, oriented
 from openjepa.signals.video.flow import optical_flow
-
-Level = Literal["none", "quick", "all"]
-"""Which: none; raw pixels and edges, in seconds a thousand clips; motion too, in minutes."""
 
 PIXEL_SIDE = 16  # raw pixels are averaged down to this longer side
 FITTED, SAMPLED = 400, 200  # clips that mixtures are fitted on, and descriptors of each
@@ -26,7 +22,6 @@ MOVES = 8
 GRID, GRID_NAME = (2, 4, 4), "2 x 4 x 4 cells"
 """Times, rows and columns of histograms of motion."""
 
-Rows = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
 Encode = Callable[[Tensor, Sequence[str]], dict[str, Tensor]]
 
@@ -43,13 +38,12 @@ class Clips(Protocol):
 def classical(level: str = "all", minutes: float = 20.0) -> list[Any]:
     """The features of that `Level`, cheapest first; `minutes` bounds what each takes of a CPU to encode all clips.
 
+    `quick` are raw pixels and edges, in seconds a thousand clips; motion takes minutes.
+
     Raises:
         UserError: no such level.
     """
-    if level not in get_args(Level):
-        raise UserError(f"unknown classical features {level!r}; choose from {', '.join(get_args(Level))}")
-    quick: list[Any] = [] if level == "none" else [ClipPixels(), Edges(minutes)]
-    return [*quick, MotionHistograms(minutes)] if level == "all" else quick
+    return of_level(level, [ClipPixels(), Edges(minutes)], [MotionHistograms(minutes)])
 
 
 class ClipPixels:
