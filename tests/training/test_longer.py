@@ -13,6 +13,7 @@ from openjepa.cli import main
 from openjepa.common import files
 from openjepa.errors import UserError
 from openjepa.training import Run, resume, train
+from openjepa.training.loop import Trainer
 from openjepa.training.optim import learning_rate
 
 from . import small
@@ -212,3 +213,37 @@ def test_a_run_survives_a_mistake_in_what_was_to_overwrite_it(run: Path) -> None
     with pytest.raises(UserError):
         train("i-jepa", data="nowhere", out=run, overwrite=True)
     assert small.losses(run) == before
+
+
+def test_a_run_is_overwritten_again_where_the_first_attempt_was_killed(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = small.losses(run)
+
+    def again(**changes: object) -> None:
+        train(
+            "i-jepa",
+            preset="tiny-vit",
+            data=small.pixels(),
+            out=run,
+            options=small.options(train__steps=3, train__log="csv", **changes),
+            overwrite=True,
+            progress=False,
+        )
+
+    class Killed(BaseException):
+        """No handler sees it, as SIGKILL."""
+
+    def killed(self: Trainer) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Trainer, "look", killed)
+        again()
+    assert small.losses(run) == []
+    with pytest.raises(UserError, match="to train on"):
+        again(train__batch_size=64)
+    assert small.losses(run) == before  # the run that was first in the way, and not the one that was killed
+    again()
+    assert [step for step, _ in small.losses(run)] == [0, 1, 2] and not (run / ".overwritten").exists()
+    assert len((run / "logs" / "csv" / "train.csv").read_text().splitlines()) == 4

@@ -226,20 +226,22 @@ class Run:
         """
         if not _is_about(self.path / ABOUT) or "recipe" not in files.read_json(self.path / files.CONFIG):
             raise UserError(f"{self.path} is no run, and is not overwritten: name another directory")
-        ours = {files.CONFIG, ABOUT, METRICS, files.CHECKPOINTS, START, FOLDER, LOCK, *OUTCOMES}
-        mine = [path for path in self.path.iterdir() if path.name in ours or _is_passing(path.name)]
-        if others := sorted({path.name for path in self.path.iterdir()} - {path.name for path in mine}):
+        ours = {files.CONFIG, ABOUT, METRICS, files.CHECKPOINTS, START, FOLDER, LOCK, OVERWRITTEN, *OUTCOMES}
+        there = {path.name for path in self.path.iterdir()}
+        if others := sorted(name for name in there - ours if not _is_passing(name)):
             raise UserError(
                 f"{self.path} also holds {others[0]}, which no run writes, and is not overwritten: move it, or name "
                 "another directory"
             )
-        mine.sort(key=lambda path: path.name == files.CONFIG)  # last: until then it is a run
         with self._writing(files.CONFIG):
+            if (self._overwritten / files.CONFIG).is_file():
+                self.discard_unbegun()  # killed before its first checkpoint: the run before it is to be kept
             shutil.rmtree(self._overwritten, ignore_errors=True)
             self._overwritten.mkdir()
+            mine = [path for path in self.path.iterdir() if path.name not in (LOCK, OVERWRITTEN)]
+            mine.sort(key=lambda path: path.name == files.CONFIG)  # last: until then it is a run
             for path in mine:
-                if path not in (self.path / LOCK, self._overwritten):
-                    path.replace(self._overwritten / path.name)
+                path.replace(self._overwritten / path.name)
 
     @property
     def _overwritten(self) -> Path:

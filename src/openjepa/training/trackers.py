@@ -216,8 +216,8 @@ class Trackers:
         self._open = {}
 
     def remove(self) -> None:
-        """Take away what was written, of a run that failed before its first checkpoint."""
-        self.close()
+        """Take away what was written, of a run that failed before its first checkpoint; another may begin."""
+        self.rewind(0, [])
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self, name: str) -> None:
