@@ -122,6 +122,12 @@ class Score:
         """A value in the score's unit, for people."""
         return f"{100 * value:.1f}" if self.is_share else f"{value:.3f}"
 
+    @property
+    def told(self) -> str:
+        """The mean and its interval, for people: `93.3 [90.0, 95.6]`."""
+        low, high = map(self.show, self.interval)
+        return f"{self.show(self.mean)} [{low}, {high}]"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the derived numbers included."""
         low, high = self.interval
@@ -275,7 +281,7 @@ class ProbeTable:
         """A line of titles, and a line per row: its scores, and what its features cost where that is known."""
         rows, several = dict.fromkeys(score.row for score in self.scores), self.tasks() > 1
         columns = {column(score): title(score, task=several) for score in self.scores}
-        cells = {(score.row, column(score)): _cell(score) for score in self.scores}
+        cells = {(score.row, column(score)): score.told for score in self.scores}
         told = {row: self.costs.get(row, UNKNOWN).told for row in rows}
         costs = [i for i in range(len(COSTS)) if any(told[row][i] != "–" for row in rows)]
         found = list(dict.fromkeys(f"{s.metric} in %" if s.is_share else s.metric for s in self.scores))
@@ -365,11 +371,6 @@ def _mean_cost(costs: Sequence[ComputeCost]) -> ComputeCost:
 def _of_one(score: Score, name: str) -> str:
     value = score.each.get(name, math.nan)
     return "–" if math.isnan(value) else score.show(value)
-
-
-def _cell(score: Score) -> str:
-    low, high = map(score.show, score.interval)
-    return f"{score.show(score.mean)} [{low}, {high}]"
 
 
 def _common(choices: Sequence[str]) -> str:

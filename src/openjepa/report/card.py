@@ -147,12 +147,10 @@ def _scores(record: Record) -> str:
     table = probe_table(record.probe)
     lines = []
     for score in table.scores:
-        low, high = score.interval
         labels = f"{score.per_class} a class" if score.per_class else f"{score.labels:.3g}"
-        shown = f"{score.show(score.mean)} [{score.show(low)}, {score.show(high)}]"
         unit = f"{score.metric}{', %' if score.is_share else ''}"
         lines.append(
-            f"| {score.row} | {score.kind} | {score.task} | {labels} | {shown} | {unit} | {score.method} |"
+            f"| {score.row} | {score.kind} | {score.task} | {labels} | {score.told} | {unit} | {score.method} |"
         )
     head = "| features | probe | task | labels | score [95 %] | unit | interval |\n|" + " --- |" * 7
     notes = [f"- {_without_folders(note)}" for note in table.notes]

@@ -10,6 +10,7 @@ from typing import Any
 
 from openjepa.common import files
 from openjepa.errors import UserError
+from openjepa.evals.table import ProbeTable, title
 from openjepa.health.gains import gain
 from openjepa.report.charts import SERIES, Chart, CurveLine, dash_of, draw, short
 from openjepa.report.curves import BOOKKEEPING, Figure
@@ -102,7 +103,12 @@ def write_comparison(runs: Sequence[str | Path], out: str | Path = "compare.html
 
 def comparison(records: Sequence[Record]) -> str:
     """The page's text."""
-    compared = [_compared(name, record) for name, record in zip(names(records), records, strict=True)]
+    tables = [None if record.probe is None else probe_table(record.probe) for record in records]
+    several = len({score.task for table in tables if table for score in table.scores}) > 1
+    compared = [
+        _compared(name, record, {} if table is None else _probe_scores(table, several))
+        for name, record, table in zip(names(records), records, tables, strict=True)
+    ]
     return render(
         "compare",
         runs=compared,
@@ -125,7 +131,7 @@ def names(records: Sequence[Record]) -> list[str]:
     return [str(path.relative_to(shared)) if path != shared else path.name for path in paths]
 
 
-def _compared(name: str, record: Record) -> Compared:
+def _compared(name: str, record: Record, scores: dict[str, str]) -> Compared:
     readings = [
         {k: v for k, v in line.items() if k != "kind" and is_number(v)} for line in record.kind("health")
     ]
@@ -140,19 +146,15 @@ def _compared(name: str, record: Record) -> Compared:
         record,
         headline(record),
         "" if gained is None else f"{gained.score:+.3f} ± {2 * gained.error:.3f}",
-        {} if record.probe is None else dict(_probe_scores(record.probe)),
+        scores,
         f"{done:,} of {training.get('steps', 0):,}",
         "–" if total is None else f"{total:,.1f}",
     )
 
 
-def _probe_scores(probe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for score in probe_table(dict(probe)).scores:
-        if score.row == OURS:
-            few = f", {score.per_class} a class" if score.per_class else f", {score.labels:.0%} of labels"
-            title = f"{score.kind}{'' if score.labels == 1 and not score.per_class else few}"
-            low, high = map(score.show, score.interval)
-            yield title, f"{score.show(score.mean)} [{low}, {high}]"
+def _probe_scores(table: ProbeTable, several: bool) -> dict[str, str]:
+    """The model's scores by title; of several tasks these name theirs."""
+    return {title(score, task=several): score.told for score in table.scores if score.row == OURS}
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
