@@ -9,14 +9,12 @@ from typing import Any, Unpack
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from openjepa.errors import UserError
 from openjepa.evals.tables import table_beside, whole, write_table
 from openjepa.recipes.finetune import of_samples
 from openjepa.report import pixels
-from openjepa.report.samples import AT_ONCE, BATCH, called, embeddings
+from openjepa.report.samples import AT_ONCE, BATCH, called, embeddings, similarities
 from openjepa.report.shown import Progress, render
 from openjepa.signals.identity import columns_of
 from openjepa.signals.label_table import ColumnNames, LabelSource, LabelTable, rows_called, with_labels
@@ -162,7 +160,7 @@ def neighbours(
     if not (features.isfinite().all() and wanted.isfinite().all()):
         raise UserError(f"{run} gives features that are NaN or infinite: use an earlier checkpoint")
     said = columns_of(samples)
-    cosines = _cosines(features, wanted)
+    cosines = similarities(features, wanted)
     if rows is not None:  # what the query is of is no answer
         cosines[:, torch.from_numpy(rows)] = -torch.inf
     if not cosines.isfinite().any():
@@ -207,13 +205,6 @@ def _rows(samples: Any, query: Any) -> np.ndarray | None:
 def _opened(config: Any, query: Any) -> tuple[Any, np.ndarray]:
     found = config.samples(query)
     return found, np.arange(len(found))
-
-
-def _cosines(features: Tensor, queries: Tensor) -> Tensor:
-    """`[q, n]`; standardised over the data first: what all samples share would make every cosine 1."""
-    deviation, mean = torch.std_mean(features, 0, correction=0)
-    scale = deviation.clamp_min(1e-9)
-    return normalize((queries - mean) / scale, dim=1) @ normalize((features - mean) / scale, dim=1).T
 
 
 def _shown(

@@ -250,17 +250,22 @@ def _neighbours(
 
 
 def nearest(features: Tensor, queries: Sequence[int], count: int) -> tuple[NDArray, NDArray]:
-    """Rows of the `count` most similar others of each query `[q, count]`, and their cosines, best first.
-
-    Dimensions are standardised over the rows first, as the nearest-neighbour probe does: what all samples share
-    would make every cosine 1.
-    """
-    centred = features - features.mean(0)
-    unit = normalize(centred / centred.std(0, correction=0).clamp_min(1e-9), dim=1)
-    similarity = unit[list(queries)] @ unit.T
+    """Rows of the `count` most similar others of each query `[q, count]`, and their `similarities`, best first."""
+    similarity = similarities(features, features[list(queries)])
     similarity[torch.arange(len(queries)), list(queries)] = -2  # not itself
     best = similarity.topk(count, dim=1)
     return best.indices.numpy(), best.values.numpy()
+
+
+def similarities(features: Tensor, queries: Tensor) -> Tensor:
+    """Cosines `[q, n]` between queries `[q, D]` and features `[n, D]`.
+
+    Dimensions are standardised over the features first, as the nearest-neighbour probe does: what all samples share
+    would make every cosine 1.
+    """
+    deviation, mean = torch.std_mean(features, 0, correction=0)
+    scale = deviation.clamp_min(1e-9)
+    return normalize((queries - mean) / scale, dim=1) @ normalize((features - mean) / scale, dim=1).T
 
 
 def flat_map(features: Tensor) -> tuple[NDArray[np.float64], str]:
