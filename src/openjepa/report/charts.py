@@ -26,7 +26,10 @@ LOG_FROM = 30
 
 @dataclass(frozen=True)
 class CurveLine:
-    """One curve: its name, steps and values, and optionally a band `(low, high)` around it."""
+    """One curve: its name, steps and values, and optionally a band `(low, high)` around it.
+
+    Without any step it is not drawn, and keeps its colour from the next one.
+    """
 
     name: str
     steps: Sequence[float]
@@ -76,7 +79,7 @@ def draw(chart: Chart, name: str) -> str:
 
 def summary(chart: Chart) -> str:
     """The last value of each line, for legends and for people who do not see the picture."""
-    return ", ".join(f"{line.name} {short(line.values[-1])}" for line in chart.lines)
+    return ", ".join(f"{line.name} {short(line.values[-1])}" for line in chart.lines if len(line.steps))
 
 
 def short(value: float) -> str:
@@ -129,6 +132,8 @@ _STYLE: Any = {
 
 def _draw_lines(axes: Any, chart: Chart) -> None:
     for i, (line, colour) in enumerate(zip(chart.lines, _colours(chart), strict=True)):
+        if not len(line.steps):
+            continue
         steps, values, low, high = _binned(line)
         axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
         dots = {"marker": "o", "markersize": 3.5} if len(steps) < 3 else {}
@@ -154,6 +159,11 @@ def _draw_stacked(axes: Any, chart: Chart) -> None:
     )
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+
+
+def colour_of(number: int) -> str:
+    """The CSS variable of a chart's line of this number."""
+    return VARIABLES[SERIES[number % len(SERIES)]]
 
 
 def dash_of(number: int) -> str:

@@ -12,8 +12,8 @@ from openjepa.common import files
 from openjepa.errors import UserError
 from openjepa.evals.table import ProbeTable, title
 from openjepa.health.gains import gain
-from openjepa.report.charts import SERIES, Chart, CurveLine, dash_of, draw, short
-from openjepa.report.curves import BOOKKEEPING, Figure
+from openjepa.report.charts import SERIES, Chart, CurveLine, colour_of, dash_of
+from openjepa.report.curves import BOOKKEEPING, Figure, figure
 from openjepa.report.headline import Headline, headline
 from openjepa.report.record import Record, is_number, read_record
 from openjepa.report.scores import OURS, probe_table
@@ -117,7 +117,7 @@ def comparison(records: Sequence[Record]) -> str:
             differences([record.config for record in records]), [run.name for run in compared]
         ),
         figures=list(overlaid(compared)),
-        keys=[(f"--s{i % len(SERIES) + 1}", dash_of(i)) for i in range(len(compared))],
+        keys=[(colour_of(i), dash_of(i)) for i in range(len(compared))],
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
@@ -190,15 +190,14 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 def overlaid(runs: Sequence[Compared]) -> Iterator[Figure]:
     """A chart for each number that at least two of the runs have, a line a run."""
     terms = [("train", key, f"Guard: {key}", "Unweighted.") for key in _shared_terms(runs)]
-    for i, (kind, key, title, caption) in enumerate((*CURVES, *terms)):
+    for i, (kind, key, heading, caption) in enumerate((*CURVES, *terms)):
         lines = [_line(run, kind, key) for run in runs]
         if sum(line is not None for line in lines) < 2:
             continue
         if key == "energy" and lines == [_line(run, kind, "loss") for run in runs]:
             continue  # no guard: one curve
-        there = [line or CurveLine(run.name, [0], [math.nan]) for line, run in zip(lines, runs, strict=True)]
-        chart = Chart(title, caption, there)
-        yield Figure(title, caption, draw(chart, f"compare{i}"), _legend(chart))
+        there = [line or CurveLine(run.name, [], []) for line, run in zip(lines, runs, strict=True)]
+        yield figure(Chart(heading, caption, there), f"compare{i}")
 
 
 def _shared_terms(runs: Sequence[Compared]) -> list[str]:
@@ -214,13 +213,3 @@ def _shared_terms(runs: Sequence[Compared]) -> list[str]:
 def _line(run: Compared, kind: str, key: str) -> CurveLine | None:
     steps, values = run.record.series(kind, key)
     return CurveLine(run.name, steps, values) if steps else None
-
-
-def _legend(chart: Chart) -> list[tuple[str, str, str]]:
-    found = []
-    for i, line in enumerate(chart.lines):
-        if math.isnan(line.values[-1]) and len(line.values) == 1:
-            continue  # a run that has no such number
-        name = f"{line.name} ({dash_of(i)})" if dash_of(i) else line.name
-        found.append((f"--s{i % len(SERIES) + 1}", name, short(line.values[-1])))
-    return found

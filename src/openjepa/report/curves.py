@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from openjepa.report.charts import Chart, CurveLine, draw, short
+from openjepa.report.charts import Chart, CurveLine, colour_of, dash_of, draw, short
 from openjepa.report.record import Record, is_number
 
 BOOKKEEPING = {"step", "loss", "energy", "lr", "grad_norm", "views", "data_wait", "seconds", "cpu_seconds"}
@@ -31,13 +31,16 @@ def figures(record: Record) -> list[Figure]:
 
 def figure(chart: Chart, name: str) -> Figure:
     """A chart drawn; `name` sets it apart from the page's others."""
-    legend = [
-        (f"--s{i % 6 + 1}", line.name, f"{line.values[-1]:.0%}" if chart.stacked else short(line.values[-1]))
-        for i, line in enumerate(chart.lines)
-    ]
-    return Figure(
-        chart.title, chart.caption, draw(chart, name), legend, chart.level[1] if chart.level else ""
-    )
+    level = chart.level[1] if chart.level else ""
+    return Figure(chart.title, chart.caption, draw(chart, name), list(_legend(chart)), level)
+
+
+def _legend(chart: Chart) -> Iterator[tuple[str, str, str]]:
+    for i, line in enumerate(chart.lines):
+        if len(line.steps):
+            name = f"{line.name} ({dash_of(i)})" if dash_of(i) and not chart.stacked else line.name
+            last = line.values[-1]
+            yield colour_of(i), name, f"{last:.0%}" if chart.stacked else short(last)
 
 
 def _training(record: Record) -> Iterator[Chart]:
