@@ -13,8 +13,9 @@ from openjepa.cli import main
 from openjepa.common.lock import in_use, sole_writer
 from openjepa.errors import UserError
 from openjepa.evals.sweep import SweepPoint, alike, grid
+from openjepa.evals.table import ProbeTable, Score
 from openjepa.recipes import configure
-from openjepa.report.compare import differences, names
+from openjepa.report.compare import comparison, differences, names
 from openjepa.report.record import Record, read_record
 from openjepa.training.loop import Trainer
 
@@ -228,6 +229,16 @@ def test_the_page_has_every_run_and_every_difference(swept, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["compare", runs[0], "--out", str(tmp_path / "other.html")])
     assert "a comparison takes 2 to 18" in capsys.readouterr().err
+
+
+def test_scores_of_two_tasks_stand_side_by_side(swept):
+    scores = [
+        Score("model", "linear", 1.0, (value,), 100, task=task) for task, value in (("a", 0.6), ("b", 0.7))
+    ]
+    probe = ProbeTable(scores).to_dict()
+    page = comparison([replace(read_record(swept / name), probe=probe) for name in RUNS[:2]])
+    for score in scores:
+        assert page.count(f">{score.task} (accuracy): linear<") == 1 and page.count(score.told) == 2
 
 
 def test_differences_are_what_is_not_alike():
