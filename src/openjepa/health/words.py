@@ -36,3 +36,7 @@ class Verdict:
     def healthy(self) -> bool:
         """Whether nothing is known to be wrong."""
         return self.word in FINE
+
+    def in_a_line(self) -> str:
+        """Word, reason and, where there is some, advice."""
+        return f"{self.word}: {self.reason}" + (f"; {self.advice}" if self.advice else "")

@@ -213,8 +213,7 @@ class Trainer:
             words = {"word": self.verdict.word, "reason": self.verdict.reason, "advice": self.verdict.advice}
             self.run.log("verdict", step, **words, cpu_seconds=self.cpu_seconds(cpu_begun))
         if self.progress and (before is None or before.word != self.verdict.word):
-            advice = f"; {self.verdict.advice}" if self.verdict.advice else ""
-            self.progress.event(f"step {step}: {self.verdict.word}: {self.verdict.reason}{advice}")
+            self.progress.event(f"step {step}: {self.verdict.in_a_line()}")
         return self.verdict
 
     def save(self) -> None:

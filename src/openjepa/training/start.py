@@ -84,8 +84,7 @@ def train(
             model = _begin(config, out, data, adapt, told, None, overwrite)[1]
     verdict = model.verdict
     if progress is True and told and verdict and rank() == 0:
-        advice = f"; {verdict.advice}" if verdict.advice else ""
-        told.event(f"{out or 'the run'}: {verdict.word}: {verdict.reason}{advice}")
+        told.event(f"{out or 'the run'}: {verdict.in_a_line()}")
     return model
 
 
