@@ -77,9 +77,10 @@ def enter_all(name: str) -> None:
         return
     if wanted:
         enter(name)
-    elif not found and not known:
+        return
+    if not found and not known:
         raise UserError(f"{path} has neither a recipe nor a part: {_offered(module)}")
-    for cls in () if wanted else found.values():
+    for cls in found.values():
         _register(cls, f"{path}:{cls.__name__}")
 
 
