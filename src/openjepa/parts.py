@@ -29,7 +29,7 @@ from openjepa.common.rng import Rng
 from openjepa.config import Choice, Width, enter
 from openjepa.energies import EnergyChoice
 from openjepa.errors import UserError, first_line
-from openjepa.hiding.base import HidingChoice, masked_pair
+from openjepa.hiding.base import HidingChoice, masked_pair, there_of
 from openjepa.jepa import Pair, Tokens, View
 from openjepa.nets.adapter import NetEncoder, QueryPredictor, StepPredictor
 from openjepa.nets.dynamics.base import Grid
@@ -161,7 +161,7 @@ class OwnMask:
             raise UserError(
                 f"{name} gives {hidden.dtype} of shape {list(hidden.shape)}, not bool of {list(shape)}"
             )
-        there = torch.ones_like(hidden) if tokens.valid is None else tokens.valid
+        there = there_of(tokens)
         hidden, shown = hidden & there, there & ~hidden
         if not bool(hidden.any(1).all() and shown.any(1).all()):
             raise UserError(f"{name} must hide some tokens of every sample, and never all")

@@ -128,6 +128,12 @@ def cut(among: Tensor, rng: Rng, raster: bool = False) -> Tensor:
     return (order * among).topk(shortest, 1).indices.sort(1).values
 
 
+def there_of(tokens: Tokens) -> Tensor:
+    """Which tokens are there, `[B, N]` bool, also where all are."""
+    values = tokens.values
+    return values.new_ones(values.shape[:2], dtype=torch.bool) if tokens.valid is None else tokens.valid
+
+
 def indices_of(mask: Tensor) -> tuple[Tensor, Tensor | None]:
     """Indices of the true places of `[B, N]`, ascending, padded to the most that a sample has: `[B, K]`.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from openjepa.common.rng import Rng
 from openjepa.config import Positive
 from openjepa.errors import UserError
-from openjepa.hiding.base import HidingChoice, TokenHiding
+from openjepa.hiding.base import HidingChoice, TokenHiding, there_of
 from openjepa.jepa import Tokens
 
 
@@ -48,11 +48,7 @@ class DiscHiding(TokenHiding):
         batch = len(tokens.values)
         draws = rng.uniform(batch, 3 if self.config.stretch else 2).to(tokens.values.device)
         where = tokens.positions[..., :3].expand(batch, -1, -1)
-        there = (
-            tokens.values.new_ones(where.shape[:2], dtype=torch.bool)
-            if tokens.valid is None
-            else tokens.valid
-        )
+        there = there_of(tokens)
         chosen = (
             draws[:, :1] * there.sum(1, keepdim=True)
         ).long()  # of those that are there, the one with this number

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
-from openjepa.hiding.base import HidingChoice, Range, indices_of
+from openjepa.hiding.base import HidingChoice, Range, indices_of, there_of
 from openjepa.jepa import Pair, Tokens, View
 
 
@@ -63,8 +63,7 @@ class RunHiding:
         """Indices of the context `[B, K]` and of the targets `[B, M, T]`, rising, and which are no padding."""
         batch, number = tokens.values.shape[:2]
         device, config = tokens.values.device, self.config
-        there = torch.ones(batch, number, dtype=torch.bool, device=device)
-        there = there if tokens.valid is None else tokens.valid
+        there = there_of(tokens)
         count = there.sum(1)
         share = _between(config.scale, float(rng.shared(1)))
         length = (count * share).long().clamp_min(1)
