@@ -1,13 +1,17 @@
 """Parts of a set of samples: some of its rows, those that are labelled; the same samples with other labels; groups."""
 
 import hashlib
-from typing import Any
+from copy import copy
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from openjepa.common.rng import Rng
 from openjepa.errors import warn
 from openjepa.signals.base import Labels
+
+Set = TypeVar("Set")
 
 
 class SplitPart:
@@ -69,6 +73,19 @@ class Relabelled:
         digest = hashlib.sha256(str(found.get("fingerprint", "")).encode())
         digest_labels(digest, self.labels)
         return {**found, "fingerprint": digest.hexdigest()}
+
+
+def changed(samples: Set, **attributes: Any) -> Set:
+    """A copy of a set with other attributes; it shares all else."""
+    found = copy(samples)
+    found.__dict__.update(attributes)
+    return found
+
+
+def drawn_between(low: NDArray[np.int64], high: NDArray[np.int64], rng: Rng) -> NDArray[np.int64]:
+    """A random whole number from `low` to `high`, of each: where windows begin."""
+    share = rng.uniform(len(low)).double().numpy()
+    return low + np.floor(share * (high - low + 1)).astype(np.int64)
 
 
 def relabelled(samples: Any, labels: Labels | None) -> Any:

@@ -17,7 +17,7 @@ from openjepa.errors import UserError
 from openjepa.signals.audio.batch import Sounds
 from openjepa.signals.audio.spectrogram import LogMel
 from openjepa.signals.base import Labels
-from openjepa.signals.parts import digest_labels
+from openjepa.signals.parts import changed, digest_labels, drawn_between
 from openjepa.signals.readers.skipped import Skipped, attempt
 
 Indices = Sequence[int] | NDArray[Any] | Tensor
@@ -141,7 +141,7 @@ class SoundSet:
 
     def relabelled(self, labels: Labels | None) -> "SoundSet":
         """The same clips with other labels."""
-        return self._like(self._cuts, labels, self.place)
+        return changed(self, labels=labels)
 
     def read(self, indices: Indices, rng: Rng | None = None) -> Sounds:
         """Clips; with `rng` each begins at a random frame of its room, else at the set's `place`.
@@ -150,17 +150,15 @@ class SoundSet:
             UserError: a recording can no longer be read.
         """
         found = self._cuts.take(torch.as_tensor(indices, dtype=torch.long).numpy())
-        room = found.high - found.low
         if rng is None:
-            starts = found.low + np.floor(room * self.place).astype(np.int64)
+            starts = found.low + np.floor((found.high - found.low) * self.place).astype(np.int64)
         else:
-            share = rng.uniform(len(room)).double().numpy()
-            starts = found.low + np.minimum(np.floor(share * (room + 1)).astype(np.int64), room)
+            starts = drawn_between(found.low, found.high, rng)
         return self._read(found.row, starts)
 
     def at(self, place: float) -> "SoundSet":
         """The same clips, cut at another place when nothing is drawn: 0 their beginnings, 1 their ends."""
-        return self._like(self._cuts, self.labels, place)
+        return changed(self, place=place)
 
     def cuts(self, indices: Indices) -> Iterator[Sounds]:
         """Clips of several places of each recording, a batch a place: beginning, middle and end."""
@@ -170,7 +168,7 @@ class SoundSet:
         """The clips at `indices`, in that order; shares the recordings."""
         rows = torch.as_tensor(indices, dtype=torch.long).numpy()
         labels = None if self.labels is None else self.labels[rows]
-        return self._like(self._cuts.take(rows), labels, self.place)
+        return changed(self, _cuts=self._cuts.take(rows), labels=labels)
 
     def describe(self) -> dict[str, Any]:
         """Plain data for `run.json`."""
@@ -211,21 +209,6 @@ class SoundSet:
                 )
             clip.copy_(part)
         return Sounds(valid, waves=waves)
-
-    def _like(self, cuts: SoundCuts, labels: Labels | None, place: float) -> "SoundSet":
-        return SoundSet(
-            self.name,
-            self._recorded,
-            self.spec,
-            self.shape[1],
-            cuts,
-            rate=self.rate,
-            labels=labels,
-            splits=self.splits,
-            skipped=self._skipped,
-            keys=self._keys,
-            place=place,
-        )
 
 
 class LoadedMels:

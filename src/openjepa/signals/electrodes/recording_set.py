@@ -17,7 +17,7 @@ from openjepa.signals.electrodes.alignment import aligned
 from openjepa.signals.electrodes.batch import Cut, Recordings
 from openjepa.signals.electrodes.montage import Place
 from openjepa.signals.electrodes.recording import Prepared
-from openjepa.signals.parts import digest_labels, number_of
+from openjepa.signals.parts import changed, digest_labels, drawn_between, number_of
 from openjepa.signals.readers.skipped import Skipped
 
 Indices = Sequence[int] | np.ndarray | Tensor
@@ -95,10 +95,10 @@ class RecordingSet:
         classes: list[str] | None,
         subjects: list[str],
         skipped: Sequence[Skipped] = (),
-        labels: Labels | None = None,
     ) -> None:
         self.name, self.signal, self.classes, self.subjects = name, signal, classes, subjects
-        self._held, self._windows, self._skipped, self._labels = held, windows, list(skipped), labels
+        self._held, self._windows, self._skipped = held, windows, list(skipped)
+        self._labels: Labels | None = None
 
     def __len__(self) -> int:
         return len(self._windows.piece)
@@ -151,8 +151,7 @@ class RecordingSet:
         found = self._windows.take(rows)
         starts = found.fixed
         if rng is not None:
-            share = rng.uniform(len(rows)).double().numpy()
-            starts = found.low + np.floor(share * (found.high - found.low + 1)).astype(np.int64)
+            starts = drawn_between(found.low, found.high, rng)
         values = torch.zeros(len(rows), *self.shape)
         places = torch.zeros(len(rows), len(self.channels), 3)
         valid = torch.zeros(len(rows), len(self.channels), dtype=torch.bool)
@@ -168,29 +167,12 @@ class RecordingSet:
     def subset(self, indices: Indices) -> "RecordingSet":
         """The windows at `indices`, in that order; shares the recordings."""
         rows = torch.as_tensor(indices, dtype=torch.long).numpy()
-        return RecordingSet(
-            self.name,
-            self.signal,
-            self._held,
-            self._windows.take(rows),
-            classes=self.classes,
-            subjects=self.subjects,
-            skipped=self._skipped,
-            labels=None if self._labels is None else self._labels[rows],
-        )
+        labels = None if self._labels is None else self._labels[rows]
+        return changed(self, _windows=self._windows.take(rows), _labels=labels)
 
     def relabelled(self, labels: Labels | None) -> "RecordingSet":
         """The same windows with other labels."""
-        return RecordingSet(
-            self.name,
-            self.signal,
-            self._held,
-            self._windows,
-            classes=self.classes,
-            subjects=self.subjects,
-            skipped=self._skipped,
-            labels=labels,
-        )
+        return changed(self, _labels=labels)
 
     @property
     def spread(self) -> float:

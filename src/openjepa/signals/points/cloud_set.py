@@ -14,7 +14,7 @@ from openjepa.common.contents import Contents
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError, warn
 from openjepa.signals.base import Labels
-from openjepa.signals.parts import digest_labels, number_of
+from openjepa.signals.parts import changed, digest_labels, number_of
 from openjepa.signals.points.batch import Clouds
 from openjepa.signals.readers.skipped import Skipped
 
@@ -111,7 +111,7 @@ class CloudSet:
         """The clouds at `indices`, in that order; shares the points."""
         rows = torch.as_tensor(indices, dtype=torch.long).numpy()
         labels = None if self.labels is None else self.labels[rows]
-        return CloudSet(self.name, self._held, self._rows[rows], self.count, labels, self._skipped)
+        return changed(self, _rows=self._rows[rows], labels=labels)
 
     def describe(self) -> dict[str, Any]:
         """Plain data for `run.json`."""

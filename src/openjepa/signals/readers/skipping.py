@@ -1,8 +1,7 @@
 """Sets whose files may be damaged: what is left out is named, what fails later is replaced, always by the same one."""
 
 from collections.abc import Iterator, Sequence
-from copy import copy
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from openjepa.common.contents import Contents
 from openjepa.signals.base import Labels
+from openjepa.signals.parts import changed
 from openjepa.signals.readers.folders import Names
 from openjepa.signals.readers.skipped import Skipped, say_skipped
 
@@ -89,17 +89,11 @@ class SkippingSet:
         """The samples at `indices`, in that order; shares what holds them."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
         labels = None if self.labels is None else self.labels[chosen.numpy()]
-        return self._changed(_rows=self._rows.index_select(0, chosen), labels=labels)
+        return changed(self, _rows=self._rows.index_select(0, chosen), labels=labels)
 
     def relabelled(self, labels: Labels | None) -> Self:
         """The same samples with other labels."""
-        return self._changed(labels=labels)
-
-    def _changed(self, **attributes: Any) -> Self:
-        """A copy with other attributes."""
-        found = copy(self)
-        found.__dict__.update(attributes)
-        return found
+        return changed(self, labels=labels)
 
     def _stand_ins(self, index: int) -> Iterator[int]:
         """Rows to try for a sample, its own first: where that cannot be read, the next one of the same class.

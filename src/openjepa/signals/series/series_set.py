@@ -14,7 +14,7 @@ from openjepa.common.contents import Contents
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError, warn
 from openjepa.signals.base import Labels
-from openjepa.signals.parts import number_of
+from openjepa.signals.parts import changed, drawn_between, number_of
 from openjepa.signals.readers.skipped import Skipped
 from openjepa.signals.series.batch import SeriesBatch, SeriesCut
 from openjepa.signals.series.reading import GAP, OneSeries
@@ -143,8 +143,7 @@ class SeriesSet:
         found = self._windows.take(rows)
         starts = found.fixed
         if rng is not None:
-            share = rng.uniform(len(rows)).double().numpy()
-            starts = found.low + np.floor(share * (found.high - found.low + 1)).astype(np.int64)
+            starts = drawn_between(found.low, found.high, rng)
         steps = starts[:, None] + np.arange(self.length)
         there = torch.from_numpy(steps < found.end[:, None])
         at = torch.from_numpy(
@@ -167,7 +166,7 @@ class SeriesSet:
 
     def subset(self, indices: Indices) -> "SeriesSet":
         """The samples at `indices`, in that order; shares the series."""
-        return self._with(self._windows.take(torch.as_tensor(indices, dtype=torch.long).numpy()))
+        return changed(self, _windows=self._windows.take(torch.as_tensor(indices, dtype=torch.long).numpy()))
 
     def leaving(self, horizon: int) -> "SeriesSet":
         """Windows that `horizon` steps of their part follow, one at every `stride` (0: every) step.
@@ -191,7 +190,7 @@ class SeriesSet:
                 f"{self.name}: the longest series of this part has {longest:,} steps, and a window of {self.length} "
                 f"with {horizon} to come does not fit: use a smaller signal.length or a nearer horizon"
             )
-        return self._with(_windows(found, len(self.channels) if self.apart else 1))
+        return changed(self, _windows=_windows(found, len(self.channels) if self.apart else 1))
 
     def coming(self, horizon: int) -> NDArray[np.float64]:
         """What follows each window, `[N, horizon, C]`, in deviations of the training data.
@@ -264,20 +263,6 @@ class SeriesSet:
         for part in (held.offset, held.first, held.last, held.answers, self._windows.fixed):
             digest.update(np.ascontiguousarray(part).tobytes())
         return {"covers": "every value", "sha256": digest.hexdigest()}
-
-    def _with(self, windows: SeriesWindows) -> "SeriesSet":
-        return SeriesSet(
-            self.name,
-            self.cut,
-            self._held,
-            windows,
-            channels=self.channels,
-            length=self.length,
-            classes=self.classes,
-            labelled=self.labelled,
-            grouped=self.grouped,
-            skipped=self._skipped,
-        )
 
 
 def series_set(

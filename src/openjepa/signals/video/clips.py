@@ -14,7 +14,7 @@ from openjepa.common.contents import Contents, of_array
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.signals.base import Labels
-from openjepa.signals.parts import digest_labels
+from openjepa.signals.parts import changed, digest_labels
 from openjepa.signals.readers.folders import Names
 from openjepa.signals.readers.skipped import Skipped, attempt, attempt_all, nothing, say_skipped
 from openjepa.signals.readers.skipping import Indices, SkippingSet
@@ -164,7 +164,7 @@ class ClipSet(SkippingSet):
 
     def at(self, place: float) -> "ClipSet":
         """The same films, cut at another place when nothing is drawn: 0 their beginnings, 1 their ends."""
-        return self._changed(place=place)
+        return changed(self, place=place)
 
     def cuts(self, indices: Indices) -> Iterator[Tensor]:
         """Clips of several places of each film, `CUTS` batches as `read` gives them: beginning, middle and end."""
