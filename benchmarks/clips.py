@@ -12,14 +12,12 @@ split nor by what chooses settings. A run under `--runs` that has finished is no
 import argparse
 import os
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import record
-from benchmarks.frozen import Whole, tell
+from benchmarks.frozen import Asked, Whole, add_arguments, alone, judge, tell, write
 
 WHOLE = {"size": (96, 128), "frames": 32, "stride": 1}
 """Of the clips that classical features are of."""
@@ -41,59 +39,20 @@ def split(clips: Any) -> tuple[Any, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train and probe every seed, write JSON and markdown, print the markdown."""
     args = parse(arguments)
-    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    import torch
-
-    import openjepa
-    from openjepa.evals import combine
-    from openjepa.evals.protocol import Comparison
-    from openjepa.evals.runs import training_cost, untrained
+    alone()
     from openjepa.recipes import configure
     from openjepa.signals.video import clips as memory
-    from openjepa.training import load
 
-    torch.set_num_threads(1)
     memory.IN_MEMORY_BYTES = 2**31  # of the larger clips
     options = dict(item.split("=", 1) for item in args.set)
-    config = configure(args.recipe, args.preset, options)
-    train, test = split(config.signal.open(args.data))
-    whole = split(config.signal.model_copy(update=WHOLE).open(args.data))
+    signal = configure(args.recipe, args.preset, options).signal
+    train, test = split(signal.open(args.data))
+    whole = split(signal.model_copy(update=WHOLE).open(args.data))
     tell(f"{len(train)} clips to train on, {len(test)} to test on")
-    comparison = Comparison(
-        train,
-        test,
-        kinds=tuple(args.kinds),
-        classical=[Whole(row, *whole) for row in config.signal.classical(args.classical)],
-        per_class=(10,),
-        progress=None,
-    )
-    tables, runs = [], []
-    for seed in args.seeds:
-        path = args.runs / f"{args.recipe}-{args.preset}-seed{seed}"
-        if not (path / "model").is_dir():
-            given = {**options, "train.seed": str(seed)}
-            openjepa.train(args.recipe, preset=args.preset, data=train, options=given, out=path)
-        cost = training_cost(path)
-        tell(f"seed {seed}: trained, {cost.minutes or 0:.1f} CPU minutes")
-        table = comparison.table(
-            load(path),
-            random_init=partial(untrained, config),
-            seeds=range(args.initialisations * seed, args.initialisations * (seed + 1)),
-            cost=cost,
-            name=path.name,
-        )
-        tell(f"seed {seed}: probed\n{table.markdown()}")
-        tables.append(table)
-        runs.append({"seed": seed, "core_minutes": cost.minutes, "table": table.to_dict()})
-    table = combine(tables)
-    text = f"### Nine actions, clean split, frozen features, accuracy in % [95 % interval]\n\n{table.markdown()}\n"
-    text += "".join(f"\n{note}" for note in table.notes) + "\n"
-    told = {"seeds": args.seeds, "preset": args.preset, "set": args.set, "note": args.note}
-    path = record.write(
-        f"learning-ucf9-{args.recipe}", {**told, "table": table.to_dict(), "runs": runs}, args.results
-    )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    asked = Asked(train, test, None, (10,), [Whole(row, *whole) for row in signal.classical(args.classical)])
+    table, runs = judge(args.recipe, train, [asked], options, args, args.recipe)
+    title = "Nine actions, clean split, frozen features, accuracy in % [95 % interval]"
+    write(f"learning-ucf9-{args.recipe}", title, table, runs, args)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -103,17 +62,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     place = {"default": str(Path(root) / "video" / "ucf9.tar")} if root else {"required": True}
     parser.add_argument("--data", **place, help="ucf9.tar")
     parser.add_argument("--recipe", default="v-jepa", help="of films: v-jepa, v-jepa-2 or v-jepa-2-1")
-    parser.add_argument("--preset", default="tiny")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--set", nargs="+", default=[], metavar="OPTION=VALUE", help="as in openjepa train")
-    parser.add_argument("--kinds", nargs="+", default=["linear", "knn"], help="probes")
-    parser.add_argument("--classical", default="all", help="all, quick or none")
-    parser.add_argument("--initialisations", type=int, default=1, help="random encoders beside every seed")
-    parser.add_argument("--runs", type=Path, default=Path("runs/clips"), help="where runs are kept")
-    parser.add_argument("--results", type=Path, default=record.RESULTS)
-    parser.add_argument(
-        "--note", default="", help="what a reader should know of the minutes, e.g. other load"
-    )
+    add_arguments(parser, "runs/clips")
     return parser.parse_args(arguments)
 
 

@@ -11,9 +11,7 @@ run under `--runs` that has finished is not trained again.
 
 import argparse
 import os
-import sys
 import tarfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import numpy as np
 
 from benchmarks import record
 from benchmarks.clips import split
+from benchmarks.frozen import alone, tell, write
 
 NAMES = (
     "sky",
@@ -42,9 +41,7 @@ TEST = "Seq05VD"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train and probe every seed, write JSON and markdown, print the markdown."""
     args = parse(arguments)
-    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    import torch
-
+    alone()
     import openjepa
     from openjepa.evals.dense import ClassicalPlaces, EncodedPlaces, dense_probe
     from openjepa.evals.runs import training_cost
@@ -52,7 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from openjepa.recipes import build, configure
     from openjepa.signals.images.pixels import open_pixels
 
-    torch.set_num_threads(1)
     whole = open_pixels(args.scenes, NAMES, void=VOID, group=drive)
     test = np.array([drive(key) == TEST for key in whole.keys])
     train = np.array([key.split("/")[0] == "train" for key in whole.keys])
@@ -82,13 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tables.append(table)
         runs.append({"seed": seed, "core_minutes": cost.minutes, "table": table.to_dict()})
     table = tables[0] if len(tables) == 1 else combine(tables)
-    text = f"### CamVid, drive {TEST}, a linear classifier a place, mean IoU [95 % interval]\n\n{table.markdown()}\n"
-    told = {"seeds": args.seeds, "preset": args.preset, "set": args.set, "note": args.note}
-    path = record.write(
-        "dense-camvid-v-jepa-2-1", {**told, "table": table.to_dict(), "runs": runs}, args.results
-    )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    title = f"CamVid, drive {TEST}, a linear classifier a place, mean IoU [95 % interval]"
+    write("dense-camvid-v-jepa-2-1", title, table, runs, args)
 
 
 def drive(key: str) -> str:
@@ -109,11 +100,6 @@ def unpacked(archive: Path, folder: Path) -> Path:
                     (part / member.name.rpartition("/")[2]).write_bytes(source.read())
         part.rename(folder)
     return folder
-
-
-def tell(text: str) -> None:
-    """On standard error, with the time."""
-    print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

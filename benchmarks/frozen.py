@@ -33,17 +33,18 @@ class Asked:
 
 def judge(
     recipe: str,
-    preset: str,
     data: Any,
     asked: Sequence[Asked],
     options: Mapping[str, str],
     args: argparse.Namespace,
+    name: str,
 ) -> tuple[Any, list[dict[str, Any]]]:
     """The table over all seeds, and what each gave; a run that has finished is not trained again.
 
     Args:
         data: samples to train on, without their labels.
         args: see `add_arguments`.
+        name: what runs are called, before preset and seed.
     """
     import openjepa
     from openjepa.evals import combine
@@ -68,10 +69,10 @@ def judge(
         comparison.rows()  # first, so that seeds may be trained elsewhere meanwhile
         tell("classical features are scored")
     for seed in args.seeds:
-        path = args.runs / f"{args.name}-{recipe}-{preset}-seed{seed}"
+        path = args.runs / f"{name}-{args.preset}-seed{seed}"
         if not (path / "model").is_dir():
             given = {**options, "train.seed": str(seed)}
-            openjepa.train(recipe, preset=preset, data=data, options=given, out=path)
+            openjepa.train(recipe, preset=args.preset, data=data, options=given, out=path)
         cost, model = training_cost(path), load(path)
         tell(f"seed {seed}: trained, {cost.minutes or 0:.1f} CPU minutes")
         if args.train_only:

@@ -15,7 +15,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
+from benchmarks.frozen import tell
 from openjepa.errors import UserError
 
 RECIPES = ["i-jepa", "lejepa"]
@@ -288,11 +288,6 @@ def as_markdown(dataset: str, recipes: dict[str, Any]) -> str:
             numbers = f"{p['step']:.0f} | {p['minutes']:.1f} | {p['core_minutes']:.1f} | "
             lines.append(f"| {name} | {numbers}{100 * p['linear']:.1f} | {100 * p['knn']:.1f} |")
     return "\n".join([*lines, "", *said, ""])
-
-
-def tell(text: str) -> None:
-    """On standard error, with the time."""
-    print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
 def data_of(dataset: str) -> str:

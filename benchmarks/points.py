@@ -32,14 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     whole = tuple(more.open(args.data, split) for split in ("train", "test"))
     tell(f"{len(train)} clouds to train on, {len(test)} to test on")
     asked = Asked(train, test, None, (10,), [Whole(row, *whole) for row in signal.classical(args.classical)])
-    table, runs = judge("point-jepa", args.preset, args.data, [asked], options, args)
-    write(
-        "learning-modelnet10-point-jepa",
-        "ModelNet10, frozen features, accuracy in % [95 % interval]",
-        table,
-        runs,
-        args,
-    )
+    name = "modelnet10-point-jepa"
+    table, runs = judge("point-jepa", args.data, [asked], options, args, name)
+    title = "ModelNet10, frozen features, accuracy in % [95 % interval]"
+    write(f"learning-{name}", title, table, runs, args)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -49,9 +45,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     place = {"default": str(Path(root) / "points")} if root else {"required": True}
     parser.add_argument("--data", **place, help="folder of modelnet10-train.npz and modelnet10-test.npz")
     add_arguments(parser, "runs/points")
-    args = parser.parse_args(arguments)
-    args.name = "modelnet10"
-    return args
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -85,8 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         classical = signal.classical("quick")
     tell(f"{len(train)} samples to train on; {len(fitted)} to fit on, {len(scored)} to score")
     asked = Asked(fitted, scored, task, () if case.horizon else (10,), classical)
-    table, runs = judge("ts-jepa", args.preset, args.data, [asked], options, args)
-    write(f"learning-{args.name}-ts-jepa", case.title, table, runs, args)
+    name = f"{args.name}-ts-jepa"
+    table, runs = judge("ts-jepa", args.data, [asked], options, args, name)
+    write(f"learning-{name}", case.title, table, runs, args)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
