@@ -24,17 +24,10 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from openjepa.common.progress import Waiting
-    from openjepa.evals import embed_to_file
+    from openjepa.evals.embed import embed_to_file, opened
     from openjepa.evals.tables import table_beside
-    from openjepa.recipes.finetune import of_samples
-    from openjepa.signals.label_table import with_labels
-    from openjepa.training import load
 
-    model = load(args.run_dir)
-    config = of_samples(args.run_dir, model.config)
-    (samples,) = with_labels(
-        labels_of(args), config.samples(args.data or config.data, *filter(None, [args.split]))
-    )
+    model, samples = opened(args.run_dir, args.data, args.split, labels_of(args))
     with Waiting() as waiting:
         embed_to_file(model, samples, args.output, name=args.run_dir, progress=waiting)
     if hasattr(samples, "tell"):

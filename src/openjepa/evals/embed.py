@@ -65,14 +65,21 @@ def embed(
         split: `train` or `test`, where the data have splits; `None`: train, of a world model all episodes.
         labels, columns: a table of their labels and its columns; see `openjepa.signals.label_table.LabelTable.of`.
     """
-    model = load(run)
-    config = of_samples(run, model.config)
-    table = LabelTable.of(labels, **columns)
-    (samples,) = with_labels(table, _opened(config, config.data if data is None else data, split))
+    model, samples = opened(run, data, split, LabelTable.of(labels, **columns))
     parts = list(_parts(model, samples, BATCH, str(run), progress))
     names = parts[0][0]
     found = {name: [value for said, _ in parts for value in said[name]] for name in names}
     return Embeddings(np.concatenate([vectors for _, vectors in parts]), found)
+
+
+def opened(run: str | Path, data: Any, split: str | None, labels: LabelTable) -> tuple[Any, Any]:
+    """A run's model, and samples with the labels of a table; see `embed`."""
+    model = load(run)
+    config = of_samples(run, model.config)
+    source = config.data if data is None else data
+    found = config.samples(source) if split is None else config.samples(source, split)
+    (samples,) = with_labels(labels, found)
+    return model, samples
 
 
 def embed_to_file(
@@ -97,10 +104,6 @@ def embed_to_file(
         UserError: another suffix, pyarrow missing, no samples, a folder that cannot be written or is full, or NaN.
     """
     return _write(Path(path), len(samples), _parts(model, samples, batch_size, name, progress))
-
-
-def _opened(config: Any, data: Any, split: str | None) -> Any:
-    return config.samples(data) if split is None else config.samples(data, split)
 
 
 def _write(

@@ -11,15 +11,14 @@ import numpy as np
 import torch
 
 from openjepa.errors import UserError
+from openjepa.evals.embed import opened
 from openjepa.evals.tables import table_beside, whole, write_table
-from openjepa.recipes.finetune import of_samples
 from openjepa.report import pixels
 from openjepa.report.samples import AT_ONCE, BATCH, called, embeddings, similarities
 from openjepa.report.shown import Progress, render
 from openjepa.signals.identity import columns_of
-from openjepa.signals.label_table import ColumnNames, LabelSource, LabelTable, rows_called, with_labels
+from openjepa.signals.label_table import ColumnNames, LabelSource, LabelTable, rows_called
 from openjepa.signals.pictures import Picture
-from openjepa.training import load
 
 COUNT = 8
 QUERIES = 8
@@ -142,14 +141,11 @@ def neighbours(
     """
     if count < 1:
         raise UserError(f"{count} neighbours are none: ask for at least one")
-    model = load(run)
-    config = of_samples(run, model.config)
-    found = config.samples(config.data if data is None else data, split)
-    (samples,) = with_labels(LabelTable.of(labels, **columns), found)
+    model, samples = opened(run, data, split, LabelTable.of(labels, **columns))
     size = max(1, math.prod(getattr(samples, "shape", ())))
     at_once = min(BATCH, max(1, AT_ONCE // size))
     rows = _rows(samples, query)
-    asked, among = (samples, rows) if rows is not None else _opened(config, query)
+    asked, among = (samples, rows) if rows is not None else _opened(model.config, query)
     total, chosen = len(among), among[np.unique(np.linspace(0, len(among) - 1, QUERIES).astype(int))]
     features = embeddings(model, samples, np.arange(len(samples)), at_once, progress)
     wanted = (
