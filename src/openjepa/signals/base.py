@@ -93,6 +93,8 @@ class Samples(Protocol):
         noun: what messages call several of them, e.g. `images`.
         in_memory: whether `read` only copies; else it decodes files and is better called in worker processes.
         labels: of every sample, for probes; `None` where nothing is known.
+        to_have_more: how the same data give more samples, for the end of a sentence that says they are too few; a set
+            need not have it.
     """
 
     @property
@@ -281,7 +283,7 @@ def hold_out(samples: Samples) -> tuple[Tensor, Tensor]:
     if len(samples) < 2 * LEAST_HELD_OUT:
         raise UserError(
             f"{samples.name} has {len(samples)} {samples.noun}: give at least {2 * LEAST_HELD_OUT}, "
-            f"of which {LEAST_HELD_OUT} are held out"
+            f"of which {LEAST_HELD_OUT} are held out{getattr(samples, 'to_have_more', '')}"
         )
     count = max(LEAST_HELD_OUT, min(HELD_OUT, int(len(samples) * HELD_OUT_SHARE)))
     return drawn(len(samples), count)

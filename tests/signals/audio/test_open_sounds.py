@@ -11,6 +11,7 @@ from openjepa.common.rng import Rng
 from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.signals.audio import AudioSignal, Waves, open_sounds
 from openjepa.signals.audio import opening as audio_opening
+from openjepa.signals.base import hold_out
 from openjepa.signals.label_table import LabelTable, with_labels
 
 from .recordings import folder, soundfile, tone, write
@@ -162,12 +163,30 @@ def test_damaged_files_are_left_out_and_named(tmp_path):
     (tmp_path / "low" / "notes.txt").write_text("recorded in May")
     flac = write(tmp_path / "low" / "whole.flac", np.random.default_rng(0).normal(0, 0.1, 16_000))
     (tmp_path / "low" / "short.flac").write_bytes(flac.read_bytes()[:9000])
-    with pytest.warns(OpenJEPAWarning, match="6 files are left out beside 9 recordings"):
+    ogg = write(tmp_path / "low" / "entire.ogg", np.random.default_rng(0).normal(0, 0.1, 40_000))
+    (tmp_path / "low" / "short.ogg").write_bytes(ogg.read_bytes()[:9000])
+    with pytest.warns(OpenJEPAWarning, match="7 files are left out beside 10 recordings"):
         samples = open_sounds(tmp_path, SIGNAL)
     reasons = {one.name.split("/")[1]: one.reason for one in samples.skipped}
-    assert set(reasons) == {"text.wav", "cut.wav", "empty.wav", "nan.wav", "notes.txt", "short.flac"}
+    cut = {"cut.wav", "short.flac", "short.ogg"}
+    assert set(reasons) == {"text.wav", "empty.wav", "nan.wav", "notes.txt", *cut}
+    assert "cut off within a page" in reasons["short.ogg"]
     assert "cut off after 0.25 of 0.50 s" in reasons["cut.wav"] and reasons["empty.wav"] == "it is empty"
     assert "no numbers" in reasons["nan.wav"] and reasons["notes.txt"] == "no file of sound"
+
+
+def test_recordings_shorter_than_half_a_token_are_told_before_training():
+    token = SIGNAL.patch * SIGNAL.hop
+    with pytest.raises(UserError, match=f"shorter than half a token of {token:g} s"):
+        SIGNAL.open([tone(0.3 * token)] * 3, adapt=True)
+    with pytest.warns(OpenJEPAWarning, match="1 of 2 clips are shorter than half a token"):
+        SIGNAL.open([tone(), tone(0.3 * token)], adapt=True)
+    assert SIGNAL.batch(tone(0.3 * token)).mels.isfinite().all()  # a trained model still embeds it
+
+
+def test_too_few_clips_say_how_to_have_more():
+    with pytest.raises(UserError, match=r"has 3 clips: give at least 16, .* with --signal.clips tiles"):
+        hold_out(SIGNAL.open([tone()] * 3))
 
 
 def test_a_silent_clip_is_told_and_gives_finite_features(tmp_path):

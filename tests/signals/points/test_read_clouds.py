@@ -7,7 +7,7 @@ import pytest
 
 from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.signals.points import PointSignal, open_clouds
-from openjepa.signals.readers.clouds import Shape, on_surface, read_shape
+from openjepa.signals.readers.clouds import SUFFIXES, Shape, on_surface, read_shape
 
 from .shapes import CUBE, FACES, clouds, write_las, write_obj, write_off, write_pcd, write_ply
 
@@ -93,6 +93,15 @@ def test_damaged_files_get_one_sentence(tmp_path: Path, name: str, text: str, ma
     assert "\n" not in str(caught.value) and name in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".npz"])
+def test_empty_files_and_noise_get_one_sentence(tmp_path: Path, suffix: str) -> None:
+    for name, held in (("empty", b""), ("noise", bytes(range(256)) * 3)):
+        (tmp_path / f"{name}{suffix}").write_bytes(held)
+        with pytest.raises(UserError, match=name) as caught:
+            open_clouds(tmp_path / f"{name}{suffix}", count=64)
+        assert "\n" not in str(caught.value)
+
+
 def test_folders_give_classes_and_splits_and_name_what_is_damaged(tmp_path: Path) -> None:
     x, y = clouds(12)
     for i, (cloud, label) in enumerate(zip(x, y, strict=True)):
@@ -129,7 +138,7 @@ def refused(match: str, data: object) -> None:
 def test_bad_arrays_get_one_sentence() -> None:
     x, y = clouds(8)
     refused("all in one place", np.ones((3, 10, 3)))
-    refused("all in one place", np.ones((3, 1, 3)))
+    refused("it is a single point", np.ones((3, 1, 3)))
     refused("none of its .* points is a number", np.full((3, 10, 3), np.nan))
     refused(r"give points \[N, P, 3\]", x[..., :2])
     refused("labels have shape", (x, y[:3]))

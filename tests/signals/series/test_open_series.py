@@ -9,6 +9,7 @@ import pytest
 
 from openjepa.common.rng import Rng
 from openjepa.errors import OpenJEPAWarning, UserError
+from openjepa.signals.base import hold_out
 from openjepa.signals.series import SeriesSignal, open_series
 
 from .files import waves, write_csv, write_ts
@@ -198,6 +199,14 @@ def test_a_cut_off_archive_is_not_left_open(tmp_path: Path) -> None:
         refused("not a readable numpy file", tmp_path / "cut.npz")
         gc.collect()
     assert not [one for one in said if one.category is ResourceWarning]
+
+
+def test_a_channel_that_never_changes_is_said_and_too_few_windows_say_how_to_have_more() -> None:
+    x, _ = waves(1)
+    with pytest.warns(OpenJEPAWarning, match="channel 1 never changes: leave it out"):
+        samples = open_series(np.concatenate([x, np.full_like(x, 3.0)], 1), CUT)
+    with pytest.raises(UserError, match=r"a smaller --signal.length, or a --signal.stride"):
+        hold_out(samples)
 
 
 def test_a_series_among_others_that_never_changes_is_said() -> None:

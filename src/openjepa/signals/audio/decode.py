@@ -30,6 +30,9 @@ FILTER = 16
 LARGEST_FACTOR = 10_000
 """Of the whole numbers whose ratio is that of two rates."""
 
+OGG_PAGE = 27 + 255 + 255 * 255
+"""Bytes of the largest page of an Ogg file."""
+
 Source = Path | BinaryIO
 
 
@@ -65,6 +68,7 @@ def broken() -> tuple[type[BaseException], ...]:
 def inspect(source: Source) -> SoundHeader:
     """Raises one of `broken()`: no sound, empty, cut off, or a header that cannot be true."""
     promised = _promised(source)
+    _require_whole_pages(source)
     with _opened(source) as file:
         rate, channels, samples = int(file.samplerate), int(file.channels), int(file.frames)
     if not RATES[0] <= rate <= RATES[1]:
@@ -157,6 +161,22 @@ def _opened(source: Source) -> Any:
         return soundfile.SoundFile(source)
     source.seek(0)
     return soundfile.SoundFile(source)
+
+
+def _require_whole_pages(source: Source) -> None:
+    """Raises EOFError for an Ogg file that ends within a page: libsndfile reads what is there and says nothing."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return _require_whole_pages(file)
+    source.seek(0)
+    if source.read(4) != b"OggS":
+        return
+    end = source.seek(0, 2)
+    source.seek(max(0, end - OGG_PAGE))
+    tail = source.read(OGG_PAGE)
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
+        raise EOFError("it is cut off within a page")
 
 
 def _promised(source: Source) -> int | None:

@@ -161,7 +161,7 @@ class DecodedSounds:
         sound = self.files.decode(self.rows[row], self.spec.rate, max(0, begin), count - before)
         return pad(torch.from_numpy(sound), (before, count - before - len(sound)))
 
-    def mels(self, row: int, first: int, frames: int) -> Tensor:
+    def mels(self, rows: NDArray[np.int64], first: NDArray[np.int64], frames: int) -> Tensor:
         raise NotImplementedError
 
     def name(self, row: int) -> str:

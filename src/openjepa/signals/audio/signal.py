@@ -142,7 +142,10 @@ class AudioSignal(Signal):
 
     def open(self, data: Any, split: str = "train", *, adapt: bool = False) -> SoundSet:
         """Clips of `seconds` out of recordings; with `adapt` their files' names must fit `names`."""
-        return open_sounds(data, self, split=split, strict=adapt)
+        found = open_sounds(data, self, split=split, strict=adapt)
+        if adapt:
+            self._require_tokens(found)
+        return found
 
     def fitted(self, samples: SoundSet) -> Self:
         """The highest band's end is that of the recordings; mean and std, unless set by hand, are measured on clips."""
@@ -249,6 +252,19 @@ class AudioSignal(Signal):
         clip = self.batch(batch)[row : row + 1].to("cpu")
         mels = self.spectrograms(clip)[0]
         return sound_picture(mels.numpy(), clip.valid[0].numpy(), self.patch, marks)
+
+    def _require_tokens(self, samples: SoundSet) -> None:
+        """UserError where no recording is as long as half a token, a warning where some are not."""
+        short, token = int((2 * samples.lengths < self.patch).sum()), f"{self.patch * self.hop:g} s"
+        if short == len(samples):
+            raise UserError(
+                f"{samples.name}: all of its recordings are shorter than half a token of {token}: use a smaller "
+                "signal.patch or signal.hop, or longer recordings"
+            )
+        if short:
+            warn(
+                f"{samples.name}: {short:,} of {len(samples):,} clips are shorter than half a token of {token}"
+            )
 
     def _levelled(self, mels: Tensor, valid: Tensor) -> Tensor:
         if self.level == "keep":

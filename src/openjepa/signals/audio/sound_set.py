@@ -36,8 +36,8 @@ class RecordedSounds(Protocol):
     seconds: float
     """Of all together."""
 
-    def mels(self, row: int, first: int, frames: int) -> Tensor:
-        """`[bands, t]`, of up to `frames` frames from `first` on; raises one of `broken()`."""
+    def mels(self, rows: NDArray[np.int64], first: NDArray[np.int64], frames: int) -> Tensor:
+        """`[B, bands, frames]` from frame `first` of each on; zeros beyond its end."""
         ...
 
     def waves(self, row: int, first: int, frames: int) -> Tensor:
@@ -101,6 +101,7 @@ class SoundSet:
     """
 
     noun: ClassVar[str] = "clips"
+    to_have_more: ClassVar[str] = "; a long recording gives several with --signal.clips tiles"
 
     def __init__(
         self,
@@ -128,6 +129,11 @@ class SoundSet:
     def skipped(self) -> list[Skipped]:
         """Files that were left out."""
         return list(self._skipped)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """`[N]`, frames of the recording that each clip is of."""
+        return self._recorded.lengths[self._cuts.row]
 
     @property
     def recordings(self) -> NDArray[np.int64]:
@@ -191,15 +197,11 @@ class SoundSet:
         }
 
     def _read(self, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> Sounds:
-        bands, frames = self.shape
+        frames = self.shape[1]
         lengths = torch.from_numpy(self._recorded.lengths[rows] - starts)
         valid = torch.arange(frames) < lengths[:, None]
         if self.in_memory:
-            mels = torch.zeros(len(rows), bands, frames)
-            for clip, row, start in zip(mels, rows.tolist(), starts.tolist(), strict=True):
-                part = self._recorded.mels(row, start, frames)
-                clip[:, : part.shape[1]] = part
-            return Sounds(valid, mels)
+            return Sounds(valid, self._recorded.mels(rows, starts, frames))
         waves = torch.zeros(len(rows), self.spec.span(frames))
         for clip, row, start in zip(waves, rows.tolist(), starts.tolist(), strict=True):
             part = attempt(partial(self._recorded.waves, row, start, frames), self._recorded.broken())
@@ -220,9 +222,11 @@ class LoadedMels:
         self.lengths, self.seconds = np.array(lengths, np.int64), seconds
         self._mels, self._starts = mels, np.cumsum(self.lengths) - self.lengths
 
-    def mels(self, row: int, first: int, frames: int) -> Tensor:
-        begin, count = int(self._starts[row]) + first, min(frames, int(self.lengths[row]) - first)
-        return self._mels[begin : begin + count].T
+    def mels(self, rows: NDArray[np.int64], first: NDArray[np.int64], frames: int) -> Tensor:
+        at = torch.from_numpy(self._starts[rows] + first)[:, None] + torch.arange(frames)
+        beyond = at >= torch.from_numpy(self._starts[rows] + self.lengths[rows])[:, None]
+        found = self._mels[at.clamp_max_(len(self._mels) - 1)].masked_fill_(beyond[..., None], 0)
+        return found.transpose(1, 2).contiguous()
 
     def contents(self) -> Contents:
         return {**of_array(self._mels), "covers": "every spectrogram"}

@@ -171,7 +171,10 @@ def settled(one: OneCloud) -> NDArray[np.float32]:
     radius = float(np.linalg.norm(points, axis=1).max())
     size = float(np.abs(one.points[np.isfinite(one.points).all(1)]).max())
     if not radius > 1e-12 * max(size, 1e-300):
-        raise UserError(f"{one.name}: its {len(points):,} points are all in one place")
+        what = (
+            "it is a single point" if len(points) == 1 else f"its {len(points):,} points are all in one place"
+        )
+        raise UserError(f"{one.name}: {what}")
     random = np.random.default_rng(number_of(str(len(points))))
     return (points / radius)[random.permutation(len(points))[:MOST]].astype(np.float32)
 

@@ -61,7 +61,7 @@ def read_shape(path: Path) -> Shape:
         shape = reader(path)
     except UserError:
         raise
-    except (OSError, ValueError, LookupError, OverflowError, MemoryError, struct.error) as error:
+    except (OSError, EOFError, ValueError, LookupError, OverflowError, MemoryError, struct.error) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: cannot be read, it is cut off or damaged ({why})") from None
     if shape.points.ndim != 2 or shape.points.shape[1] != 3:

@@ -85,6 +85,9 @@ class SeriesSet:
     """
 
     noun: ClassVar[str] = "series"
+    to_have_more: ClassVar[str] = (
+        "; a long series gives more with a smaller --signal.length, or a --signal.stride below it"
+    )
     in_memory: ClassVar[bool] = True
 
     def __init__(
@@ -368,7 +371,7 @@ def _filled(name: str, found: Sequence[OneSeries]) -> tuple[Tensor, Tensor | Non
     spread = np.array([np.ptp(row[known]) for row, known in zip(values, there, strict=True)])
     if not (spread > 0).any():
         raise UserError(f"{name}: its series never change: there is nothing to learn from them")
-    _say_constant(name, found)
+    _say_constant(name, found, spread)
     if there.all():
         return torch.from_numpy(np.ascontiguousarray(values)), None, offset
     missing = 1 - there.mean()
@@ -384,7 +387,11 @@ def _filled(name: str, found: Sequence[OneSeries]) -> tuple[Tensor, Tensor | Non
     return torch.from_numpy(np.ascontiguousarray(values)), torch.from_numpy(there), offset
 
 
-def _say_constant(name: str, found: Sequence[OneSeries]) -> None:
+def _say_constant(name: str, found: Sequence[OneSeries], spread: NDArray[np.float32]) -> None:
+    """`spread`: of each channel, over all series."""
+    same = [channel for channel, most in zip(found[0].channels, spread.tolist(), strict=True) if not most > 0]
+    if same:
+        warn(f"{name}: channel {', '.join(same[:3])} never changes: leave it out, as --signal.columns can")
     flat = [one.name for one in found if not _changes(one.values)]
     if flat:
         warn(f"{name}: {len(flat):,} of {len(found):,} series never change: {', '.join(flat[:3])}")
