@@ -74,7 +74,12 @@ def test_the_comparison_has_a_row_for_every_mask_and_target_view(digits: Path, t
     monkeypatch.setattr("benchmarks.sound_choices.MASKS", {"blocks": MASKS["blocks"]})
     options = {"train.steps": "1", "train.batch_size": "8", "train.precision": "fp32"}
     text = compared(digits, tmp_path / "out", 1, "tiny", options)
-    rows = [line.split(" | ")[:2] for line in text.splitlines()[2:]]
-    assert rows[:2] == [["| blocks", "hidden patches"], ["| blocks", "all patches"]]
-    assert len(rows) == 3 and rows[-1][0] == "| untrained"
+    head, *rows = (line.strip("| ").split(" | ") for line in text.split("\n\n")[0].splitlines())
+    assert head == ["mask", "target sees", "0.48 s", "0.48 s, 10 per class"]
+    assert [row[:2] for row in rows[1:3]] == [["blocks", "hidden patches"], ["blocks", "all patches"]]
+    assert len(rows) == 4 and rows[3][0] == "untrained"
+    means = dict(line.strip("| ").split(" | ")[:2] for line in text.split("\n\n")[1].splitlines())
+    scores = [float(row[2].split()[0]) for row in rows[1:3]]
+    assert float(means["blocks"]) == pytest.approx(np.mean(scores), abs=0.11)
+    assert float(means["all patches"]) == scores[1]
     assert compared(digits, tmp_path / "out", 1, "tiny", options) == text  # kept, not computed again
