@@ -91,7 +91,9 @@ def judge(study: FoldStudy, fold: int, out: Path) -> ProbeTable:
     if not (run / "model").exists():
         signal: Any = configure(study.recipe, study.preset, settings)
         samples, _ = study.parts(fold, signal.signal, False)
-        openjepa.train(study.recipe, preset=study.preset, data=samples, options=settings, out=run)
+        openjepa.train(
+            study.recipe, preset=study.preset, data=samples, options=settings, out=run, overwrite=True
+        )
     model: Any = openjepa.load(run)
     train, test = study.parts(fold, model.signal, True)
     beside = Comparison(

@@ -11,6 +11,7 @@ the last layer, bands of patches side by side, averaged over time. What is kept 
 import argparse
 import itertools
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +60,10 @@ def main() -> None:
     text = compared(args.data, args.out, args.folds, args.preset, options)
     print(text)
     if args.save:
-        more = "".join(f" --set {item}" for item in args.set)
-        command = f"python -m benchmarks.sound_choices fsdd.tar.gz --out DIR --folds {args.folds}{more}"
+        given = shlex.join(part for item in args.set for part in ("--set", item))
+        command = f"python -m benchmarks.sound_choices fsdd.tar.gz --out DIR --folds {args.folds} {given}"
         title = f"### Spoken digits of a left-out speaker, frozen features of audio-jepa {args.preset}"
-        (record.RESULTS / "sound-choices-fsdd.md").write_text(f"{title}\n\n    {command}\n\n{text}")
+        (record.RESULTS / "sound-choices-fsdd.md").write_text(f"{title}\n\n    {command.strip()}\n\n{text}")
 
 
 def compared(data: Path, out: Path, folds: int, preset: str, options: dict[str, str]) -> str:
@@ -108,7 +109,7 @@ def _kept(samples: Any, fold: int, preset: str, options: dict[str, str], place: 
     train, test = split(samples, fold)
     if not (run / "model").exists():
         settings = {"train.seed": str(fold), "train.precision": "fp32", **options}
-        openjepa.train("audio-jepa", preset=preset, data=train, options=settings, out=run)
+        openjepa.train("audio-jepa", preset=preset, data=train, options=settings, out=run, overwrite=True)
     model: Any = openjepa.load(run)
     read = [ReadOut("model", model), ReadOut(RANDOM, untrained(model.config, 100 * fold))]
     table = probe(None, train, test, kinds=("linear",), classical=read, per_class=(FEW,), seed=fold)

@@ -4,13 +4,14 @@ import json
 import re
 import runpy
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
 from openjepa import cli, config
 from openjepa.config import dotted_paths
-from openjepa.recipes import base, configure, own
+from openjepa.recipes import base, configure, own, registered
 from openjepa.recipes.table import as_markdown
 
 ROOT = Path(__file__).parents[1]
@@ -92,6 +93,15 @@ def test_the_table_of_systems_is_what_the_command_prints(capsys):
     printed = capsys.readouterr().out.strip()
     assert printed == as_markdown()
     assert f"\n\n{printed}\n\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_the_table_says_was_measured_stands_in_a_table_or_a_notebook():
+    pages = [*(ROOT / "benchmarks" / "results").glob("*.md"), *(ROOT / "docs" / "notebook").glob("*.md")]
+    measured = "".join(page.read_text(encoding="utf-8") for page in pages)
+    for name, recipe in registered().items():
+        told = measured + (sys.modules[recipe.__module__].__doc__ or "")
+        for number in re.findall(r"\d+\.\d+", recipe.measured):
+            assert re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", told), (name, number)
 
 
 def test_the_readme_shows_every_command():

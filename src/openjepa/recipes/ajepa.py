@@ -85,6 +85,9 @@ class AJEPA(SoundRecipe):
     """A-JEPA's six choices; the defaults are the paper's ViT-B/16."""
 
     paper: ClassVar[str] = "Fei, Fan & Huang, 2023, arXiv:2311.15830"
+    measured: ClassVar[str] = (
+        "digits of a new speaker, 10 labels a class: 57.5 % (untrained 55.1, k-means codes 69.9; one seed)"
+    )
 
     recipe: Literal["a-jepa"] = "a-jepa"
     preset: str = "vit-b16"

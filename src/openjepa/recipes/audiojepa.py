@@ -81,6 +81,9 @@ class AudioJEPA(SoundRecipe):
     """Riou et al.'s six choices; the defaults are the paper's best."""
 
     paper: ClassVar[str] = "Riou et al., ICASSP-SASB 2024, arXiv:2405.08679"
+    measured: ClassVar[str] = (
+        "digits of a new speaker, 10 labels a class: 56.3 % (untrained 55.1, k-means codes 69.9; one seed)"
+    )
 
     recipe: Literal["audio-jepa"] = "audio-jepa"
     preset: str = "vit-b16"

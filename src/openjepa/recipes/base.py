@@ -89,6 +89,8 @@ class Recipe(Config):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     paper: ClassVar[str] = ""
+    measured: ClassVar[str] = ""
+    """What a small preset came to, beside what it is to be compared with, for the table of systems."""
 
     recipe: str
     preset: str

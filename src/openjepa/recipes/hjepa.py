@@ -69,6 +69,7 @@ class HJEPA(WorldRecipe):
     """PLDM's six choices at level 1; those of level 2 in `level2`."""
 
     paper: ClassVar[str] = "LeCun, 2022; Zhang et al., 2026, arXiv:2604.03208"
+    measured: ClassVar[str] = "mazes, goals two turns away and more: 89.7 % reached (one level alone 70.2)"
 
     recipe: Literal["h-jepa"] = "h-jepa"
     preset: str = "diverse-maze"

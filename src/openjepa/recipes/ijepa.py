@@ -113,6 +113,7 @@ class IJEPA(ImageRecipe):
     """I-JEPA's six choices; the defaults are the paper's ViT-H/14."""
 
     paper: ClassVar[str] = "Assran et al., CVPR 2023, arXiv:2301.08243"
+    measured: ClassVar[str] = "CIFAR-10: 68.8 % linear (k-means patches 70.9)"
 
     recipe: Literal["i-jepa"] = "i-jepa"
     preset: str = "vit-h14"

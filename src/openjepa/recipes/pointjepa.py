@@ -44,6 +44,9 @@ class PointJEPA(TokenRecipe):
     """Point-JEPA's six choices; the defaults are the paper's."""
 
     paper: ClassVar[str] = "Saito et al., WACV 2025, arXiv:2404.16432"
+    measured: ClassVar[str] = (
+        "validation clouds of ModelNet10, 10 labels a class: 70.3 % (untrained 78.1; one seed)"
+    )
 
     recipe: Literal["point-jepa"] = "point-jepa"
     preset: str = "vit-s"

@@ -58,6 +58,9 @@ class RemoteJEPA(WorldRecipe):
     """Its six choices; the defaults are the paper's for the cart-pole."""
 
     paper: ClassVar[str] = "Girgis et al., IEEE IoT-J 2026, arXiv:2406.04853"
+    measured: ClassVar[str] = (
+        "a cart-pole, every fourth state sent: 87.7 % balanced (the last state held 85.3)"
+    )
 
     recipe: Literal["remote-jepa"] = "remote-jepa"
     preset: str = "cart-pole"

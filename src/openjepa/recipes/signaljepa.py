@@ -50,6 +50,7 @@ class SignalJEPA(TokenRecipe):
     """Signal-JEPA's six choices; the defaults are the paper's for Lee2019 (OpenBMI)."""
 
     paper: ClassVar[str] = "Guetschel et al., Graz BCI 2024, arXiv:2403.11772"
+    measured: ClassVar[str] = "rest or arithmetic of new people: 81.1 % (untrained 79.5, classical 82.6)"
 
     recipe: Literal["signal-jepa"] = "signal-jepa"
     preset: str = "lee2019"

@@ -42,6 +42,7 @@ class TSJEPA(TokenRecipe):
     """TS-JEPA's six choices; the defaults are the paper's for forecasting."""
 
     paper: ClassVar[str] = "Ennadir et al., NeurIPS 2024 workshop, arXiv:2509.25449"
+    measured: ClassVar[str] = "OSULeaf, 10 labels a class: 62.8 % (untrained 50.6, MiniRocket 88.1)"
 
     recipe: Literal["ts-jepa"] = "ts-jepa"
     preset: str = "ennadir"

@@ -120,6 +120,7 @@ class VJEPA(TokenRecipe):
     """V-JEPA's six choices; the defaults are the paper's ViT-L/16."""
 
     paper: ClassVar[str] = "Bardes et al., TMLR 2024, arXiv:2404.08471"
+    measured: ClassVar[str] = "nine actions: 62.1 % (untrained 59.8, Fisher vectors 78.4)"
 
     recipe: Literal["v-jepa"] = "v-jepa"
     preset: str = "vit-l16"
