@@ -10,13 +10,22 @@ import torch
 from openjepa.common.rng import Rng
 from openjepa.errors import UserError
 from openjepa.signals.electrodes import ElectrodeSignal, Recordings, electrodes, open_recordings, place
-from openjepa.signals.electrodes.classical import classical, covariances, geometric_mean, log_power, tangent
+from openjepa.signals.electrodes.classical import (
+    Voltages,
+    classical,
+    covariances,
+    geometric_mean,
+    log_power,
+    tangent,
+)
 from openjepa.signals.pictures import Marks
 
 NAMES = ("Fz", "C3", "C4", "Oz")
 SIGNAL = ElectrodeSignal(
     seconds=2, channels=NAMES, places=tuple(place(n) or (0, 0, 1) for n in NAMES), scale=10
 )
+
+SHORT = ElectrodeSignal(seconds=1, overlap=0, band=None)
 
 
 def tones(rates: list[float], seconds: float = 2.1875) -> torch.Tensor:
@@ -30,6 +39,17 @@ def test_power_lies_in_the_bin_of_its_frequency():
     assert power.shape == (1, 4, 33) and power.argmax(-1).tolist() == [[2, 5, 10, 20]]
     louder = (log_power(2 * tones([10])) - log_power(tones([10])))[0, 0, 5]
     assert float(louder) == pytest.approx(np.log(4), abs=1e-4)
+
+
+def test_mean_voltages_keep_slow_shifts_and_their_sign():
+    x = np.repeat(np.array([[-10.0, 10.0], [20.0, 0.0]], np.float32), 64, 1)[
+        None
+    ]  # [1, 2, 128], a step in each
+    found = open_recordings(np.tile(x, (2, 1, 1)), SHORT, channels=NAMES[:2])
+    source = Voltages(128).fit(found)
+    ((_, features),) = source.stream(found, np.arange(2), [source.default])
+    means = features[source.default][0].unflatten(0, (2, -1))
+    assert means.shape == (2, 21) and means[:, 0].tolist() == [-10, 20] and means[:, -1].tolist() == [10, 0]
 
 
 def test_covariances_are_of_their_bands():
@@ -59,7 +79,7 @@ def test_classical_sources_stream_what_they_promise():
     x = np.random.default_rng(0).normal(0, 10, (40, 4, SIGNAL.samples))
     found = open_recordings((x, [0, 1] * 20), SIGNAL, channels=NAMES)
     kinds = SIGNAL.classical()
-    assert [len(SIGNAL.classical(level)) for level in ("none", "quick", "all")] == [0, 2, 3]
+    assert [len(SIGNAL.classical(level)) for level in ("none", "quick", "all")] == [0, 3, 4]
     for kind in kinds:
         source = kind.fit(found, total=40, seed=0, progress=None)
         ((rows, features),) = source.stream(found, np.arange(40), [source.default])

@@ -1,4 +1,4 @@
-"""What a user can have of electrodes without training: power in frequency bins, and covariances in tangent space."""
+"""What a user can have of electrodes without training: slow voltages, power of frequencies, covariances of channels."""
 
 import itertools
 import math
@@ -12,6 +12,8 @@ from torch import Tensor
 from openjepa.signals.classical import FixedFeatures, Rows, of_level
 from openjepa.signals.electrodes.batch import Recordings
 
+SLOW = 20.0
+"""Means a second that tell of slow voltages."""
 BINS = 33
 """Frequencies from 0 to half the rate at which the power is taken."""
 EDGES = (1.0, 4.0, 8.0, 10.0, 13.0, 20.0, 30.0, 40.0)
@@ -40,7 +42,7 @@ def classical(rate: float, level: str = "all") -> list[Any]:
     Raises:
         UserError: no such level.
     """
-    return of_level(level, [BandPower(rate), Tangent(rate)], [Both(rate)])
+    return of_level(level, [Voltages(rate), BandPower(rate), Tangent(rate)], [Both(rate)])
 
 
 def _fixed(name: str, pooling: str, function: Callable[[Tensor], Tensor], dims: int) -> FixedFeatures:
@@ -48,6 +50,21 @@ def _fixed(name: str, pooling: str, function: Callable[[Tensor], Tensor], dims: 
     return FixedFeatures(
         name, {pooling: function}, {pooling: dims}, lambda batch: (batch.values,), batch_size=512
     )
+
+
+class Voltages:
+    """Means of each channel over twentieths of a second (Blankertz et al. 2011): slow potentials, with their sign."""
+
+    name = "mean voltages"
+
+    def __init__(self, rate: float) -> None:
+        self.step = max(1, round(rate / SLOW))
+
+    def fit(self, images: WindowSamples, **options: object) -> FixedFeatures:
+        """Nothing is learned."""
+        step = min(self.step, images.shape[1])
+        dims = images.shape[0] * (images.shape[1] // step)
+        return _fixed(self.name, "means", lambda x: x.unfold(-1, step, step).mean(-1).flatten(1), dims)
 
 
 class BandPower:
