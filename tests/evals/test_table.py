@@ -45,6 +45,12 @@ def test_one_value_gets_wilson_and_several_get_student(table):
     assert several.method == "Student's t over 2 draws of the labels"
 
 
+def test_shares_and_their_intervals_lie_within_0_and_1():
+    assert Score("model", "linear", 1.0, (0.97, 1.0), 50, "seeds").interval[1] == 1.0
+    assert Score("model", "linear", 1.0, (0.0, 0.03), 50, "seeds").interval[0] == 0.0
+    assert Score("model", "linear", 1.0, (0.0, 0.03), 50, "seeds", metric="R²").interval[0] < 0
+
+
 def test_text_is_aligned_and_says_what_the_intervals_are(table):
     lines = str(table).splitlines()
     assert lines[0].split("  ")[0] == "accuracy in %"

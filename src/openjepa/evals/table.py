@@ -61,7 +61,7 @@ class Score:
     """The score of one probe on one kind of feature.
 
     One accuracy gets Wilson's interval over the test samples, any other value and one over groups a bootstrap's;
-    several get Student's over what was repeated.
+    several get Student's over what was repeated, of shares within 0 and 1.
     """
 
     row: str
@@ -100,7 +100,8 @@ class Score:
     def interval(self) -> tuple[float, float]:
         """The 95 % interval's ends."""
         if len(self.values) > 1:
-            return student(self.values)
+            low, high = student(self.values)
+            return (max(0.0, low), min(1.0, high)) if self.is_share else (low, high)
         return self.bounds or wilson(self.values[0] * self.tested, self.tested)
 
     @property
