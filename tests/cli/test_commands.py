@@ -102,8 +102,9 @@ def test_json_is_one_document_and_nothing_else(photos, run, tmp_path, said):
     assert {row["recipe"] for row in parsed("recipes")} == set(registered())
     made = parsed("train", "i-jepa", "--data", photos, "--out", tmp_path / "new", *TINY)
     assert made["run"] == str(tmp_path / "new") and made["verdict"] and made["reason"]
-    scores = parsed("probe", run, "--kinds", "linear", "--few-label", "0.2", "--classical", "none")["scores"]
-    assert {score["labels"] for score in scores} == {1.0, 0.2}
+    few = ("--few-label", "0.2", "--draws", "3")
+    scores = parsed("probe", run, "--kinds", "linear", *few, "--classical", "none")["scores"]
+    assert {(score["labels"], len(score["values"])) for score in scores} == {(1.0, 1), (0.2, 3)}
     embedded = parsed("embed", run, "-o", tmp_path / "x.npy")
     files = {"features": str(tmp_path / "x.npy"), "table": str(tmp_path / "x.samples.csv")}
     assert embedded == {**files, "images": 40, "skipped": 0}

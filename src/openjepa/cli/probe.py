@@ -36,6 +36,12 @@ def add(commands: Commands) -> None:
         help="also score with few labels: 0.01 is a share of them, 10 so many examples per class",
     )
     parser.add_argument(
+        "--draws",
+        type=whole(1, 1000),
+        default=5,
+        help="how often few labels are drawn (default: 5); more draws give narrower intervals",
+    )
+    parser.add_argument(
         "--per-class", nargs="+", type=int, default=[], help=argparse.SUPPRESS
     )  # its old name
     parser.add_argument(
@@ -85,6 +91,7 @@ def run(args: argparse.Namespace) -> None:
             kinds=args.kinds,
             classical=args.classical,
             few_label=[*args.few_label, *args.per_class],
+            draws=args.draws,
             balanced=args.balanced,
             forecast=args.forecast,
             cuts=args.cuts,

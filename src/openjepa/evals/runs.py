@@ -45,6 +45,7 @@ def probe_runs(
     classical: str = "all",
     few_label: Sequence[int | float] = (),
     per_class: Sequence[int] = (),
+    draws: int = 5,
     balanced: bool = False,
     forecast: Sequence[int] = (),
     cuts: bool = False,
@@ -70,6 +71,7 @@ def probe_runs(
             `openjepa.signals.label_table.LabelTable.of`.
         classical: which classical features stand beside the models: `none`, `quick` or `all`.
         few_label, per_class: shares of the labels and examples per class, scored besides all labels; see `probe`.
+        draws: how often few labels are drawn; more draws give narrower intervals.
         balanced: whether every class counts alike, in the score (balanced accuracy) and in the fit.
         forecast: horizons, in steps, at which the coming values are asked for besides what the labels ask.
         cuts: whether the models' features are means over several cuts of each sample (clips, crops).
@@ -108,6 +110,7 @@ def probe_runs(
             cuts=cuts,
             few_label=[x for x in few_label if not (isinstance(task, Coming) and isinstance(x, int))],
             per_class=() if isinstance(task, Coming) else per_class,
+            draws=draws,
             seed=seed,
             progress=progress,
         )
