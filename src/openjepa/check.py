@@ -75,7 +75,7 @@ def _hiding(model: JEPA, batch: AnyBatch, seed: int) -> None:
     for a, b in zip(first, again, strict=True):
         seen = zip((a.context, *a.target), (b.context, *b.target), strict=True)
         same = all(_same_view(one, other) for one, other in seen)
-        fields = ("select", "valid", "weight", "place", "condition")
+        fields = ("select", "valid", "weight", "place", "within", "condition")
         same &= all(_equal(getattr(a, name), getattr(b, name)) for name in fields) and a.kind == b.kind
         _require(same, "hiding must be a function of the batch and of Rng: the same step gave other pairs")
 

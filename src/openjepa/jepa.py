@@ -93,6 +93,8 @@ class Pair:
         valid: `[B, M, T]` bool, which of these count, where samples ask for unequal numbers; `None`: all.
         weight: `[B, M, T]`, by which the energy of each is multiplied; `None`: 1.
         place: `[B, N, P]`, where the target's tokens lie in the context's coordinates; `None`: at their own positions.
+        within: `[B, M, T]` indices of the context's tokens in whose places those asked for lie, where context and
+            target are of different tokens; `None`: the same indices.
         condition: what the predictor is told beside the places, first dimension B; `None` for nothing.
         kind: which of the predictor's mask tokens stands for what is hidden.
         visible: how many of the last T that are asked for are the tokens that the context keeps, in their order; a
@@ -105,6 +107,7 @@ class Pair:
     valid: Tensor | None = None
     weight: Tensor | None = None
     place: Tensor | None = None
+    within: Tensor | None = None
     condition: Tensor | None = None
     kind: int = 0
     visible: int = 0
@@ -118,6 +121,10 @@ class Pair:
     def picked(self, values: Tensor) -> Tensor:
         """What is asked for of the target's tokens: `[B, N, D] -> [B, M, T, D]`."""
         return values.unsqueeze(1) if self.select is None else gather(values, self.select)
+
+    def in_place(self, values: Tensor) -> Tensor:
+        """Of the context's tokens those in whose places what is asked for lies: `[B, N, D] -> [B, M, T, D]`."""
+        return self.picked(values) if self.within is None else gather(values, self.within)
 
 
 @dataclass(frozen=True, eq=False)

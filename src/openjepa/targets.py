@@ -17,7 +17,10 @@ from openjepa.common.distributed import global_mean, global_mean_in_network
 from openjepa.config import Choice, OneOf
 from openjepa.errors import UserError
 from openjepa.jepa import Pair, View, encode, target_views
+from openjepa.signals.images.gradient_ratio import gradient_ratio
+from openjepa.signals.images.signal import ImageSignal, patches
 
+Radius = Annotated[int, Field(ge=1, le=1024)]
 Represent = Callable[[Sequence[View]], list[Tensor]]
 
 
@@ -110,7 +113,32 @@ class Frozen(TargetChoice):
         return FrozenTarget(self)
 
 
-Target = Annotated[EMA | Shared | Frozen, OneOf("target")]
+class Operator(TargetChoice):
+    """A fixed map of the image, cut into its patches: nothing of it is learned, so that nothing can collapse."""
+
+    kind: Literal["operator"] = "operator"
+    operator: Literal["gradient-ratio", "pixels"] = "gradient-ratio"
+    """Gradients by ratio at several scales (SAR-JEPA), or the pixels themselves (MAE, LoMaR)."""
+    radii: tuple[Radius, ...] = Field((5, 9, 13, 17), min_length=1, max_length=16)
+    """Pixels about each that its gradients look at; a scale each."""
+    offset: float = Field(0.01, gt=0)
+    """Added to amplitudes in 0..1, so that the ratio of two dark areas is 1."""
+
+    def build(self) -> "TargetBase":
+        raise UserError("--target operator is for recipes of images, not of episodes")
+
+    def of(self, signal: Any) -> "TargetBase":
+        """Raises UserError for what are no images, and for images that are smaller than a scale."""
+        if not isinstance(signal, ImageSignal):
+            raise UserError(f"--target operator is for images, and {signal.noun} are none: use --target ema")
+        if self.operator == "gradient-ratio" and max(self.radii) >= signal.size:
+            raise UserError(
+                f"target.radii reach {max(self.radii)} px and images have {signal.size}: use smaller ones"
+            )
+        return FixedTarget(self, signal)
+
+
+Target = Annotated[EMA | Shared | Frozen | Operator, OneOf("target")]
 
 
 class TargetBase(nn.Module):
@@ -237,6 +265,29 @@ class FrozenTarget(CopyTarget):
     def train(self, mode: bool = True) -> "FrozenTarget":
         """Always in eval mode: batch normalisation would else change with every batch it sees."""
         return super().train(False)
+
+
+class FixedTarget(TargetBase):
+    """Maps of whole images, without gradients: `[B, N, maps * C * patch * patch]`."""
+
+    config: Operator
+
+    def __init__(self, config: Operator, signal: ImageSignal) -> None:
+        super().__init__(config)
+        self.signal = signal
+        maps = len(config.radii) if config.operator == "gradient-ratio" else 1
+        self.width = maps * signal.features
+
+    @torch.no_grad()
+    def forward(self, views: Sequence[View], represent: Represent) -> list[Tensor]:
+        return [view.kept(patches(self.maps(view), self.signal.patch)) for view in views]
+
+    def maps(self, view: View) -> Tensor:
+        """`[B, maps * C, H, W]` of the images that a view is of."""
+        images = self.signal.scaled(view.tokens)
+        if self.config.operator == "pixels":
+            return images
+        return gradient_ratio(images, self.config.radii, self.config.offset)
 
 
 class EMATarget(CopyTarget):

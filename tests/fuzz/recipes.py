@@ -22,6 +22,7 @@ IMAGES = {
 OF_IMAGES = {
     "i-jepa": {"preset": "tiny-vit", "predictor.width": 16, "predictor.depth": 1, "predictor.heads": 2},
     "lejepa": {"encoder": "vit", "head.hidden": 16, "head.width": 8, "hiding.global_augment.size": 16},
+    "sar-jepa": {"signal.patch": 2, "predictor.width": 16, "predictor.depth": 1, "predictor.heads": 2},
 }
 OTHERS = {
     "v-jepa": "clips.npz",

@@ -13,8 +13,9 @@ from openjepa.hiding.random import RandomTokens
 from openjepa.hiding.runs import Runs
 from openjepa.hiding.time_frequency import TimeFrequency
 from openjepa.hiding.tubes import Tubes
+from openjepa.hiding.windows import Windows
 
-Hiding = Annotated[Blocks | Crops, OneOf("hiding")]
+Hiding = Annotated[Blocks | Crops | Windows, OneOf("hiding")]
 
 __all__ = [
     "Blocks",
@@ -28,4 +29,5 @@ __all__ = [
     "Runs",
     "TimeFrequency",
     "Tubes",
+    "Windows",
 ]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from openjepa.common.files import library_version, reason
 from openjepa.errors import UserError, first_line
 from openjepa.jepa import FeatureModel, View, mean_of
-from openjepa.nets.positions import RotaryPositions
+from openjepa.nets.positions import PairwisePositions
 
 Format = Literal["onnx", "torch"]
 SUFFIXES: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2"}
@@ -96,7 +96,7 @@ class Portable(nn.Module):
         tokens = self.signal.traced(samples)
         for encoder in {self.own, self.evaluated}:
             added = getattr(encoder, "positions", None)
-            if isinstance(added, nn.Module) and not isinstance(added, RotaryPositions):
+            if isinstance(added, nn.Module) and not isinstance(added, PairwisePositions):
                 encoder.positions = _Constant(added(tokens))
 
     def forward(self, samples: Tensor) -> tuple[Tensor, ...]:

@@ -24,18 +24,29 @@ def plain_products() -> Generator[None]:
         Kernels.plain = before
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, dropout: float = 0.0) -> Tensor:
-    """`softmax(q kᵀ / √d) v`, `[B, heads, N, d]`.
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """`softmax(q kᵀ / √d + bias) v`, `[B, heads, N, d]`.
 
     Args:
         q: `[B, heads, N, d]`.
         k, v: `[B, heads, M, d]`.
         mask: bool, True where a query may look, broadcasts to `[B, heads, N, M]`.
         dropout: of the weights.
+        bias: `[B, heads, N, M]`.
     """
     if not Kernels.plain:
-        return F.scaled_dot_product_attention(q, k, v, mask, dropout)
+        added = mask if bias is None else bias if mask is None else bias.masked_fill(~mask, -torch.inf)
+        return F.scaled_dot_product_attention(q, k, v, added, dropout)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     return F.dropout(scores.softmax(-1), dropout) @ v

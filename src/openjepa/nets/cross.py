@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from openjepa.errors import UserError
 from openjepa.jepa import Pair
 from openjepa.nets.attention import attend
-from openjepa.nets.positions import PositionsKind, RotaryPositions, placed
+from openjepa.nets.positions import PairwisePositions, PositionsKind, placed
 from openjepa.nets.predictor import Ports, mask_tokens, queries_of
 from openjepa.nets.transformer import Attention, TransformerBlocks, initialise, mlp
 
@@ -50,9 +50,9 @@ class CrossPredictor(nn.Module):
                 f"--predictor cross shares the positions of an encoder of its own width, {config.width}: use "
                 f"--predictor.width {ports.width} with an encoder that has positions, or --predictor.positions sincos"
             )
-        if isinstance(own or ports.positions, RotaryPositions):
+        if isinstance(own or ports.positions, PairwisePositions):
             raise UserError(
-                "--predictor cross adds positions to what it asks for: use positions sincos, not rotary"
+                "--predictor cross adds positions to what it asks for: use positions sincos, not rotary or relative"
             )
         self.positions = own
         self._shared = [ports.positions]  # in a list, so that it stays a part of the encoder alone

@@ -1,7 +1,8 @@
-"""Embeddings of positions: added to tokens (sine-cosine, a learned table), or rotary, which turn queries and keys.
+"""Embeddings of positions: added to tokens (sine-cosine, a learned table), or told between two of them (rotary, which
+turn queries and keys, and relative ones).
 
 Every kind is built alike, `config.build(signal, width)`, into a module from tokens to what is added to them,
-`[1 or B, N, width]`; of rotary positions, to the coordinates `[1 or B, N, P]` by which blocks turn. Encoders and
+`[1 or B, N, width]`; of those between tokens, to the coordinates `[1 or B, N, P]` that blocks compare. Encoders and
 predictors use them.
 """
 
@@ -69,7 +70,41 @@ class PlaceMLP(Choice):
         return MLPPositions(self, len(signal.axes), width)
 
 
+EXACT, LOGARITHMIC, FARTHEST = 1.9, 8.0, 3
+"""Offsets that are buckets of their own; at how many times these the logarithm has doubled them; the last bucket."""
+
+
+class Relative(Choice):
+    """Contextual relative positions (iRPE, Wu et al., arXiv:2107.14222: product, on keys).
+
+    Each block learns a vector for each bucket of offsets between two tokens, shared by its heads, whose product with
+    the query is added to the score. On each axis the buckets are 0, 1, 2 to 3, and all that is farther, to both sides.
+    """
+
+    kind: Literal["relative"] = "relative"
+
+    def build(self, signal: Any, width: int) -> "RelativePositions":
+        return RelativePositions()
+
+    @staticmethod
+    def buckets(signal: Any) -> int:
+        """How many there are for the signal's axes."""
+        return (2 * FARTHEST + 1) ** len(signal.axes)
+
+
 PositionsKind = Annotated[SinCos | Learned | Channels | RoPE | PlaceMLP, Field(discriminator="kind")]
+EncoderPositions = Annotated[
+    SinCos | Learned | Channels | RoPE | PlaceMLP | Relative, Field(discriminator="kind")
+]
+"""Those, and what only tokens that all stand in one sequence can have."""
+
+
+class PairwisePositions(nn.Module):
+    """Positions that are not added to tokens, but told between two of them. It has no parameters."""
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Coordinates `[1 or B, N, P]`."""
+        return tokens.positions
 
 
 class SinCosPositions(nn.Module):
@@ -111,8 +146,8 @@ class LearnedPositions(nn.Module):
         return F.interpolate(self.position_table.movedim(-1, 1), layout, mode=mode).movedim(1, -1)
 
 
-class RotaryPositions(nn.Module):
-    """`Tokens -> [1 or B, N, P]`: the coordinates by which blocks turn. It has no parameters."""
+class RotaryPositions(PairwisePositions):
+    """`Tokens -> [1 or B, N, P]`: the coordinates by which blocks turn."""
 
     def __init__(self, config: RoPE, signal: Any) -> None:
         super().__init__()
@@ -136,6 +171,24 @@ class RotaryPositions(nn.Module):
     def require_room(self, heads_width: int) -> None:
         """Raises UserError when heads are too narrow for a pair of numbers an axis."""
         rotary_pairs(heads_width, self.axes)
+
+
+class RelativePositions(PairwisePositions):
+    """`Tokens -> [1 or B, N, P]`: the coordinates whose differences blocks look up."""
+
+    def near(self, places: Tensor) -> Tensor:
+        """The bucket of the offset of each token from each other, `[1 or B, N, N]`, of places `[1 or B, N, P]`.
+
+        Where samples share their places they share the table, which is many times faster than one a sample.
+        """
+        offset = wide(places.unsqueeze(2) - places.unsqueeze(1))
+        size = offset.abs()
+        far = EXACT * (1 + (size / EXACT).clamp_min(1).log() / math.log(LOGARITHMIC))
+        step = torch.where(size <= EXACT, size, far).round().clamp_max(FARTHEST)
+        found = torch.zeros(offset.shape[:-1], dtype=torch.long, device=places.device)
+        for bucket in (offset.sign() * step).long().to(places.device).unbind(-1):
+            found = found * (2 * FARTHEST + 1) + bucket + FARTHEST
+        return found
 
 
 class MLPPositions(nn.Module):

@@ -15,12 +15,13 @@ from openjepa.jepa import Pair, Tokens, View, gather
 from openjepa.nets.modalities import Kinds
 from openjepa.nets.positions import (
     PositionsKind,
+    Relative,
     Rotary,
     RotaryPositions,
     SinCos,
     placed,
 )
-from openjepa.nets.transformer import Block, Placed, initialise, mlp
+from openjepa.nets.transformer import Block, Placed, TransformerConfig, initialise, mlp
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,22 @@ class Convolutional(Choice):
         return MapPredictor(self, ports)
 
 
-Predictor = Annotated[Narrow | Convolutional | Identity, OneOf("predictor")]
+class InPlace(TransformerConfig):
+    """A transformer over all that the encoder gives, whose mask tokens were among its inputs (SimMIM, LoMaR, SAR-JEPA).
+
+    What has become of them is the prediction. Positions are relative.
+    """
+
+    kind: Literal["in-place"] = "in-place"
+    width: int = Field(512, ge=8, le=65_536)
+    depth: int = Field(8, ge=1, le=256)
+    heads: int = Field(16, ge=1, le=1024)
+
+    def build(self, ports: Ports) -> "PlacePredictor":
+        return PlacePredictor(self, ports)
+
+
+Predictor = Annotated[Narrow | Convolutional | InPlace | Identity, OneOf("predictor")]
 
 
 def mask_tokens(ports: Ports, width: int) -> nn.Parameter:
@@ -263,7 +279,7 @@ class MapPredictor(nn.Module):
         if self.condition == "positions":
             x = x + self.positions(tokens) * self.config.position_scale
         x = self.blocks(x.unflatten(1, tokens.layout)).flatten(1, 2)
-        return self.leave(self.norm(pair.picked(x)))
+        return self.leave(self.norm(pair.in_place(x)))
 
 
 class MapBlock(nn.Module):
@@ -279,6 +295,32 @@ class MapBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mixed = self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return x + self.mlp(self.norm(mixed))
+
+
+class PlacePredictor(nn.Module):
+    """`s_x [B, N, D]` of all tokens, hidden ones too, and which of them to predict: `[B, M, T, D]`."""
+
+    def __init__(self, config: InPlace, ports: Ports) -> None:
+        super().__init__()
+        self.enter = nn.Linear(ports.width, config.width)
+        positions = Relative()
+        self.positions, buckets = positions.build(ports.signal, config.width), positions.buckets(ports.signal)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.mlp_ratio, config.norm_eps, buckets=buckets)
+            for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.leave = nn.Linear(config.width, ports.out)
+        initialise(self, config.init)
+
+    def forward(self, s_x: Tensor, pair: Pair) -> Tensor:
+        tokens = pair.context.tokens
+        near = self.positions.near(self.positions(tokens))
+        mask = None if tokens.valid is None else tokens.valid[:, None, None]
+        x = self.enter(s_x)
+        for block in self.blocks:
+            x = block(x, mask=mask, near=near)
+        return self.leave(self.norm(pair.in_place(x)))
 
 
 class IdentityPredictor(nn.Module):

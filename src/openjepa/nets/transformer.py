@@ -13,7 +13,15 @@ from openjepa.errors import UserError
 from openjepa.jepa import View
 from openjepa.nets.attention import attend
 from openjepa.nets.modalities import ModalityEmbed
-from openjepa.nets.positions import PositionsKind, Rotary, RotaryPositions, SinCos
+from openjepa.nets.positions import (
+    EncoderPositions,
+    PairwisePositions,
+    Relative,
+    RelativePositions,
+    Rotary,
+    RotaryPositions,
+    SinCos,
+)
 from openjepa.nets.stems import Stem
 
 
@@ -50,16 +58,24 @@ class Attention(nn.Module):
         head_width: of each; `None`: their share of `width`.
         bias: whether queries, keys and values have one.
         dropout: of the attention weights.
+        buckets: of offsets between tokens, each with a learned vector (`Relative` positions).
     """
 
     def __init__(
-        self, width: int, heads: int, head_width: int | None = None, bias: bool = True, dropout: float = 0.0
+        self,
+        width: int,
+        heads: int,
+        head_width: int | None = None,
+        bias: bool = True,
+        dropout: float = 0.0,
+        buckets: int = 0,
     ) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         inner = heads * (head_width or width // heads)
         self.qkv = nn.Linear(width, 3 * inner, bias)
         self.proj = nn.Linear(inner, width)
+        self.offsets = nn.Parameter(torch.zeros(buckets, inner // heads)) if buckets else None
 
     def forward(
         self,
@@ -69,9 +85,11 @@ class Attention(nn.Module):
         turn: Rotary | None = None,
         memory: KeysValues | None = None,
         mask: Tensor | None = None,
+        near: Tensor | None = None,
     ) -> Tensor:
         """`turn` rotates queries and keys by their positions. `mask` is True where a token may look: `[N, M + N]`,
-        with M the tokens in `memory`, or with B, or B and heads, before; any axis but the last may be 1."""
+        with M the tokens in `memory`, or with B, or B and heads, before; any axis but the last may be 1. `near` are the
+        buckets of the tokens' offsets, `[1 or B, N, N]`."""
         q, k, v = self.qkv(x_BND).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if turn is not None:
             q, k = turn(q), turn(k)
@@ -79,8 +97,21 @@ class Attention(nn.Module):
             k, v = memory.append(k, v)
         dropout = self.dropout if self.training else 0.0
         mask = None if mask is None else _rows(mask, first)
-        x = attend(q[:, :, first:], k, v, mask, dropout)
+        bias = None
+        if self.offsets is not None and near is not None:
+            bias = _scores(q[:, :, first:], self.offsets, near[:, first:])
+        x = attend(q[:, :, first:], k, v, mask, dropout, bias)
         return self.proj(x.transpose(1, 2).flatten(-2))
+
+
+def _scores(q: Tensor, offsets: Tensor, near: Tensor) -> Tensor:
+    """`q · offset / √d`, `[B, heads, N, M]`, of queries `[B, heads, N, d]` and buckets `[1 or B, N, M]` of offsets."""
+    q = q * q.shape[-1] ** -0.5
+    keys = offsets[near].mT  # [1 or B, N, d, M]
+    if len(keys) > 1:
+        return (q.transpose(1, 2) @ keys).transpose(1, 2)
+    together = q.permute(2, 0, 1, 3).flatten(1, 2) @ keys[0]  # [N, B * heads, M]
+    return together.unflatten(1, q.shape[:2]).permute(1, 2, 0, 3)
 
 
 def _rows(mask: Tensor, first: int) -> Tensor:
@@ -98,6 +129,7 @@ class Block(nn.Module):
     Args:
         norm: `post`: `norm(x + attention(x))`, then `norm(x + mlp(x))` (Vaswani et al., arXiv:1706.03762).
         dropout: of attention's weights, of the MLP's hidden layer and of what is added.
+        buckets: of offsets between tokens.
     """
 
     def __init__(
@@ -111,11 +143,12 @@ class Block(nn.Module):
         norm: Literal["pre", "post"] = "pre",
         activation: Literal["gelu", "relu"] = "gelu",
         dropout: float = 0.0,
+        buckets: int = 0,
     ) -> None:
         super().__init__()
         self.drop_path, self.dropout, self.post = drop_path, dropout, norm == "post"
         self.norm1, self.norm2 = nn.LayerNorm(width, norm_eps), nn.LayerNorm(width, norm_eps)
-        self.attention = Attention(width, heads, dropout=dropout)
+        self.attention = Attention(width, heads, dropout=dropout, buckets=buckets)
         self.mlp = mlp(width, mlp_ratio, activation, dropout)
 
     def forward(
@@ -126,12 +159,13 @@ class Block(nn.Module):
         turn: Rotary | None = None,
         memory: KeysValues | None = None,
         mask: Tensor | None = None,
+        near: Tensor | None = None,
     ) -> Tensor:
         if self.post:
-            attended = self.attention(x_BND, first, turn=turn, memory=memory, mask=mask)
+            attended = self.attention(x_BND, first, turn=turn, memory=memory, mask=mask, near=near)
             x_BND = self.norm1(x_BND[:, first:] + self._drop(attended))
             return self.norm2(x_BND + self._drop(self.mlp(x_BND)))
-        attended = self.attention(self.norm1(x_BND), first, turn=turn, memory=memory, mask=mask)
+        attended = self.attention(self.norm1(x_BND), first, turn=turn, memory=memory, mask=mask, near=near)
         x_BND = x_BND[:, first:] + self._drop(attended)
         return x_BND + self._drop(self.mlp(self.norm2(x_BND)))
 
@@ -199,8 +233,8 @@ class TransformerBlocks(TransformerConfig):
     dropout: float = Field(0.0, ge=0, lt=1)
     """Of attention's weights, of the MLP's hidden layer and of what each adds."""
 
-    def block(self, drop_path: float = 0.0) -> Block:
-        """One of them, with random weights."""
+    def block(self, drop_path: float = 0.0, buckets: int = 0) -> Block:
+        """One of them, with random weights; `buckets` of offsets between tokens."""
         return Block(
             self.width,
             self.heads,
@@ -210,6 +244,7 @@ class TransformerBlocks(TransformerConfig):
             norm=self.norm,
             activation=self.activation,
             dropout=self.dropout,
+            buckets=buckets,
         )
 
 
@@ -218,8 +253,9 @@ class TokenTransformer(Placed, TransformerBlocks):
 
     hide: Literal["drop", "replace"] = "drop"
     """What becomes of tokens that a view does not keep: left out, or a learned mask token in their place."""
-    positions: PositionsKind = SinCos()
-    """What is added to the embedded tokens, or turns them, so that they tell where they lie."""
+    positions: EncoderPositions = SinCos()
+    """What is added to the embedded tokens, turns them, or is told between two of them, so that they tell where they
+    lie."""
     positions_at: Literal["first", "every"] = "first"
     """Before which blocks positions are added: the first, or each (Point-JEPA)."""
     drop_path: float = Field(0.0, ge=0, lt=1)
@@ -258,7 +294,8 @@ class TokenEncoder(nn.Module):
     """`View -> [B, K, D]`: the kept tokens (drop), or all of them with mask tokens in place (replace).
 
     Three parts: a stem embeds raw tokens, positions are added (`enter`), and the blocks follow (`trunk`), which turn by
-    rotary positions. Tokens that are not there are not looked at; what stands in their place means nothing.
+    rotary positions and look up relative ones. Tokens that are not there are not looked at; what stands in their place
+    means nothing.
 
     Attributes:
         entrance: what belongs to `enter`; all else is the trunk.
@@ -274,7 +311,8 @@ class TokenEncoder(nn.Module):
             )
         entered = stem.width if stem else signal.features
         self.embed = nn.Identity() if stem and stem.embeds else _embed(signal, entered, config.width)
-        self.blocks = nn.ModuleList(config.block(rate) for rate in rates)
+        buckets = config.positions.buckets(signal) if isinstance(config.positions, Relative) else 0
+        self.blocks = nn.ModuleList(config.block(rate, buckets) for rate in rates)
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
         initialise(self, config.init)
         self.stem = stem
@@ -282,6 +320,7 @@ class TokenEncoder(nn.Module):
         self.entrance = ("stem", "embed", "positions", "mask_token")
         if isinstance(self.positions, RotaryPositions):
             self.positions.require_room(config.width // config.heads)
+        if isinstance(self.positions, PairwisePositions):
             self.entrance = ("stem", "embed", "mask_token")
         self.register_load_state_dict_pre_hook(_table_of_before)
         if config.hide == "replace":
@@ -306,11 +345,12 @@ class TokenEncoder(nn.Module):
         """
         there = view.present if self.config.hide == "drop" else view.tokens.valid
         mask, turn = None if there is None else there[:, None, None], self._turn(view)
+        near = self._near(view)
         outputs = []
         for i, block in enumerate(self.blocks):
             if self.training and self.barred:
                 mask = unbarred(there, x.shape[:2], self.barred, x.device)[:, None, None]
-            x = block(x if i == 0 or again is None else x + again, mask=mask, turn=turn)
+            x = block(x if i == 0 or again is None else x + again, mask=mask, turn=turn, near=near)
             if i >= len(self.blocks) - count and i < len(self.blocks) - 1:
                 outputs.append(x)
         return [*outputs, self.norm(x)]
@@ -322,13 +362,13 @@ class TokenEncoder(nn.Module):
     def enter(self, view: View) -> Tensor:
         """Embedded tokens with what is added for their positions, `[B, K, D]`."""
         embedded = self._embedded(view)
-        if isinstance(self.positions, RotaryPositions):
+        if isinstance(self.positions, PairwisePositions):
             return embedded
         return embedded + self._kept(self.positions(view.tokens) * self._scale, view)
 
     def again(self, view: View) -> Tensor | None:
         """What every block after the first adds to its tokens, `[B, K, D]`: their positions, or nothing."""
-        if self.config.positions_at == "first" or isinstance(self.positions, RotaryPositions):
+        if self.config.positions_at == "first" or isinstance(self.positions, PairwisePositions):
             return None
         return self._kept(self.positions(view.tokens) * self._scale, view)
 
@@ -346,6 +386,12 @@ class TokenEncoder(nn.Module):
             return None
         places = self._kept(self.positions(view.tokens), view)
         return self.positions.turn(places, self.config.width // self.config.heads)
+
+    def _near(self, view: View) -> Tensor | None:
+        """Buckets of the offsets between tokens; `None` where positions are others."""
+        if not isinstance(self.positions, RelativePositions):
+            return None
+        return self.positions.near(self._kept(self.positions(view.tokens), view))
 
     def _kept(self, of_all: Tensor, view: View) -> Tensor:
         """Of `[1 or B, N, ...]` what belongs to the tokens that the blocks are given."""

@@ -190,6 +190,11 @@ def _check_fit(recipe: TokenRecipe) -> None:
             f"--hiding {hiding} asks for hidden tokens alone, which --predictor.context true has a second head beside: "
             "use --predictor.context false"
         )
+    if recipe.predictor.kind == "in-place" and getattr(recipe.encoder, "hide", "drop") != "replace":
+        raise UserError(
+            "--predictor in-place predicts from mask tokens of the encoder, which leaves hidden tokens out: "
+            "add --encoder.hide replace, which a vit has"
+        )
     apart = getattr(recipe.hiding, "target_augment", None) is not None
     if apart and recipe.predictor.kind == "convolutional":
         raise UserError(

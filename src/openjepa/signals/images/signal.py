@@ -222,9 +222,9 @@ class ImageSignal(Signal):
         rows, columns = images.shape[2] // self.patch, images.shape[3] // self.patch
         top, left = (images.shape[2] - rows * self.patch) // 2, (images.shape[3] - columns * self.patch) // 2
         images = images[:, :, top : top + rows * self.patch, left : left + columns * self.patch]
-        patches = images.unflatten(2, (rows, self.patch)).unflatten(4, (columns, self.patch))
-        values = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        return Tokens(values, grid_positions(rows, columns, images.device), (rows, columns))
+        return Tokens(
+            patches(images, self.patch), grid_positions(rows, columns, images.device), (rows, columns)
+        )
 
     def _check(self, batch: Tensor) -> None:
         if batch.dim() != 4 or batch.shape[1] != self.channels:
@@ -251,10 +251,14 @@ class ImageSignal(Signal):
 
     def restored(self, tokens: Tokens) -> Tensor:
         """Images `[B, C, H, W]` in the units of the training images, of their patches."""
+        low, high = self.range or (0.0, 1.0)
+        return low + self.scaled(tokens).clamp(0, 1) * (high - low)
+
+    def scaled(self, tokens: Tokens) -> Tensor:
+        """Images `[B, C, H, W]` in about 0..1, as `to_float` gives them, of their patches."""
         images = self.fold(tokens).float()
         mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
-        low, high = self.range or (0.0, 1.0)
-        return low + (images * std + mean).clamp(0, 1) * (high - low)
+        return images * std + mean
 
     def picture(self, batch: Tensor, row: int, marks: Marks | None = None) -> Picture:
         """The image; its patches hidden, outlined, or in colours, as `marks` say."""
@@ -273,6 +277,12 @@ class ImageSignal(Signal):
         return Picture(
             pictures.only(image, ~marks.hidden.reshape(grid), pictures.FAINT if marks.faint else 0), drawing
         )
+
+
+def patches(images: Tensor, patch: int) -> Tensor:
+    """`[B, C, H, W]` of whole patches to `[B, N, C * patch * patch]`, in row order."""
+    cells = images.unflatten(2, (-1, patch)).unflatten(4, (-1, patch))
+    return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
 def grid_positions(rows: int, columns: int, device: torch.device | None = None) -> Tensor:

@@ -38,6 +38,8 @@ def to_tensor(images: Any, first: int = 0) -> Tensor:
     array = _array(images)
     if array.dtype == bool:
         return torch.from_numpy(array.astype(np.uint8) * 255)
+    if array.dtype.kind == "c":
+        raise UserError("images are complex numbers: give their amplitudes, numpy.abs of them")
     if array.dtype.kind not in "iuf":
         raise UserError(
             f"images are of type {array.dtype}: give whole numbers or floats, one a pixel and channel"
