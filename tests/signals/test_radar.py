@@ -10,6 +10,7 @@ from PIL import Image
 from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.recipes import configure
 from openjepa.signals.images.radar import RadarSignal
+from openjepa.signals.pictures import Marks
 
 SIGNAL = RadarSignal(size=32, patch=8)
 
@@ -54,6 +55,16 @@ def test_files_of_16_bits_keep_all_of_them(tmp_path: Path, suffix: str) -> None:
     assert samples.labels is not None and samples.labels.names == ("a", "b")
     signal, values = fitted(tmp_path)
     assert signal.range == (0.0, float(x.max())) and len(values[:, 0, 0, 0].unique()) == 24
+
+
+def test_a_picture_shows_the_roots_of_amplitudes_and_hides_what_is_hidden() -> None:
+    batch = torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
+    batch[..., 16:] = 51  # a fifth, whose root is 0.447
+    picture = SIGNAL.picture(batch, 0, Marks(hidden=np.arange(16) == 7))
+    assert picture.pixels is not None
+    colour, opacity = picture.pixels[..., :3], picture.pixels[..., 3]
+    assert (colour[:, :16] == 0).all() and (colour[:, 16:] == 114).all()
+    assert (opacity[8:16, 24:] == 0).all() and int((opacity == 255).sum()) == 15 * 64
 
 
 def test_a_grey_picture_of_three_equal_colours_is_one_band(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
+from torch import Tensor
+
 from openjepa.config import Positive
 from openjepa.errors import UserError
 from openjepa.signals.images import ImageSet
@@ -40,6 +42,10 @@ class RadarSignal(ImageSignal):
     def open(self, data: Any, split: str = "train", *, adapt: bool = False) -> ImageSet:
         """Chips of `size` and one band. Raises UserError for several bands that are not the colours of a picture."""
         return super().open(data, split)
+
+    def lit(self, image: Tensor) -> Tensor:
+        """The roots of amplitudes, as a few glints are many times brighter than all else."""
+        return image.clamp(0, 1).sqrt()
 
     def fitted(self, samples: ImageSet) -> Self:
         """The largest amplitude becomes 1, unless all lie in 0..1 or are bytes."""

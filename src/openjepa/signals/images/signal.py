@@ -260,9 +260,13 @@ class ImageSignal(Signal):
         mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
         return images * std + mean
 
+    def lit(self, image: Tensor) -> Tensor:
+        """Of an image in about 0..1, what is shown of it."""
+        return image
+
     def picture(self, batch: Tensor, row: int, marks: Marks | None = None) -> Picture:
         """The image; its patches hidden, outlined, or in colours, as `marks` say."""
-        image = pictures.to_rgb(scale(batch[row], self.range).cpu().numpy())
+        image = pictures.to_rgb(self.lit(scale(batch[row], self.range).cpu()).numpy())
         if marks is None:
             return Picture(image)
         grid = marks.layout or (image.shape[0] // self.patch, image.shape[1] // self.patch)
