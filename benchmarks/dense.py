@@ -1,12 +1,13 @@
-"""What V-JEPA 2.1's tokens tell of each place of a street scene: CamVid, mean IoU on a drive of its own.
+"""What a recipe's tokens tell of each place of a street scene: CamVid, mean IoU on a drive of its own.
 
     OPENJEPA_TEST_DATA=... python -m benchmarks.dense --seeds 0 1 2
+    OPENJEPA_TEST_DATA=... python -m benchmarks.dense --recipe dmt-jepa --seeds 0 1 2
 
-Trains `v-jepa-2-1` on clips of nine actions and, beside them, on the photos of CamVid's training drives, without
-labels; then a linear classifier a place on frozen features, beside the same encoder untrained, classical features, and
-both together. Layers and strength are chosen on a training drive that the classifier does not see. The test drive,
-Seq05VD, is in neither; the other drives of the official test set are drives of the training set, and are not used. A
-run under `--runs` that has finished is not trained again.
+Trains a recipe of images on the photos of CamVid's training drives, without labels, and `v-jepa-2-1` on these beside
+clips of nine actions; then a linear classifier a place on frozen features, beside the same encoder untrained, classical
+features, and both together. Layers and strength are chosen on a training drive that the classifier does not see. The
+test drive, Seq05VD, is in neither; the other drives of the official test set are drives of the training set, and are
+not used. A run under `--runs` that has finished is not trained again.
 """
 
 import argparse
@@ -36,6 +37,16 @@ NAMES = (
 )
 VOID = 11
 TEST = "Seq05VD"
+SCENES = {
+    "signal.size": "192",
+    "signal.patch": "8",
+    "encoder.strides": "[2, 2, 2, 1]",
+    "hiding.augment.size": "64",
+    "hiding.augment.scale": "[0.1, 0.4]",
+    "hiding.target_augment.scale": "[0.1, 0.4]",
+    "train.batch_size": "32",
+}
+"""What `tiny-cifar10` is of photos of 192 px, in crops of 64 px that show things about as large as the photos do."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from openjepa.evals.dense import ClassicalPlaces, EncodedPlaces, dense_probe
     from openjepa.evals.runs import training_cost
     from openjepa.evals.table import ProbeTable, combine
-    from openjepa.recipes import build, configure
+    from openjepa.recipes import build, configure, find
+    from openjepa.recipes.images import ImageRecipe
     from openjepa.signals.images.pixels import open_pixels
 
     whole = open_pixels(args.scenes, NAMES, void=VOID, group=drive)
@@ -56,22 +68,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tell(f"{len(train)} scenes to fit on, {len(test)} to test on")
     classical = ClassicalPlaces(train.images)
     photos = unpacked(args.scenes, args.runs / "photos")
+    of_images = issubclass(find(args.recipe), ImageRecipe)
+    preset = args.preset or ("tiny-cifar10" if of_images else "tiny")
+    options = SCENES if of_images else {"signal.images": str(photos)}
+    options = options | dict(item.split("=", 1) for item in args.set)
     tables: list[ProbeTable] = []
     runs = []
     for seed in args.seeds:
-        given = dict(item.split("=", 1) for item in args.set) | {
-            "train.seed": str(seed),
-            "signal.images": str(photos),
-        }
-        config = configure("v-jepa-2-1", args.preset, given)
-        path = args.runs / f"v-jepa-2-1-{args.preset}-seed{seed}"
+        given = options | {"train.seed": str(seed)}
+        path = args.runs / f"{args.recipe}-{preset}-seed{seed}"
         if not (path / "model").is_dir():
-            clips, _ = split(config.signal.open(args.data))
-            openjepa.train("v-jepa-2-1", preset=args.preset, data=clips, options=given, out=path)
+            signal = configure(args.recipe, preset, given).signal
+            data = photos if of_images else split(signal.open(args.data))[0]
+            openjepa.train(args.recipe, preset=preset, data=data, options=given, out=path)
         cost = training_cost(path)
         tell(f"seed {seed}: trained, {cost.minutes or 0:.1f} CPU minutes")
         model = openjepa.load(path)
-        untrained = build(config, seed=seed).eval()
+        untrained = build(model.config, seed=seed).eval()
         sources = [EncodedPlaces(model), EncodedPlaces(untrained, "random init"), classical]
         table = dense_probe(train, test, sources, join=("model", classical.name))
         tell(f"seed {seed}: probed\n{table.markdown()}")
@@ -79,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs.append({"seed": seed, "core_minutes": cost.minutes, "table": table.to_dict()})
     table = tables[0] if len(tables) == 1 else combine(tables)
     title = f"CamVid, drive {TEST}, a linear classifier a place, mean IoU [95 % interval]"
-    write("dense-camvid-v-jepa-2-1", title, table, runs, args)
+    write(f"dense-camvid-{args.recipe}", title, table, runs, args)
 
 
 def drive(key: str) -> str:
@@ -112,7 +125,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     ):
         place = {"default": Path(root) / where} if root else {"required": True}
         parser.add_argument(name, type=Path, **place, help=what)
-    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--recipe", default="v-jepa-2-1", help="v-jepa-2-1, i-jepa or dmt-jepa")
+    parser.add_argument("--preset", help="instead of tiny-cifar10 (of images, at the photos' size), tiny")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--set", nargs="+", default=[], metavar="OPTION=VALUE", help="as in openjepa train")
     parser.add_argument("--runs", type=Path, default=Path("runs/dense"), help="where runs are kept")

@@ -2,6 +2,7 @@
 
 python -m benchmarks.first_losses           # compare all with tests/records/first_losses.json, in half a minute
 python -m benchmarks.first_losses --renew   # write that file anew
+python -m benchmarks.first_losses --renew "i-jepa tiny"   # these presets alone, such as new ones
 
 Samples are drawn from a seed, batches are small, and a run is 50 steps long, so that warm-up, cosine and moving average
 all happen in it. `tests/test_first_losses.py` compares the first ten. Renew the record only in a commit that is to
@@ -40,10 +41,12 @@ IMAGES, RECORDINGS, EPISODES, LENGTH = 64, 64, 12, 100
 
 def main() -> None:
     torch.set_num_threads(1)
-    found = {preset: [loss.hex() for loss in first_losses(*preset.split())] for preset in presets()}
-    if "--renew" in sys.argv:
+    _, *asked = sys.argv
+    named = [name for name in asked if name != "--renew"]
+    found = {preset: [loss.hex() for loss in first_losses(*preset.split())] for preset in named or presets()}
+    if "--renew" in asked:
         RECORD.parent.mkdir(exist_ok=True)
-        write_json(RECORD, {**machine(), "losses": found})
+        write_json(RECORD, renewed(record(), found) if named else {**machine(), "losses": found})
         return
     recorded = record()["losses"]
     changed = [name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name)]
@@ -56,6 +59,19 @@ def main() -> None:
 def record() -> dict[str, Any]:
     """The recorded losses, hexadecimal, by recipe and preset, and the machine that they were computed on."""
     return json.loads(RECORD.read_text())
+
+
+def renewed(old: dict[str, Any], found: dict[str, list[str]]) -> dict[str, Any]:
+    """The record with the losses of some presets anew; which machine these are of is told beside them."""
+    others = {name: of for name, of in old.get("others", {}).items() if name not in found}
+    if machine() != machine_of(old):
+        others |= dict.fromkeys(found, machine())
+    return machine_of(old) | {"others": others, "losses": old["losses"] | found}
+
+
+def machine_of(recorded: dict[str, Any], preset: str = "") -> dict[str, str]:
+    """The machine that a preset's losses were computed on."""
+    return recorded.get("others", {}).get(preset) or {name: recorded[name] for name in machine()}
 
 
 def presets() -> list[str]:

@@ -94,6 +94,8 @@ class Probing:
     few_label: tuple[float, ...]
     per_class: tuple[int, ...]
     draws: int
+    images: int | None = None
+    """Images to fit on, and to test on; `None`: all."""
 
     @property
     def key(self) -> dict[str, str]:
@@ -175,6 +177,8 @@ def probes(
             open_images(opened.config.data, split=split, size=signal.size, channels=signal.channels)
             for split in ("train", "test")
         )
+        if probing.images:
+            train, test = some(train, probing.images), some(test, probing.images)
         beside[seen] = compared(train, test, signal, probing)
     comparison, (train, test) = beside[seen], (beside[seen].about.train, beside[seen].about.test)
     random_init = partial(untrained, opened.config)
@@ -318,6 +322,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--subset", type=int, default=5000, help="images that the curve's probes fit and test on"
     )
+    parser.add_argument(
+        "--images", type=int, help="images that probes of the final models fit on, and test on (default: all)"
+    )
     parser.add_argument("--initialisations", type=int, default=3, help="random encoders beside every seed")
     parser.add_argument("--classical", default="all", help="features beside the models': all, quick or none")
     parser.add_argument("--few-label", nargs="*", type=float, default=[0.01], help="shares of the labels")
@@ -356,7 +363,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ProcessPoolExecutor(args.jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
         try:
             list(pool.map(run, jobs))
-            probing = Probing(args.classical, tuple(args.few_label), tuple(args.per_class), args.draws)
+            probing = Probing(
+                args.classical, tuple(args.few_label), tuple(args.per_class), args.draws, args.images
+            )
             results = pool.submit(probe_all, jobs, probing).result()
         except UserError as error:
             raise SystemExit(str(error)) from None
@@ -367,6 +376,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "threads",
         "jobs",
         "subset",
+        "images",
         "initialisations",
         "classical",
         "few_label",

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from benchmarks.first_losses import first_losses, machine, presets, record
+from benchmarks.first_losses import first_losses, machine, machine_of, presets, record, renewed
 
 COUNT = 10
 
@@ -24,7 +24,16 @@ def test_first_losses_are_the_recorded_ones(preset, one_thread):
     """Bit for bit on the recorded processor with its version of torch, else nearly: kernels sum in other orders."""
     found, recorded = first_losses(*preset.split(), COUNT), record()
     expected = [float.fromhex(loss) for loss in recorded["losses"][preset][:COUNT]]
-    if {name: recorded[name] for name in machine()} == machine():
+    if machine_of(recorded, preset) == machine():
         assert found == expected
     else:
         assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_preset_that_is_recorded_elsewhere_tells_where():
+    first, second = presets()[:2]
+    there = machine() | {"cpu": "another"}
+    before = {**there, "losses": {second: ["0x1p+0"], first: ["0x1p+1"]}}
+    after = renewed(before, {second: ["0x1p+2"]})
+    assert after["losses"] == {first: ["0x1p+1"], second: ["0x1p+2"]}
+    assert machine_of(after, second) == machine() and machine_of(after, first) == there

@@ -317,7 +317,7 @@ class JEPA(FeatureModel):
 
         wanted = target_views(pairs)
         given = zip(wanted, self.target(wanted, represent), strict=True)
-        outputs = {id(view): _everywhere(values, view) for view, values in given}
+        outputs = {id(view): everywhere(values, view) for view, values in given}
         means: dict[tuple[int, ...], Tensor] = {}
         for pair in pairs:
             if (key := _views_of(pair)) not in means:
@@ -389,7 +389,7 @@ def _views_of(pair: Pair) -> tuple[int, ...]:
     return tuple(map(id, pair.target))
 
 
-def _everywhere(values: Tensor, view: View) -> Tensor:
+def everywhere(values: Tensor, view: View) -> Tensor:
     """Features of all tokens `[B, N, D]`, of those that a view shows `[B, K, D]`; zero where it shows nothing."""
     if view.keep is None or values.shape[1] != view.keep.shape[1]:
         return values
@@ -417,6 +417,7 @@ def encode(encoder: Callable[[View], Tensor], head: nn.Module, views: Sequence[V
     """`head(encoder(view))` per view; views of equal shape go through together, as one batch.
 
     A head that pools is given all views at once, in their order, so that its batch norm sees them as one batch.
+    One that attends is told which tokens are there.
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, view in enumerate(views):
@@ -430,7 +431,12 @@ def encode(encoder: Callable[[View], Tensor], head: nn.Module, views: Sequence[V
     for members in groups.values():
         together = _concatenate([views[i] for i in members])
         encoded = encoder(together)
-        encoded = pool(encoded, together.present) if several else head(encoded)
+        if several:
+            encoded = pool(encoded, together.present)
+        elif getattr(head, "attends", False):
+            encoded = head(encoded, fitting(together.present, encoded))
+        else:
+            encoded = head(encoded)
         outputs.update(zip(members, encoded.chunk(len(members)), strict=True))
     ordered = [outputs[i] for i in range(len(views))]
     return list(head(torch.cat(ordered)).split([len(part) for part in ordered])) if several else ordered

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from openjepa.common.distributed import global_mean, global_mean_in_network
 from openjepa.config import Choice, OneOf
 from openjepa.errors import UserError
-from openjepa.jepa import Pair, View, encode, target_views
+from openjepa.jepa import Pair, View, encode, everywhere, fitting, mean_of, target_views
 from openjepa.signals.images.gradient_ratio import gradient_ratio
 from openjepa.signals.images.signal import ImageSignal, patches
 
@@ -93,6 +93,32 @@ class EMA(TargetChoice):
         return 1 - (1 - start) * left
 
 
+class Neighbours(EMA):
+    """What the average of a head draws, for each place of the grid, from its most similar neighbours (DMT-JEPA).
+
+    Features are of the average of the encoder, layer-normalised. For each place, the mean of the sample's features asks
+    those of the `similar` neighbours whose features have the largest cosines with the place's own; the place itself is
+    not asked. At borders there are fewer neighbours.
+    """
+
+    kind: Literal["neighbours"] = "neighbours"  # ty: ignore[incompatible-attribute-override]
+    similar: int = Field(4, ge=1, le=4096)
+    """How many neighbours a place is made of."""
+    reach: int = Field(1, ge=1, le=64)
+    """How far away they may lie along each axis: 1 is a window of 3 x 3."""
+
+    def build(self) -> "NeighboursTarget":
+        return NeighboursTarget(self)
+
+    def of(self, signal: Any) -> "NeighboursTarget":
+        """Raises UserError where tokens fill no grid."""
+        if signal.layout is None:
+            raise UserError(
+                f"--target neighbours needs tokens on a grid, and those of {signal.noun} fill none: use --target ema"
+            )
+        return self.build()
+
+
 class Shared(TargetChoice):
     """The encoder itself."""
 
@@ -138,7 +164,7 @@ class Operator(TargetChoice):
         return FixedTarget(self, signal)
 
 
-Target = Annotated[EMA | Shared | Frozen | Operator, OneOf("target")]
+Target = Annotated[EMA | Neighbours | Shared | Frozen | Operator, OneOf("target")]
 
 
 class TargetBase(nn.Module):
@@ -317,6 +343,54 @@ class EMATarget(CopyTarget):
 
     def evaluated(self, encoder: nn.Module) -> nn.Module:
         return self.encoder
+
+
+class NeighboursTarget(EMATarget):
+    def __init__(self, config: Neighbours) -> None:
+        super().__init__(config)
+        self.similar, self.reach = config.similar, config.reach
+
+    def follow(self, encoder: nn.Module, head: nn.Module) -> None:
+        if not hasattr(head, "ask"):
+            raise UserError("--target neighbours needs a head that asks neighbours: use --head aggregation")
+        super().follow(encoder, head)
+
+    @torch.no_grad()
+    def forward(self, views: Sequence[View], represent: Represent) -> list[Tensor]:
+        features = encode(self._mean_of_layers, nn.Identity(), views)
+        return [self._asked(everywhere(of, view), view) for of, view in zip(features, views, strict=True)]
+
+    def _asked(self, features: Tensor, view: View) -> Tensor:
+        """`[B, N, D] -> [B, N, D]`."""
+        there = fitting(view.there, features)
+        layout = self.encoder.layout(view.tokens.layout)  # ty: ignore[not-callable]
+        look = most_similar(features, layout, self.similar, self.reach, there)
+        mean = mean_of(features, there).unsqueeze(1)
+        return self.head.ask(mean.expand_as(features), features, look)  # ty: ignore[not-callable]
+
+
+def most_similar(
+    features: Tensor, layout: Sequence[int], count: int, reach: int = 1, there: Tensor | None = None
+) -> Tensor:
+    """Which `count` of the places around each have features most like its own, by cosine: `[B, N, N]` bool.
+
+    Around a place lie others, at most `reach` away along each axis of the grid; at its borders there may be fewer.
+
+    Args:
+        features: `[B, N, D]`, of a grid of `layout` in row order.
+        there: `[B, N]` bool, which places can be chosen; `None`: all.
+    """
+    axes = [torch.arange(side, device=features.device) for side in layout]
+    places = torch.cartesian_prod(*axes).view(-1, len(axes))
+    away = (places.unsqueeze(1) - places).abs().amax(-1)
+    around = (away > 0) & (away <= reach)
+    around = around if there is None else around & there.unsqueeze(1)
+    with torch.autocast(features.device.type, enabled=False):  # bf16 does not tell close cosines apart
+        directions = F.normalize(features.float(), dim=-1)
+        likeness = (directions @ directions.mT).masked_fill(~around, -torch.inf)
+    nearest = likeness.topk(min(count, likeness.shape[-1]))
+    chosen = torch.zeros_like(likeness, dtype=torch.bool)
+    return chosen.scatter_(-1, nearest.indices, nearest.values > -torch.inf)
 
 
 def half_life(momentum: float) -> float:

@@ -21,6 +21,13 @@ IMAGES = {
 }
 OF_IMAGES = {
     "i-jepa": {"preset": "tiny-vit", "predictor.width": 16, "predictor.depth": 1, "predictor.heads": 2},
+    "dmt-jepa": {
+        "preset": "tiny-vit",
+        "head.heads": 2,
+        "predictor.width": 16,
+        "predictor.depth": 1,
+        "predictor.heads": 2,
+    },
     "lejepa": {"encoder": "vit", "head.hidden": 16, "head.width": 8, "hiding.global_augment.size": 16},
     "sar-jepa": {"signal.patch": 2, "predictor.width": 16, "predictor.depth": 1, "predictor.heads": 2},
 }

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from openjepa.common.distributed import BatchNorm
 from openjepa.config import Choice
 from openjepa.jepa import mean_of
+from openjepa.nets.aggregation import Aggregation
 
 
 class NoHead(Choice):
@@ -60,7 +61,7 @@ class Sphere(Choice):
         return width
 
 
-Head = Annotated[NoHead | Projector | Sphere, Field(discriminator="kind")]
+Head = Annotated[NoHead | Projector | Sphere | Aggregation, Field(discriminator="kind")]
 
 
 class Pooled(nn.Module):

@@ -114,7 +114,7 @@ def encoder_weights(source: str) -> dict[str, Tensor]:
     """
     path, saved = files.saved_model(source)
     target = files.read_json(path).get("target", {})
-    averaged, trunk = target.get("kind") == "ema", target.get("average") == "trunk"
+    averaged, trunk = target.get("kind") in ("ema", "neighbours"), target.get("average") == "trunk"
     for number, file in enumerate(saved):
         try:
             tensors = files.read_tensors(file)
