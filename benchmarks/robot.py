@@ -2,12 +2,17 @@
 
 python -m benchmarks.robot DATA --out DIR                 # trains pldm tiny, predicts held-out episodes, reads joints
 python -m benchmarks.robot DATA --out DIR --recipe lewm --seed 1 --set train.steps=2000
+python -m benchmarks.robot DATA --out DIR --recipe vjepa2-ac   # on a V-JEPA 2 of the same films, trained before
 
 DATA holds `g1-video.tar` and `g1-joints.npz`: films of 128 x 96 px at 10 Hz, joints and commands at 30 Hz, of which
 every third row is of a frame (YifanTian07/G1-policy-train, MIT). They are written as LeRobot's folders, every fifth
 episode apart. A model is trained on the others, a step of the model being two rows (0.2 s), and judged on every fifth
 by `openjepa openloop` and `openjepa probe`: the joints of the right arm and hand, one second ahead. A run that is in
 DIR already is not trained again.
+
+V-JEPA 2-AC is given the joints with every picture, and moves them by its actions, as its paper does. So its actions are
+by how much commands change (`CHANGE`), not the commands, which are positions; `--set names.actions=action --set
+condition.future=predicted` gives it these, and lets it predict the joints.
 """
 
 import argparse
@@ -20,12 +25,14 @@ from typing import Any, cast
 import numpy as np
 
 import openjepa
+from benchmarks.acting.arm import ENCODERS, films_of
 from benchmarks.record import circumstances, write_json
 from openjepa.evals import probe_runs
 from openjepa.evals.runs import training_cost
 from openjepa.evals.world_models.open_loop import open_loop
 from openjepa.evals.world_models.open_loop_table import OpenLoopTable
 from openjepa.world_models.model import WorldJEPA
+from openjepa.worlds.reading import open_episodes
 
 FILM = "videos/chunk-000/observation.images.head/episode_{:06d}.mp4"
 ARM = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow", "wrist_roll", "wrist_pitch", "wrist_yaw")
@@ -34,18 +41,28 @@ VARIABLES = [
     *(f"{side}_hand_{i}" for side in ("left", "right") for i in range(6)),
 ]
 """Names of the joints, in their order: rad of the arms, 0..1 of full travel of the hands."""
+CHANGE = "command.change"
+"""Column of the commands' differences from row to row; of a first row, from the joints."""
 UNIT, RATE, EVERY = 1e4, 10, 3
 EPISODES, TESTED_EVERY = 93, 5
 OPTIONS: dict[str, dict[str, Any]] = {
     "pldm": {"signal.block": 2, "hiding.frames": 6, "hiding.rollout": 5, "train.steps": 1000},
     "lewm": {"signal.block": 2, "train.steps": 1000},
+    "vjepa2-ac": {
+        "signal.block": 2,
+        "names.actions": CHANGE,
+        "hiding.frames": 6,
+        "predictor.history": 5,
+        "train.steps": 400,
+        "train.health_every": 1.0,
+    },
 }
 """Of training, by recipe, beside preset `tiny`: a second is five steps."""
 JUDGED = ("right_*",)
 """The left arm and hand hardly move."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder of the two files")
     parser.add_argument("--out", type=Path, required=True, help="folder for logs, runs and tables")
@@ -54,7 +71,7 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the recipe"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     folders = {part: args.out / part for part in ("train", "test")}
     for part, folder in folders.items():
         if not folder.exists():
@@ -65,6 +82,8 @@ def main() -> None:
         options = (
             OPTIONS[args.recipe] | {"train.seed": args.seed} | dict(item.split("=", 1) for item in args.set)
         )
+        if args.recipe == "vjepa2-ac":
+            options["encoder.source"] = str(encoder(args.out, folders["train"], args.seed))
         openjepa.train(args.recipe, preset="tiny", data=str(folders["train"]), out=run, options=options)
     model = cast(WorldJEPA, openjepa.load(run))
     name = f"{args.recipe} tiny, seed {args.seed}"
@@ -77,6 +96,16 @@ def main() -> None:
     found = {"minutes": training_cost(run).minutes, "openloop": table.to_dict(), "probe": read.to_dict()}
     write_json(args.out / f"robot-{args.recipe}-{args.seed}.json", {**circumstances(), **found})
     (args.out / f"robot-{args.recipe}-{args.seed}.md").write_text(as_markdown(table))
+
+
+def encoder(out: Path, episodes: Path, seed: int) -> Path:
+    """A V-JEPA 2 of the episodes' films, without their actions, trained if it is not there."""
+    recipe, preset, options = ENCODERS["v-jepa-2"]
+    run = out / f"{recipe}-{seed}"
+    if not (run / "model").exists():
+        films = films_of(open_episodes(episodes, size=options["signal.size"][0]))
+        openjepa.train(recipe, preset=preset, data=films, out=run, options={**options, "train.seed": seed})
+    return run
 
 
 def as_markdown(table: OpenLoopTable) -> str:
@@ -120,6 +149,7 @@ def lerobot(data: Path, folder: Path, chosen: Sequence[int]) -> Path:
             columns = {
                 "observation.state": state.tolist(),
                 "action": action.tolist(),
+                CHANGE: np.diff(action, axis=0, prepend=state[:1]).tolist(),
                 "episode_index": [i] * len(state),
                 "frame_index": list(range(len(state))),
             }
@@ -130,6 +160,7 @@ def lerobot(data: Path, folder: Path, chosen: Sequence[int]) -> Path:
         "observation.images.head": {"dtype": "video", "shape": [96, 128, 3]},
         "observation.state": numbers_of,
         "action": numbers_of,
+        CHANGE: numbers_of,
     }
     info = {
         "codebase_version": "v2.1",

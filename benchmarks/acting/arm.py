@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.acting import common
 from benchmarks.acting.common import Data, Settings, Trained, percent, table
@@ -117,6 +118,7 @@ def frozen(settings: Settings, name: str, data: Path, seed: int) -> str:
     """The directory of an encoder's run, trained if it is not there."""
     import openjepa
     from openjepa.recipes import configure
+    from openjepa.worlds.reading import open_episodes
 
     recipe, preset, options = ENCODERS[name]
     texts = {key: common.text(value) for key, value in options.items()} | {"train.seed": str(seed)}
@@ -125,10 +127,11 @@ def frozen(settings: Settings, name: str, data: Path, seed: int) -> str:
     if not (path / "model").is_dir():
         clock = Clock(path.name)
         tell(f"{path.name}: training the encoder")
+        films = films_of(open_episodes(data))
         openjepa.train(
             recipe,
             preset=preset,
-            data=frames(data, recipe == "v-jepa-2"),
+            data=films if recipe == "v-jepa-2" else np.concatenate([film[::3] for film in films]),
             out=path,
             options=texts,
             progress=clock,
@@ -139,13 +142,9 @@ def frozen(settings: Settings, name: str, data: Path, seed: int) -> str:
     return str(path)
 
 
-def frames(data: Path, films: bool) -> Any:
-    """Each episode's frames as a film `[T, H, W, C]`, or every third frame `[N, H, W, C]`."""
-    from openjepa.worlds.reading import open_episodes
-
-    episodes = open_episodes(data)
-    found = [np.moveaxis(np.asarray(episodes[i].frames), 1, -1) for i in range(len(episodes))]
-    return found if films else np.concatenate([film[::3] for film in found])
+def films_of(episodes: Any) -> list[NDArray[np.uint8]]:
+    """Each episode's frames as a film `[T, H, W, C]`."""
+    return [np.moveaxis(np.asarray(episodes[i].frames), 1, -1) for i in range(len(episodes))]
 
 
 def decision(chosen: Any) -> dict[str, float]:
