@@ -120,6 +120,13 @@ def test_containers(tmp_path: Path, where: bool, container: str, codec: str):
     assert numbers(found.at(0.0).read([0])[0]) == [0, 2, 4, 6]
 
 
+def test_an_animated_picture_is_a_film(tmp_path: Path, where: bool):
+    first, *rest = (Image.fromarray(picture(i)) for i in range(30))
+    first.save(tmp_path / "1.gif", save_all=True, append_images=rest, duration=40)
+    found = open_video(tmp_path, ClipCut(4, stride=2), size=SIZE)
+    assert numbers(found.at(0.0).read([0])[0]) == [0, 2, 4, 6]
+
+
 def test_frames_after_a_jump_are_those_of_decoding_from_the_start():
     data = film(200, rate=25)
     whole, times = decode(io.BytesIO(data), SIZE, 3, 1000)
