@@ -14,8 +14,12 @@ condition  target positions, rotary                guard    none beyond the targ
 Training has two stages, each a run: the learning rate warms up and stays, then a second run that starts from the first
 lets it fall to almost nothing, on longer and larger clips. Positions are rotary, so that both have the same weights.
 
-`tiny` takes 300 steps of 0.42 CPU seconds; what it learns is not measured yet (`python -m benchmarks.clips --recipe
-v-jepa-2`). It has what taught the small V-JEPA (docs/notebook/v-jepa.md): context and target are different crops of a
+Measured on nine actions in real films (`tiny`, 834 clips, three seeds, 300 steps, 6 CPU minutes of a busy core and 2 of a
+quiet one): linear 65.4 [52.1, 78.6] %, untrained 55.1 [44.7, 65.6]; 10-NN 51.3 [47.9, 54.7] and 39.4 [31.3, 47.6]; ten
+labels a class 54.1 and 39.8. Fisher vectors of HOG have 78.4, and beside ours 75.7; with ten labels a class 62.8 and
+63.1.
+
+`tiny` has what taught the small V-JEPA (docs/notebook/v-jepa.md): context and target are different crops of a
 film, of other times, a light guard, and convolutions before its two blocks. `tiny-vit` is the paper's way at that size.
 What was tried: docs/notebook/v-jepa-2.md.
 
@@ -118,6 +122,7 @@ class VJEPA2(TokenRecipe):
     """V-JEPA 2's six choices; the defaults are the paper's ViT-L/16 before the last stage."""
 
     paper: ClassVar[str] = "Assran et al., 2025, arXiv:2506.09985"
+    measured: ClassVar[str] = "nine actions: 65.4 % (untrained 55.1, Fisher vectors 78.4)"
 
     recipe: Literal["v-jepa-2"] = "v-jepa-2"
     preset: str = "vit-l16"
