@@ -1,11 +1,14 @@
-"""The benchmarks of series and of clouds: nothing is trained on and scored, a table comes out, runs are kept."""
+"""Benchmarks of series, clouds and chips: nothing is trained on and scored, a table comes out, runs are kept."""
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import points, series
+from benchmarks import chips, points, series
+from PIL import Image
 
 from .signals.points.shapes import clouds
 from .signals.series.files import waves, write_csv, write_ts
@@ -66,3 +69,41 @@ def test_clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points.main([*given, *kept, "--set", *small])
     text = (tmp_path / "results" / "learning-modelnet10-point-jepa.md").read_text()
     assert "occupancy" in text and "model + best classical" in text
+
+
+def test_chips(tmp_path: Path) -> None:
+    random, raw = np.random.default_rng(0), {}
+    with tarfile.open(tmp_path / "chips.tar", "w") as tar:
+        for kind, side in (("A220", 24), ("A330", 30), ("A320321", 20)):
+            for i in range(40):
+                file = io.BytesIO()
+                Image.fromarray(random.integers(0, 256, (side, 40), np.uint8)).save(file, "JPEG")
+                raw[name] = (
+                    file.getvalue()
+                    if (name := f"{kind}/{i:03d}.jpg") != "A330/007.jpg"
+                    else raw["A220/003.jpg"]
+                )
+                member = tarfile.TarInfo(name)
+                member.size = len(raw[name])
+                tar.addfile(member, io.BytesIO(raw[name]))
+    small = [*SMALL, "encoder.width=16", "signal.size=32", "signal.patch=4", "encoder.heads=2"]
+    given = [
+        "--data",
+        str(tmp_path / "chips.tar"),
+        "--seeds",
+        "0",
+        "--kinds",
+        "linear",
+        "--classical",
+        "quick",
+    ]
+    kept = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    chips.main([*given, *kept, "--set", *small])
+    found = json.loads((tmp_path / "results" / "learning-sar-acd-sar-jepa.json").read_text())
+    rows = {score["row"] for score in found["table"]["scores"]}
+    assert {"gradients by ratio", "random init", "model", "model that predicts pixels"} < rows
+    assert {(score["tested"], score["per_class"]) for score in found["table"]["scores"]} == {
+        (32, 0),
+        (32, 10),
+    }
+    assert len(list((tmp_path / "runs").iterdir())) == 2
