@@ -1,6 +1,6 @@
 """SAR-JEPA: predict gradients by ratio of the hidden parts of small windows of a radar chip.
 
-Li, Yang, Liu, Zhou, Li & Liu, "Predicting Gradient is Better", ISPRS J. 2024, arXiv:2311.15153.
+Li, Yang, Liu et al., "Predicting Gradient is Better", ISPRS J. 2024, arXiv:2311.15153.
 
 signal     16 px patches of a chip, amplitudes 0 to 1     target   gradients by ratio at four scales, fixed
 hiding     80 % of each of 4 windows of 7 x 7 patches     energy   L2
@@ -10,7 +10,10 @@ condition  relative positions within a window             guard    none: nothing
     openjepa train sar-jepa --preset vit-b16 --data chips             # the paper's model
     openjepa train sar-jepa --data chips --target.operator pixels     # the twin that predicts pixels
 
-No measured gain yet.
+Measured on SAR-ACD (five classes, three training seeds of 1.7 CPU minutes, a ridge classifier on 4 x 4 cells of frozen
+features): with 20 labels a class `tiny` has 52.5 % [50.9, 54.1], with ten 43.3 [40.7, 45.8]; untrained 49.4 [48.7, 50.1]
+and 35.0 [33.9, 36.1], predicting pixels 51.1 [49.4, 52.9] and 44.0 [43.4, 44.6], Fisher vectors of HOG 68.9 and 56.0,
+beside ours 68.7 and 55.3. With all labels raw pixels have 97.8 and ours 98.2.
 
 Departures from the released code (waterdisappear/SAR-JEPA): no class token, which there no loss trains, though probes
 read it. Windows are drawn for each sample; theirs are the same for the whole batch. Crops are bilinear; flips, crops
@@ -41,6 +44,10 @@ class SARJEPA(ImageRecipe):
     """SAR-JEPA's six choices; the defaults are the paper's ViT-B/16."""
 
     paper: ClassVar[str] = "Li et al., ISPRS J. 2024, arXiv:2311.15153"
+
+    measured: ClassVar[str] = (
+        "aircraft of SAR-ACD, 10 labels a class: 43.3 % (untrained 35.0, Fisher vectors of HOG 56.0)"
+    )
 
     recipe: Literal["sar-jepa"] = "sar-jepa"
     preset: str = "vit-b16"
