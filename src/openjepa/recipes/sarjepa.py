@@ -10,10 +10,10 @@ condition  relative positions within a window             guard    none: nothing
     openjepa train sar-jepa --preset vit-b16 --data chips             # the paper's model
     openjepa train sar-jepa --data chips --target.operator pixels     # the twin that predicts pixels
 
-Measured on SAR-ACD (five classes, three training seeds of 1.7 CPU minutes, a ridge classifier on 4 x 4 cells of frozen
-features): with 20 labels a class `tiny` has 52.5 % [50.9, 54.1], with ten 43.3 [40.7, 45.8]; untrained 49.4 [48.7, 50.1]
-and 35.0 [33.9, 36.1], predicting pixels 51.1 [49.4, 52.9] and 44.0 [43.4, 44.6], Fisher vectors of HOG 68.9 and 56.0,
-beside ours 68.7 and 55.3. With all labels raw pixels have 97.8 and ours 98.2.
+Measured on SAR-ACD (five classes, three training seeds of 1.7 CPU minutes, a ridge classifier on 4 x 4 cells of
+frozen features): with 20 labels a class `tiny` has 52.5 % [50.9, 54.1], with ten 43.3 [40.7, 45.8]; untrained 49.4
+[48.7, 50.1] and 35.0 [33.9, 36.1], predicting pixels 51.1 [49.4, 52.9] and 44.0 [43.4, 44.6], Fisher vectors of HOG
+68.9 and 56.0, beside ours 68.7 and 55.3. With all labels raw pixels have 97.8 and ours 98.2.
 
 Departures from the released code (waterdisappear/SAR-JEPA): no class token, which there no loss trains, though probes
 read it. Windows are drawn for each sample; theirs are the same for the whole batch. Crops are bilinear; flips, crops
