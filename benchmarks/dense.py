@@ -54,9 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse(arguments)
     alone()
     import openjepa
-    from openjepa.evals.dense import ClassicalPlaces, EncodedPlaces, dense_probe
+    from openjepa.evals.dense import ClassicalPlaces, EncodedPlaces, PlaceAnswer, answer, dense_probe
     from openjepa.evals.runs import training_cost
     from openjepa.evals.table import ProbeTable, combine
+    from openjepa.evals.tasks import Regions
     from openjepa.recipes import build, configure, find
     from openjepa.recipes.images import ImageRecipe
     from openjepa.signals.images.pixels import open_pixels
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     preset = args.preset or ("tiny-cifar10" if of_images else "tiny")
     options = SCENES if of_images else {"signal.images": str(photos)}
     options = options | dict(item.split("=", 1) for item in args.set)
+    answered: dict[str, PlaceAnswer] = {}
     tables: list[ProbeTable] = []
     runs = []
     for seed in args.seeds:
@@ -86,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         model = openjepa.load(path)
         untrained = build(model.config, seed=seed).eval()
         sources = [EncodedPlaces(model), EncodedPlaces(untrained, "random init"), classical]
-        table = dense_probe(train, test, sources, join=("model", classical.name))
+        if not answered:
+            answered[classical.name] = answer(Regions(len(NAMES)), classical, train, test)
+        table = dense_probe(train, test, sources, join=("model", classical.name), answered=answered)
         tell(f"seed {seed}: probed\n{table.markdown()}")
         tables.append(table)
         runs.append({"seed": seed, "core_minutes": cost.minutes, "table": table.to_dict()})

@@ -13,6 +13,7 @@ from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.evals.dense import (
     ClassicalPlaces,
     EncodedPlaces,
+    answer,
     dense_probe,
     held_out,
     shares,
@@ -78,6 +79,15 @@ def test_a_probe_finds_what_features_tell_and_nothing_in_noise() -> None:
     assert found["pixels"] > 0.8 > 0.6 > found["noise"]
     assert found[JOINED] > 0.8
     assert all(one.interval[0] <= one.mean <= one.interval[1] for one in table.scores)
+
+
+def test_what_has_been_answered_is_not_asked_again() -> None:
+    train, test = scenes(), scenes(8, seed=1)
+    pixels = Fixed("pixels", False)
+    table = dense_probe(train, test, [pixels])
+    known = {"pixels": answer(Regions(len(NAMES)), pixels, train, test)}
+    again = dense_probe(train, test, [Fixed("pixels", True)], answered=known)
+    assert table.scores == again.scores
 
 
 def test_settings_are_chosen_on_a_group_of_their_own() -> None:

@@ -6,7 +6,7 @@ groups than the classifier is fitted on.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -139,6 +139,7 @@ def dense_probe(
     sources: Sequence[PlaceFeatures],
     *,
     join: tuple[str, str] | None = None,
+    answered: Mapping[str, "PlaceAnswer"] | None = None,
     batch_size: int = 16,
 ) -> ProbeTable:
     """Mean intersection over union of each source's linear classifier, in one table.
@@ -146,6 +147,7 @@ def dense_probe(
     Args:
         train: with groups, of which one validates; without, every fourth image does.
         join: names of two sources whose features are put side by side in a row more.
+        answered: what some sources have given for these sets, by their names, so that they are not asked again.
 
     Raises:
         UserError: the sets differ in their classes.
@@ -156,7 +158,8 @@ def dense_probe(
     answers: dict[str, PlaceAnswer] = {}
     known = {source.name: source for source in sources}
     for source in sources:
-        answers[source.name] = answer(task, source, train, test, batch_size)
+        given = (answered or {}).get(source.name)
+        answers[source.name] = given or answer(task, source, train, test, batch_size)
     if join is not None:
         first, second = join
         joined = JoinedPlaces(known[first], answers[first].option, known[second], answers[second].option)
