@@ -12,8 +12,9 @@ import argparse
 import itertools
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -72,21 +73,24 @@ def compared(data: Path, out: Path, folds: int, preset: str, options: dict[str, 
     Below, the mean over all runs with one answer to one of the three questions.
     """
     tables: dict[tuple[str, str, str], list[ProbeTable]] = {}
+    first = next(iter(MASKS)), next(iter(TARGETS))  # beside it untrained encoders, which know no mask
     for seconds in DURATIONS:
         given = {"signal.seconds": str(seconds), "signal.names": NAMES["fsdd"], **options}
-        opened: Any = configure("audio-jepa", preset, given)
-        samples = opened.signal.open(str(data))
+        config: Any = configure("audio-jepa", preset, given)
+        samples = cache(
+            partial(config.signal.open, str(data))
+        )  # read once, and only if something is to be computed
         for (mask, hiding), (target, sees) in itertools.product(MASKS.items(), TARGETS.items()):
             asked = {**hiding, "hiding.target_sees": sees, **given}
             place = out / f"{mask}-{target}-{seconds:g}".replace(" ", "-")
             tables[mask, target, f"{seconds:g} s"] = [
-                _kept(samples, fold, preset, asked, place) for fold in range(folds)
+                _kept(samples, fold, preset, asked, place, (mask, target) == first) for fold in range(folds)
             ]
     lengths = [f"{seconds:g} s" for seconds in DURATIONS]
     heads = [f"{length}{few}" for few in ("", f", {FEW} per class") for length in lengths]
     lines = [f"| mask | target sees | {' | '.join(heads)} |", "| --- | --- |" + " --- |" * len(heads)]
     rows = [(mask, target, "model") for mask in MASKS for target in TARGETS]
-    for mask, target, name in [*rows, (*rows[0][:2], RANDOM)]:  # untrained encoders know no mask
+    for mask, target, name in [*rows, (*first, RANDOM)]:
         cells = [_scores(tables[mask, target, length], name, few) for few in (0, FEW) for length in lengths]
         called = f"{mask} | {target}" if name == "model" else "untrained |"
         lines.append(f"| {called} | {' | '.join(map(_told, cells))} |")
@@ -101,17 +105,24 @@ def compared(data: Path, out: Path, folds: int, preset: str, options: dict[str, 
     return "\n".join(lines) + "\n"
 
 
-def _kept(samples: Any, fold: int, preset: str, options: dict[str, str], place: Path) -> ProbeTable:
-    """The scores with one speaker left out, of a model that is trained now where none are kept."""
+def _kept(
+    samples: Callable[[], Any], fold: int, preset: str, options: dict[str, str], place: Path, beside: bool
+) -> ProbeTable:
+    """The scores with one speaker left out, of a model that is trained now where none are kept.
+
+    Args:
+        beside: whether its encoder is scored untrained, too.
+    """
     kept, run = place / f"fold{fold}.json", place / f"fold{fold}"
     if kept.exists():
         return ProbeTable.from_dict(json.loads(kept.read_text()))
-    train, test = split(samples, fold)
+    train, test = split(samples(), fold)
     if not (run / "model").exists():
         settings = {"train.seed": str(fold), "train.precision": "fp32", **options}
         openjepa.train("audio-jepa", preset=preset, data=train, options=settings, out=run, overwrite=True)
     model: Any = openjepa.load(run)
-    read = [ReadOut("model", model), ReadOut(RANDOM, untrained(model.config, 100 * fold))]
+    read = [ReadOut("model", model)]
+    read += [ReadOut(RANDOM, untrained(model.config, 100 * fold))] if beside else []
     table = probe(None, train, test, kinds=("linear",), classical=read, per_class=(FEW,), seed=fold)
     table.costs["model"] = training_cost(run)
     record.write_json(kept, {**table.to_dict(), **record.circumstances()})

@@ -15,6 +15,8 @@ condition  positions of the hidden patches         guard    none beyond the targ
     openjepa train audio-jepa --data recordings --hiding.target-sees all
 
 `python -m benchmarks.sound_choices` repeats the paper's comparison at small scale: masks, target views and durations.
+With one speaker left out and a tenth of a CPU minute each, masks of whole times came to 63.2 % in the mean, blocks to
+52.3, random patches to 49.6; what the target sees and the duration made less of a difference.
 
 `tiny` is measured on four speakers of spoken digits alone, one left out, with a ridge classifier, L2 and a target that
 sees all (250 steps, 24 CPU seconds, one seed): 68.1 / 56.3 (all labels / ten a class), untrained 69.3 / 55.1, k-means
