@@ -50,12 +50,7 @@ ENCODERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "lejepa": ("lejepa", "tiny-vit", PICTURES),
 }
 """Recipe, preset and options of what is frozen."""
-SHORT: Mapping[str, Any] = {
-    "train.steps": 400,
-    "train.precision": "bf16",
-    "train.attention": "math",
-    "train.health_every": 1.0,
-}
+SHORT: Mapping[str, Any] = {"train.steps": 400, "train.health_every": 1.0}
 MODELS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "vjepa2-ac on v-jepa-2": ("vjepa2-ac", "v-jepa-2", SHORT),
     "vjepa2-ac on lejepa": ("vjepa2-ac", "lejepa", SHORT),
