@@ -21,13 +21,17 @@ def test_every_tiny_preset_is_recorded():
 
 @pytest.mark.parametrize("preset", presets())
 def test_first_losses_are_the_recorded_ones(preset, one_thread):
-    """Bit for bit on the recorded processor with its version of torch, else nearly: kernels sum in other orders."""
+    """Bit for bit on the recorded processor with its version of torch, else nearly: kernels sum in other orders.
+
+    What they round differently grows from step to step.
+    """
     found, recorded = first_losses(*preset.split(), COUNT), record()
     expected = [float.fromhex(loss) for loss in recorded["losses"][preset][:COUNT]]
     if machine_of(recorded, preset) == machine():
         assert found == expected
     else:
-        assert found == pytest.approx(expected, rel=1e-4)
+        assert found[:3] == pytest.approx(expected[:3], rel=1e-4)
+        assert found == pytest.approx(expected, rel=1e-2)
 
 
 def test_a_preset_that_is_recorded_elsewhere_tells_where():

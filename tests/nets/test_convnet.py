@@ -344,3 +344,8 @@ def test_two_processes_give_what_one_does_where_samples_have_unequally_many_plac
     for i, grad in enumerate(grads):
         torch.testing.assert_close(sum(answer[1][i] for answer in answers), grad, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(answers[0][2], variance, atol=1e-5, rtol=1e-4)
+
+
+def test_samples_without_planes_are_refused():
+    with pytest.raises(UserError, match="a convnet sees images and clips"):
+        build(configure("point-jepa", "tiny", {"encoder.stem": "convnet"}))

@@ -300,7 +300,7 @@ def test_a_set_does_not_change_with_the_users_array():
     ("images", "labels", "words"),
     [
         (np.full((2, 8, 8), np.nan, np.float32), None, "images 0 hold values that are NaN"),
-        (np.zeros((2, 8, 8), complex), None, "of type complex128"),
+        (np.zeros((2, 8, 8), complex), None, "images are complex numbers: give their amplitudes"),
         (np.zeros((2, 8, 8), "datetime64[s]"), None, "of type datetime64"),
         (np.zeros((2, 8, 8), [("r", "u1"), ("g", "u1")]), None, "of type"),
         (np.zeros((2, 0, 8)), None, "shape"),

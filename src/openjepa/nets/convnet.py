@@ -81,7 +81,7 @@ class ConvNetEncoder(nn.Module):
     view that hides tokens the kept ones, `[B, K, D]`.
 
     Raises:
-        UserError: a view hides tokens whose grid is not that of the last map.
+        UserError: a signal without planes; a view hides tokens whose grid is not that of the last map.
     """
 
     embeds = False
@@ -89,6 +89,10 @@ class ConvNetEncoder(nn.Module):
 
     def __init__(self, config: ConvNet, signal: Planes) -> None:
         super().__init__()
+        if not hasattr(signal, "plane_channels"):
+            raise UserError(
+                "a convnet sees images and clips, and these samples are neither: use another encoder or encoder.stem"
+            )
         self.config, self.signal, self.width = config, signal, config.channels[-1]
         sizes = pairwise([signal.plane_channels, *config.channels])
         self.stages = nn.ModuleList(
