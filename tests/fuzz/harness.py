@@ -183,7 +183,7 @@ def attempt(
         ended, found = "raised", Fault(case, f"{type(error).__name__}: {error}"[:300], place(error))
     out, err = captured()
     new = clear(root, before)
-    if ended == "refused" and words[0] == "sweep" and err.endswith("tries them again\n"):
+    if ended == "refused" and list(words[:1]) == ["sweep"] and err.endswith("tries them again\n"):
         ended = "accepted"  # runs that are stopped early have no scores
     if ended == "refused" and found is None:
         *told, sentence = err.splitlines() or [""]
