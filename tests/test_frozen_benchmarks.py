@@ -21,24 +21,20 @@ SMALL = [
     "encoder.depth=1",
 ]
 
+QUICK = ["--classical", "quick"]
+
+
+def asked(folder: Path, data: Path) -> list[str]:
+    """Arguments of one seed and one probe, with all that is written in a folder."""
+    kept = ["--runs", str(folder / "runs"), "--results", str(folder / "results")]
+    return ["--data", str(data), "--seeds", "0", "--kinds", "linear", *kept]
+
 
 def test_series_of_classes(tmp_path: Path) -> None:
     for part, seed in (("TRAIN", 0), ("TEST", 1)):
         x, y = waves(24, steps=48, seed=seed)
         write_ts(tmp_path / f"W_{part}.ts", list(x), [str(label) for label in y])
-    given = [
-        "osuleaf",
-        "--data",
-        str(tmp_path),
-        "--seeds",
-        "0",
-        "--kinds",
-        "linear",
-        "--classical",
-        "quick",
-    ]
-    kept = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
-    series.main([*given, *kept, "--set", *SMALL])
+    series.main(["osuleaf", *asked(tmp_path, tmp_path), *QUICK, "--set", *SMALL])
     found = json.loads((tmp_path / "results" / "learning-osuleaf-ts-jepa.json").read_text())
     rows = {score["row"] for score in found["table"]["scores"]}
     assert {"raw series", "statistics", "random init", "model", "model + best classical"} == rows
@@ -50,10 +46,8 @@ def test_series_of_classes(tmp_path: Path) -> None:
 def test_forecasts(tmp_path: Path) -> None:
     x = np.sin(np.arange(700) / 5)[:, None] + np.array([0.0, 3.0])
     path = write_csv(tmp_path / "x.csv", x, ["a", "b"])
-    given = ["exchange", "--data", str(path), "--seeds", "0", "--kinds", "linear"]
-    kept = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     small = [*SMALL, "signal.length=48", "signal.stride=16"]
-    series.main([*given, *kept, "--set", *small])
+    series.main(["exchange", *asked(tmp_path, path), "--set", *small])
     text = (tmp_path / "results" / "learning-exchange-ts-jepa.md").read_text()
     assert "last value repeated" in text and "raw series" in text and "MSE" in text
 
@@ -63,10 +57,8 @@ def test_clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for part, seed in (("train", 0), ("test", 1)):
         x, y = clouds(24, seed=seed)
         np.savez(tmp_path / f"modelnet10-{part}.npz", points=x, label=y)
-    given = ["--data", str(tmp_path), "--seeds", "0", "--kinds", "linear", "--classical", "quick"]
-    kept = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     small = [*SMALL, "signal.count=64", "signal.groups=8", "signal.size=8"]
-    points.main([*given, *kept, "--set", *small])
+    points.main([*asked(tmp_path, tmp_path), *QUICK, "--set", *small])
     text = (tmp_path / "results" / "learning-modelnet10-point-jepa.md").read_text()
     assert "occupancy" in text and "model + best classical" in text
 
@@ -87,18 +79,7 @@ def test_chips(tmp_path: Path) -> None:
                 member.size = len(raw[name])
                 tar.addfile(member, io.BytesIO(raw[name]))
     small = [*SMALL, "encoder.width=16", "signal.size=32", "signal.patch=4", "encoder.heads=2"]
-    given = [
-        "--data",
-        str(tmp_path / "chips.tar"),
-        "--seeds",
-        "0",
-        "--kinds",
-        "linear",
-        "--classical",
-        "quick",
-    ]
-    kept = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
-    chips.main([*given, *kept, "--set", *small])
+    chips.main([*asked(tmp_path, tmp_path / "chips.tar"), *QUICK, "--set", *small])
     found = json.loads((tmp_path / "results" / "learning-sar-acd-sar-jepa.json").read_text())
     rows = {score["row"] for score in found["table"]["scores"]}
     assert {"gradients by ratio", "random init", "model", "model that predicts pixels"} < rows

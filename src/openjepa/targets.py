@@ -166,6 +166,9 @@ class Operator(TargetChoice):
 
 Target = Annotated[EMA | Neighbours | Shared | Frozen | Operator, OneOf("target")]
 
+AVERAGED = ("ema", "neighbours")
+"""Kinds of targets whose encoder is an average of the trained one."""
+
 
 class TargetBase(nn.Module):
     """Normalisation, and the hooks that the model calls.

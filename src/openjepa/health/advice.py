@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from openjepa.targets import AVERAGED
+
 PlainConfig = Mapping[str, Any]
 """A recipe's dump (`config.json`); empty where it is not known."""
 
 LEARNING_RATE = "lower the learning rate"
-AVERAGES = ("ema", "neighbours")
-"""Targets that follow the encoder."""
 
 
 def chosen(config: PlainConfig, name: str) -> Any:
@@ -67,7 +67,7 @@ def _apart(config: PlainConfig) -> str:
     """What keeps different samples' features apart."""
     guard, target = chosen(config, "guard.kind"), chosen(config, "target.kind")
     if guard in (None, "none"):
-        still = "" if target in (*AVERAGES, "frozen") else " or a target without gradients (--target ema)"
+        still = "" if target in (*AVERAGED, "frozen") else " or a target without gradients (--target ema)"
         return f"add a guard (--guard sigreg or vicreg){still}"
     name = {"sigreg": "weight", "vicreg": "std"}.get(guard, "weight")
     given = chosen(config, f"guard.{name}")
@@ -75,7 +75,7 @@ def _apart(config: PlainConfig) -> str:
 
 
 def _slower_target(config: PlainConfig) -> list[str]:
-    if chosen(config, "target.kind") not in (None, *AVERAGES):
+    if chosen(config, "target.kind") not in (None, *AVERAGED):
         return []
     given = chosen(config, "target.half_life")
     return ["lengthen the target's half-life" + (f" (above {given:g})" if given is not None else "")]

@@ -16,6 +16,7 @@ from openjepa.config import Choice
 from openjepa.errors import UserError, first_line, warn
 from openjepa.nets.backbones import Backbone, part, pictured, transformers
 from openjepa.nets.encoders import Encoder
+from openjepa.targets import AVERAGED
 
 _UNTOLD = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
 _UNTOLD |= {
@@ -114,7 +115,7 @@ def encoder_weights(source: str) -> dict[str, Tensor]:
     """
     path, saved = files.saved_model(source)
     target = files.read_json(path).get("target", {})
-    averaged, trunk = target.get("kind") in ("ema", "neighbours"), target.get("average") == "trunk"
+    averaged, trunk = target.get("kind") in AVERAGED, target.get("average") == "trunk"
     for number, file in enumerate(saved):
         try:
             tensors = files.read_tensors(file)
