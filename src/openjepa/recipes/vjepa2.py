@@ -14,8 +14,8 @@ condition  target positions, rotary                guard    none beyond the targ
 Training has two stages, each a run: the learning rate warms up and stays, then a second run that starts from the first
 lets it fall to almost nothing, on longer and larger clips. Positions are rotary, so that both have the same weights.
 
-Measured on nine actions in films (`tiny`, 834 clips, three seeds, 300 steps: 6 CPU minutes of a busy core, 2 of a
-quiet one): linear 65.4 [52.1, 78.6] %, untrained 55.1 [44.7, 65.6]; 10-NN 51.3 [47.9, 54.7] and 39.4 [31.3, 47.6]; ten
+Measured on nine actions in films (`tiny`, 834 clips, three seeds, 300 steps, 6 CPU minutes of a
+busy core): linear 65.4 [52.1, 78.6] %, untrained 55.1 [44.7, 65.6]; 10-NN 51.3 [47.9, 54.7] and 39.4 [31.3, 47.6]; ten
 labels a class 54.1 and 39.8. Fisher vectors of HOG have 78.4, and beside ours 75.7; with ten labels a class 62.8 and
 63.1.
 
