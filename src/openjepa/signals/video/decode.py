@@ -101,6 +101,7 @@ class Film:
             raise ValueError("it has sound alone" if self.container.streams.audio else "it has no pictures")
         self.stream = pictures[0]
         self.stream.thread_type = "NONE"  # many films are decoded at a time
+        self._reformatter = library().video.reformatter.VideoReformatter()  # one a film: it keeps its tables
         told = self.stream.average_rate or self.stream.guessed_rate
         self.rate = float(told) if told else UNTOLD
         self.timed = bool(told)
@@ -161,7 +162,8 @@ class Film:
             raise ValueError(f"{picture.width * picture.height:,} pixels a frame are too many")
         aspect = self._aspect()
         width = picture.width if aspect == 1 else max(1, round(picture.width * aspect))
-        shown = picture.reformat(width=width, format="gray" if channels == 1 else "rgb24")
+        kind = "gray" if channels == 1 else "rgb24"
+        shown = self._reformatter.reformat(picture, width=width, format=kind, threads=1)
         array = shown.to_ndarray()
         array = array[..., None] if array.ndim == 2 else array
         array = np.rot90(array, _turns(picture))
