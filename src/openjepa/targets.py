@@ -169,6 +169,9 @@ Target = Annotated[EMA | Neighbours | Shared | Frozen | Operator, OneOf("target"
 AVERAGED = ("ema", "neighbours")
 """Kinds of targets whose encoder is an average of the trained one."""
 
+FIXED = ("frozen", "operator")
+"""Kinds of targets that training does not change: features that become a constant predict them no better."""
+
 
 class TargetBase(nn.Module):
     """Normalisation, and the hooks that the model calls.

@@ -149,6 +149,17 @@ def test_constant_context_features_have_collapsed():
     assert "2.00%" in verdict.reason and "2.5%" in verdict.reason and "guard" in verdict.advice
 
 
+@pytest.mark.parametrize("kind", ["frozen", "operator"])
+def test_features_that_a_fixed_target_brings_back_have_not_collapsed(kind):
+    config = {"target": {"kind": kind}}
+    for gone in ({"share/varying": 0.02, "share/context": 0.01}, {"share/varying": 0.01, "share/embedding": 0.01}):
+        assert judge(run(START, {}, gone), STEPS).word == "collapsed"
+        assert judge(run(START, {}, gone), STEPS, config).word == "alive"
+    equal = run(START, {"share/embedding": 1e-9})
+    assert judge(equal, STEPS, config).word == "collapsed"
+    assert "--target ema" not in judge(equal, STEPS, config).advice
+
+
 def test_a_steady_fall_is_named_before_it_is_complete():
     falling = [{"share/varying": v, "share/context": v / 3} for v in (0.3, 0.25, 0.2, 0.16, 0.095)]
     assert judge(run(START, *falling), STEPS).word == "collapsed"

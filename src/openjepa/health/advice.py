@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from openjepa.targets import AVERAGED
+from openjepa.targets import AVERAGED, FIXED
 
 PlainConfig = Mapping[str, Any]
 """A recipe's dump (`config.json`); empty where it is not known."""
@@ -67,7 +67,7 @@ def _apart(config: PlainConfig) -> str:
     """What keeps different samples' features apart."""
     guard, target = chosen(config, "guard.kind"), chosen(config, "target.kind")
     if guard in (None, "none"):
-        still = "" if target in (*AVERAGED, "frozen") else " or a target without gradients (--target ema)"
+        still = "" if target in (*AVERAGED, *FIXED) else " or a target without gradients (--target ema)"
         return f"add a guard (--guard sigreg or vicreg){still}"
     name = {"sigreg": "weight", "vicreg": "std"}.get(guard, "weight")
     given = chosen(config, f"guard.{name}")

@@ -5,16 +5,18 @@ and width; absolute bounds only keep a large share from being called small. They
 LeJEPA runs (150 to 300 steps, width 64, Fashion-MNIST): healthy ones always kept over half of their best varying
 share, 0.45 of their context's rank and 0.7 of their embedding's and target's; collapsed ones fell below 0.05 of the
 share or to a rank below 1.5 within a fifth of their steps. Healthy runs elsewhere fell lower for a while, so a sign
-counts only where tasks do not say that nothing was lost (`verdict`).
+counts only where tasks do not say that nothing was lost (`verdict`). Where the target is fixed, features may be alike
+until the mean target is learned, and recover by themselves (SAR-JEPA's do): only what cannot recover counts.
 """
 
 import itertools
 import math
 from collections.abc import Callable, Sequence
 
-from openjepa.health.advice import PlainConfig, against_collapse, against_dying
+from openjepa.health.advice import PlainConfig, against_collapse, against_dying, chosen
 from openjepa.health.trivial import IN_A_ROW, Reading, is_world
 from openjepa.health.words import Finding
+from openjepa.targets import FIXED
 
 GONE = 0.1
 """A share of varying power below this part of its best value has collapsed ..."""
@@ -137,17 +139,24 @@ def _dimensions_died(history: Sequence[Reading], config: PlainConfig) -> Finding
 
 def certain(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     """What leaves no doubt at the last reading."""
-    return _first((_diverged, _same_samples, _drowned), history, config)
+    final = (_diverged, _same_samples)
+    return _first(final if _fixed(config) else (*final, _drowned), history, config)
 
 
 def suspect(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     """The gravest of what healthy runs have shown too, for a while."""
+    if _fixed(config):
+        return None
     signs = (_constant_features, _samples_alike, _one_direction, _ranks_fell, _dimensions_died)
     return _first(signs, history, config)
 
 
 def _first(signs: Sequence[Symptom], history: Sequence[Reading], config: PlainConfig) -> Finding | None:
     return next((found for sign in signs if (found := sign(history, config))), None)
+
+
+def _fixed(config: PlainConfig) -> bool:
+    return chosen(config, "target.kind") in FIXED
 
 
 def _left(history: Sequence[Reading], key: str) -> float:
