@@ -1,12 +1,14 @@
-"""What a training step of V-JEPA 2 costs beside transformers', and how it grows with the length and the size of clips.
+"""What a training step of V-JEPA 2 costs beside other libraries', and how it grows with length and size of clips.
 
     python -m benchmarks.clip_speed              # one thread, some CPU seconds
     python -m benchmarks.clip_speed --width 768 --depth 12 --heads 12 --size 224 --frames 16
 
-Both train the same sizes on the same clips under masks of the same kinds: forward, backward, AdamW, moving average.
+All train the same sizes on the same clips under masks of the same kinds: forward, backward, AdamW, moving average.
 transformers has no training of its own; what stands beside ours is what its users write. Its encoder takes no list of
 tokens, so that a context is encoded whole and what it hides is dropped behind it, which is also another function: there
-the context sees what it should predict. Ours augments, normalises and draws its masks within the measured time.
+the context sees what it should predict. torch-world encodes the kept tokens alone, as ours does, and embeds all before.
+Every step normalises and draws masks within the measured time; ours augments besides. Peers that are not installed are
+left out, and named.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks import record, timing
 from openjepa.common.rng import Rng
@@ -25,8 +27,10 @@ from openjepa.recipes import Recipe, build, configure
 from openjepa.training.optim import adamw
 from openjepa.training.step import Stepper
 
-OURS, THEIRS = "openjepa", "transformers"
+OURS = "openjepa"
 MOMENTUM = 0.99925
+Masks = tuple[Tensor, Tensor]
+"""Token indices: what the context keeps `[B, K]`, what is predicted `[B, T]`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,7 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     config = config_of(**sizes)
     clips = noise(args.batch, args.frames, args.size)
-    contenders = {OURS: Ours(config), THEIRS: Theirs(config, sizes)}
+    contenders: dict[str, Any] = {OURS: Ours(config)}
+    missing = {}
+    for name, peer in PEERS.items():
+        try:
+            contenders[name] = peer(config, sizes)
+        except ImportError as error:
+            missing[name] = f"not installed: {error}"
     taken = timing.interleave(
         {name: (lambda round_, one=one: one.step(clips, round_)) for name, one in contenders.items()},
         args.rounds,
@@ -56,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             growth.append(
                 {"frames": frames, "size": size, "tokens": tokens, "cpu": min(seconds[OURS]["cpu"])}
             )
-    found = {"sizes": sizes, **timing.summary(taken, args.batch), "growth": growth}
+    found = {"sizes": sizes, **timing.summary(taken, args.batch), "missing": missing, "growth": growth}
     path = record.write("clip-speed", found, args.results)
     text = as_markdown(lines, growth, args)
     path.with_suffix(".md").write_text(text)
@@ -103,13 +113,41 @@ class Ours:
         self.stepper(index, clips)
 
 
-class Theirs:
-    """transformers' `VJEPA2Model` in a step like its users'."""
+class Peer:
+    """A step like those that users of other libraries write."""
+
+    def __init__(self, config: Any, trained: nn.Module) -> None:
+        self.hiding, self.signal = config.hiding.build(config.signal), config.signal
+        self.trained = trained
+        self.optimiser = torch.optim.AdamW(
+            [p for p in trained.parameters() if p.requires_grad], lr=1e-4, fused=True
+        )
+
+    def step(self, clips: Tensor, index: int) -> None:
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.signal.mean, self.signal.std))
+        pixels = (clips.float() / 255 - mean) / std
+        masks = [(pair.context.keep, pair.select[:, 0]) for pair in self.hiding(clips, Rng(0, index))]
+        loss = self.loss(pixels, masks)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        self.move()
+
+    def loss(self, pixels: Tensor, masks: Sequence[Masks]) -> Tensor:
+        """Of normalised clips `[B, T, C, H, W]` under several masks."""
+        raise NotImplementedError
+
+    def move(self) -> None:
+        """The target, towards the encoder."""
+        raise NotImplementedError
+
+
+class Transformers(Peer):
+    """transformers' `VJEPA2Model`."""
 
     def __init__(self, config: Any, sizes: dict[str, int]) -> None:
         from transformers import VJEPA2Config, VJEPA2Model
 
-        self.hiding, self.signal = config.hiding.build(config.signal), config.signal
         self.model = VJEPA2Model(
             VJEPA2Config(
                 hidden_size=sizes["width"],
@@ -124,12 +162,9 @@ class Theirs:
             )
         ).train()
         self.target = copy.deepcopy(self.model.encoder).requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
+        super().__init__(config, self.model)
 
-    def step(self, clips: Tensor, index: int) -> None:
-        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.signal.mean, self.signal.std))
-        pixels = (clips.float() / 255 - mean) / std
-        masks = [(pair.context.keep, pair.select[:, 0]) for pair in self.hiding(clips, Rng(0, index))]
+    def loss(self, pixels: Tensor, masks: Sequence[Masks]) -> Tensor:
         with torch.no_grad():
             whole = self.target(pixels).last_hidden_state
             whole = F.layer_norm(whole, whole.shape[-1:])
@@ -139,12 +174,51 @@ class Theirs:
             guess = self.model.predictor(seen, context_mask=[keep], target_mask=[select]).last_hidden_state
             wanted = whole.gather(1, select.unsqueeze(-1).expand(-1, -1, whole.shape[-1]))
             losses.append(F.l1_loss(guess, wanted))
-        self.optimiser.zero_grad()
-        torch.stack(losses).mean().backward()
-        self.optimiser.step()
-        with torch.no_grad():
-            mine, theirs = list(self.target.parameters()), list(self.model.encoder.parameters())
-            torch._foreach_lerp_(mine, theirs, 1 - MOMENTUM)
+        return torch.stack(losses).mean()
+
+    @torch.no_grad()
+    def move(self) -> None:
+        mine, theirs = list(self.target.parameters()), list(self.model.encoder.parameters())
+        torch._foreach_lerp_(mine, theirs, 1 - MOMENTUM)
+
+
+class TorchWorld(Peer):
+    """torch-world's `VJEPA` with rotary positions."""
+
+    def __init__(self, config: Any, sizes: dict[str, int]) -> None:
+        from torch_world.models import VJEPA
+        from torch_world.nn import MaskedPredictor, VisionTransformer
+
+        encoder = VisionTransformer(
+            sizes["size"],
+            sizes["patch"],
+            embed_dim=sizes["width"],
+            depth=sizes["depth"],
+            num_heads=sizes["heads"],
+            num_frames=sizes["frames"],
+            use_rope=True,
+        )
+        predictor = MaskedPredictor(
+            encoder.grid,
+            sizes["width"],
+            config.predictor.width,
+            config.predictor.depth,
+            config.predictor.heads,
+            num_mask_tokens=2,
+            use_rope=True,
+        )
+        self.model = VJEPA(encoder, predictor)
+        super().__init__(config, self.model)
+
+    def loss(self, pixels: Tensor, masks: Sequence[Masks]) -> Tensor:
+        keep, select = (list(one) for one in zip(*masks, strict=True))
+        return self.model(pixels.transpose(1, 2), keep, select)["loss"]
+
+    def move(self) -> None:
+        self.model.update_target(MOMENTUM)
+
+
+PEERS: dict[str, Any] = {"transformers": Transformers, "torch-world": TorchWorld}
 
 
 def as_markdown(lines: Sequence[str], growth: Sequence[dict[str, Any]], args: argparse.Namespace) -> str:

@@ -55,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal = configure(args.recipe, args.preset, options).signal
     if args.data in NAMES:
         data = signal.open(args.data)
-        train, test = data.subset(np.arange(LABELLED)), signal.open(args.data, "test").subset(np.arange(SCORED))
+        train, test = (
+            data.subset(np.arange(LABELLED)),
+            signal.open(args.data, "test").subset(np.arange(SCORED)),
+        )
         rows, name = signal.classical(args.classical), f"{args.data}-{args.recipe}"
         what = "Moving Fashion-MNIST, what moves"
     else:

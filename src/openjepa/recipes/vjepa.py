@@ -24,7 +24,7 @@ the features from 59.1 to 68.6, which new groups do not bear out. `tiny-vit`: 54
 
 `tiny` departs from the paper in what little data asks for: a convolutional encoder over the frames of each tubelet; the
 target, the mean of its last two stages, sees another crop of the clip, of another time and in other colours; few and
-small tubes of one kind; a light VICReg. `tiny-vit` and `tiny-moving` have a transformer and the paper's hiding.
+small tubes of one kind; a light VICReg. `tiny-vit` has a transformer and the paper's hiding.
 
 What was tried at small scale: docs/notebook/v-jepa.md.
 """
@@ -158,7 +158,7 @@ class VJEPA(TokenRecipe):
         "tiny": TINY,
         "tiny-vit": TINY_VIT,
         "tiny-moving": {
-            **TINY_VIT,
+            **TINY,
             "signal": {
                 "size": [48],
                 "frames": 8,
@@ -169,6 +169,11 @@ class VJEPA(TokenRecipe):
                 "mean": [0.097],
                 "std": [0.246],
             },
-            "hiding": {"size": None, "min_context": 0.15, "augment": {"scale": [0.6, 1.0]}},
+            "hiding": {
+                **TINY["hiding"],
+                "size": [32],
+                "augment": {"scale": [0.4, 1.0]},
+                "target_augment": {"scale": [0.4, 1.0], "ratio": [0.75, 1.35]},
+            },
         },
     }
