@@ -152,7 +152,10 @@ def test_constant_context_features_have_collapsed():
 @pytest.mark.parametrize("kind", ["frozen", "operator"])
 def test_features_that_a_fixed_target_brings_back_have_not_collapsed(kind):
     config = {"target": {"kind": kind}}
-    for gone in ({"share/varying": 0.02, "share/context": 0.01}, {"share/varying": 0.01, "share/embedding": 0.01}):
+    for gone in (
+        {"share/varying": 0.02, "share/context": 0.01},
+        {"share/varying": 0.01, "share/embedding": 0.01},
+    ):
         assert judge(run(START, {}, gone), STEPS).word == "collapsed"
         assert judge(run(START, {}, gone), STEPS, config).word == "alive"
     equal = run(START, {"share/embedding": 1e-9})

@@ -6,6 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+
+import openjepa
+from openjepa.jepa import Tokens, View
+from openjepa.nets.frames import FrozenFrames
+from openjepa.worlds import make
+from openjepa.worlds.collect import collect
 
 pytest.importorskip("h5py")
 
@@ -25,3 +32,31 @@ def test_the_documented_lines_lead_from_films_and_logs_to_an_action(
     assert known["model"].encoder.grid == (8, 8)
     moved = world.step(known["start"], action, np.random.default_rng(0))
     assert np.abs(moved.values - known["start"].values).sum() > 0
+
+
+@pytest.mark.filterwarnings("ignore::openjepa.OpenJEPAWarning")
+@pytest.mark.parametrize("recipe", ["vjepa2-ac", "dino-wm"])
+def test_it_learns_on_an_encoder_of_the_hub_which_stays_as_it_was(recipe: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "pred_num_hidden_layers": 1}
+    sizes |= {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "patch_size": 8, "crop_size": 32}
+    theirs = transformers.VJEPA2Model(transformers.VJEPA2Config(**sizes, frames_per_clip=4)).eval()
+    theirs.save_pretrained(tmp_path / "released")
+    logs = collect(make("arm", size=32), "scripted", episodes=9, steps=24, out=tmp_path / "logs")
+    options = {
+        "encoder.source": f"hub:{tmp_path / 'released'}",
+        "signal.size": 32,
+        "train.steps": 3,
+        "train.batch_size": 4,
+    }
+    openjepa.train(recipe, preset="tiny", data=logs, options=options, out=tmp_path / "run")
+    model: Any = openjepa.load(tmp_path / "run")
+    (net,) = (part for part in model.encoder.modules() if isinstance(part, FrozenFrames))
+    frames = torch.from_numpy(np.asarray(logs[0].frames)[:2]).float() / 255
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (model.signal.mean, model.signal.std))
+    normal = (frames - mean) / std
+    view = View(Tokens(normal.flatten(1).unsqueeze(1), normal.new_zeros(1, 1, 2), (1, 1)))
+    with torch.no_grad():
+        film = theirs.get_vision_features(normal[:, None].expand(-1, 2, -1, -1, -1))
+        expected = torch.nn.functional.layer_norm(film, film.shape[-1:])
+        torch.testing.assert_close(net(view), expected, rtol=1e-4, atol=1e-4)
