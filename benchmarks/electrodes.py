@@ -35,8 +35,9 @@ def main() -> None:
         return cut(others, signal, WINDOW if probe else None), cut(held, signal, WINDOW if probe else None)
 
     options = dict(item.split("=", 1) for item in args.set)
+    folds = args.folds or FOLDS
     study = FoldStudy(
-        "signal-jepa", "tiny", options, FOLDS, parts, "balanced accuracy", Classes(balanced=True), random=3
+        "signal-jepa", "tiny", options, folds, parts, "balanced accuracy", Classes(balanced=True), random=3
     )
     measured(study, args.out, args.fold)
 

@@ -56,13 +56,17 @@ def arguments(parser: argparse.ArgumentParser, folds: int) -> None:
     """The options that all these benchmarks have."""
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and tables")
     parser.add_argument("--fold", type=int, choices=range(folds), help="this one alone")
+    parser.add_argument("--folds", type=int, choices=range(1, folds + 1), help="so many, the first ones")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the recipe"
     )
 
 
 def measured(study: FoldStudy, out: Path, fold: int | None = None) -> str | None:
-    """Judge every fold that has no table yet, or one alone; the averaged table once all have one."""
+    """Judge every fold that has no table yet, or one alone; the averaged table once all have one.
+
+    A study of fewer folds than there are is of the first ones.
+    """
     for chosen in range(study.folds) if fold is None else [fold]:
         kept_table(study, chosen, out)
     if not all((out / f"fold{chosen}.json").exists() for chosen in range(study.folds)):

@@ -11,6 +11,7 @@ alone. Settings were chosen on four speakers of FSDD; no setting was chosen on E
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,13 @@ def main() -> None:
     args = parser.parse_args()
     options = {**OPTIONS[args.name], **dict(item.split("=", 1) for item in args.set)}
     found = study(args.name, args.data, args.recipe, args.preset, options)
-    table = measured(found, args.out, args.fold)
+    count = min(args.folds or found.folds, found.folds)
+    table = measured(replace(found, folds=count), args.out, args.fold)
     if table and args.save:
-        text = f"### {TITLES[args.name]}, frozen features of {args.recipe} {args.preset}\n\n{table}"
+        which = "" if count == found.folds else f", the first {count} of {found.folds}"
+        changed = f" ({', '.join(args.set)})" if args.set else ""
+        title = f"### {TITLES[args.name]}{which}, frozen features of {args.recipe} {args.preset}{changed}"
+        text = f"{title}\n\n{table}"
         (record.RESULTS / f"learning-{args.name}-{args.recipe}.md").write_text(text)
 
 

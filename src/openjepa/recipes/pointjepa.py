@@ -84,7 +84,7 @@ class PointJEPA(TokenRecipe):
                 "dropout": 0.0,
                 "drop_path": 0.0,
                 "init": "xavier",
-                "stem": {"kind": "pointnet", "widths": [32, 64, 64, 96]},
+                "stem": {"kind": "pointnet", "widths": [32, 64, 64, 96], "norm": "none"},
                 "positions": {"kind": "mlp", "hidden": 64},
             },
             "predictor": {
@@ -97,9 +97,9 @@ class PointJEPA(TokenRecipe):
             "target": {"kind": "ema", "average": "trunk", "norm": "batch", "half_life": 0.02, "layers": 2},
             "guard": {"kind": "vicreg", "std": 0.1, "covariance": 0.004},
             "train": {
-                "steps": 1000,
+                "steps": 2000,
                 "batch_size": 32,
-                "lr": 5e-4,
+                "lr": 1e-3,
                 "warmup": 0.1,
                 "start_lr": 0.0,
                 "final_lr": 0.0,
