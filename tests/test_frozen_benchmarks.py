@@ -7,8 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import chips, points, series
+import torch
+from benchmarks import chips, clips, points, series
 from PIL import Image
+
+from openjepa.signals.images import open_images
+from openjepa.signals.video import moving
 
 from .signals.points.shapes import clouds
 from .signals.series.files import waves, write_csv, write_ts
@@ -85,3 +89,18 @@ def test_chips(tmp_path: Path) -> None:
     assert {"gradients by ratio", "random init", "model", "model that predicts pixels"} < rows
     assert {score["per_class"] for score in found["table"]["scores"]} == {0, 10, 20}
     assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_moving_clothes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (40, 1, 28, 28), dtype=np.uint8))
+    items = open_images((images, np.arange(40) % 10))
+    monkeypatch.setattr(moving, "open_fashion_mnist", lambda split: items)
+    monkeypatch.setattr(clips, "LABELLED", 30)
+    monkeypatch.setattr(clips, "SCORED", 40)
+    arguments = asked(tmp_path, Path("moving-fashion-mnist"))
+    small = [*SMALL[:4], "encoder.channels=[8,8,8,8]"]
+    clips.main([*arguments, *QUICK, "--preset", "tiny-moving", "--set", *small])
+    found = json.loads((tmp_path / "results" / "learning-moving-fashion-mnist-v-jepa.json").read_text())
+    scores = {score["row"]: score["tested"] for score in found["table"]["scores"]}
+    assert {"raw pixels", "random init", "model"} <= scores.keys() and set(scores.values()) == {40}
