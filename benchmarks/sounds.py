@@ -26,7 +26,14 @@ TITLES = {
     "fsdd": "Free Spoken Digit Dataset, ten digits, one of six speakers left out",
     "esc10": "ESC-10, ten kinds of environmental sounds, its five folds",
 }
-OPTIONS: dict[str, dict[str, str]] = {"fsdd": {}, "esc10": {"signal.seconds": "4.96", "signal.hop": "0.02"}}
+OPTIONS: dict[str, dict[str, str]] = {
+    "fsdd": {},
+    "esc10": {
+        "signal.seconds": "4.96",
+        "signal.hop": "0.02",
+        "signal.level": "keep",
+    },  # how loud it is when tells much
+}
 
 
 def main() -> None:
