@@ -28,11 +28,8 @@ TITLES = {
 }
 OPTIONS: dict[str, dict[str, str]] = {
     "fsdd": {},
-    "esc10": {
-        "signal.seconds": "4.96",
-        "signal.hop": "0.02",
-        "signal.level": "keep",
-    },  # how loud it is when tells much
+    # when an environment is loud tells what it is
+    "esc10": {"signal.seconds": "4.96", "signal.hop": "0.02", "signal.level": "keep"},
 }
 
 
