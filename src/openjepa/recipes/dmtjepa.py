@@ -13,7 +13,9 @@ asks all of them, and the answer is added to each before the predictor. What an 
     openjepa train dmt-jepa --preset tiny-cifar10 --data cifar10
     torchrun --nproc-per-node 8 -m openjepa train dmt-jepa --preset vit-b16 --data photos
 
-Not measured yet.
+Measured on the places of CamVid's street scenes (`tiny-cifar10` at their size, 200 steps, 1.5 CPU minutes, three
+seeds): mean IoU 24.4 % [23.9, 25.0], untrained 21.1, I-JEPA at equal steps 24.6 [22.1, 27.2], classical features 36.8
+[35.8, 37.7], beside ours 38.4 [37.7, 39.2] (beside I-JEPA's 38.8). What a whole image shows is not measured yet.
 
 Departures from the released code (DMTJEPA/DMTJEPA), of which a name is missing, so that it cannot start: neighbours do
 not wrap around borders, where a place has 3 or 5 of them. Every image is asked by its own mean; theirs gives patch n
@@ -58,6 +60,9 @@ class DMTJEPA(ImageRecipe):
     """DMT-JEPA's six choices; the defaults are the paper's ViT-B/16."""
 
     paper: ClassVar[str] = "Mo & Yun, 2024, arXiv:2405.17995"
+    measured: ClassVar[str] = (
+        "places of street scenes: mIoU 24.4 % (untrained 21.1, I-JEPA 24.6, classical 36.8)"
+    )
 
     recipe: Literal["dmt-jepa"] = "dmt-jepa"
     preset: str = "vit-b16"
