@@ -83,7 +83,7 @@ TINY: dict[str, Any] = {
     },
     "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "levels": 4, "to_one": False},
     "train": {
-        "steps": 2000,
+        "steps": 800,
         "batch_size": 64,
         "lr": 1e-3,
         "warmup": 0.1,
