@@ -14,8 +14,9 @@ condition  target positions, rotary                guard    none beyond the targ
     openjepa train v-jepa-2-1 --data clips --signal.images photos   # or others
     torchrun --nproc-per-node 8 -m openjepa train v-jepa-2-1 --preset vit-l16 --data films --signal.images photos
 
-Not measured yet, neither cost nor scores: `python -m benchmarks.dense` asks what each place shows, `python -m
-benchmarks.clips --recipe v-jepa-2-1` what a clip does.
+A quarter of `tiny` (200 steps, 3.7 CPU minutes, two seeds, CamVid's places): mean IoU 24.4 and 25.0 %, untrained 22.7
+and 21.3, classical features 36.8, beside ours 36.3 and 36.6. `python -m benchmarks.dense` makes the table, `python -m
+benchmarks.clips --recipe v-jepa-2-1` asks what a clip shows, which is not measured yet.
 
 Departures from the released code: a step has as many images as clips on every process (theirs: some processes have
 clips alone, others more images alone, and gradients are averaged). The distance to the mask is in tokens at every
@@ -99,6 +100,7 @@ class VJEPA21(TokenRecipe):
     """V-JEPA 2.1's six choices; the defaults are the paper's ViT-L/16 before the last stage."""
 
     paper: ClassVar[str] = "Assran et al., 2026, arXiv:2603.14482"
+    measured: ClassVar[str] = "places of street scenes: mIoU 24.7 % (untrained 22.0, classical 36.8; two seeds)"
 
     recipe: Literal["v-jepa-2-1"] = "v-jepa-2-1"
     preset: str = "vit-l16"
