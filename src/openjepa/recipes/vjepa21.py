@@ -100,7 +100,9 @@ class VJEPA21(TokenRecipe):
     """V-JEPA 2.1's six choices; the defaults are the paper's ViT-L/16 before the last stage."""
 
     paper: ClassVar[str] = "Assran et al., 2026, arXiv:2603.14482"
-    measured: ClassVar[str] = "places of street scenes: mIoU 24.7 % (untrained 22.0, classical 36.8; two seeds)"
+    measured: ClassVar[str] = (
+        "places of street scenes: mIoU 24.7 % (untrained 22.0, classical 36.8; two seeds)"
+    )
 
     recipe: Literal["v-jepa-2-1"] = "v-jepa-2-1"
     preset: str = "vit-l16"
