@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks import record, timing
+from benchmarks import contenders, record, timing
 from openjepa.common.rng import Rng
 from openjepa.recipes import Recipe, build, configure
 from openjepa.training.optim import adamw
@@ -42,15 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     config = config_of(**sizes)
     clips = noise(args.batch, args.frames, args.size)
-    contenders: dict[str, Any] = {OURS: Ours(config)}
-    missing = {}
-    for name, peer in PEERS.items():
-        try:
-            contenders[name] = peer(config, sizes)
-        except ImportError as error:
-            missing[name] = f"not installed: {error}"
+    peers, missing = contenders.available(PEERS, config, sizes)
+    everyone = {OURS: Ours(config), **peers}
     taken = timing.interleave(
-        {name: (lambda round_, one=one: one.step(clips, round_)) for name, one in contenders.items()},
+        {name: (lambda round_, one=one: one.step(clips, round_)) for name, one in everyone.items()},
         args.rounds,
     )
     lines = timing.as_lines(taken, args.batch)
@@ -118,7 +113,6 @@ class Peer:
 
     def __init__(self, config: Any, trained: nn.Module) -> None:
         self.hiding, self.signal = config.hiding.build(config.signal), config.signal
-        self.trained = trained
         self.optimiser = torch.optim.AdamW(
             [p for p in trained.parameters() if p.requires_grad], lr=1e-4, fused=True
         )

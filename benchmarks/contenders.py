@@ -335,12 +335,12 @@ TRAINERS: dict[str, type[Peer]] = {"torch-world": TorchWorld, "lightly": Lightly
 EMBEDDERS: dict[str, Any] = {**TRAINERS, "transformers": Transformers, "timm": Timm}
 
 
-def available(kinds: dict[str, Any], sizes: Sizes, batch: int) -> tuple[dict[str, Any], dict[str, str]]:
+def available(kinds: dict[str, Any], *arguments: object) -> tuple[dict[str, Any], dict[str, str]]:
     """Those that are installed, built; and why the others are left out."""
     found, missing = {}, {}
     for name, kind in kinds.items():
         try:
-            found[name] = kind(sizes, batch)
+            found[name] = kind(*arguments)
         except ImportError as error:
             missing[name] = f"not installed: {error}"
     return found, missing
