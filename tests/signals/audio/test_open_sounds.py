@@ -199,8 +199,16 @@ def test_a_silent_clip_is_told_and_gives_finite_features(tmp_path):
     for level in ("keep", "clip", "frame"):
         tokens = signal.model_copy(update={"level": level}).tokenise(samples.read([1]))
         assert tokens.values.isfinite().all()
-    with pytest.raises(UserError, match="nothing is to be heard"):
-        SIGNAL.open([np.zeros(8000, np.float32)])
+    for value in (0.0, 0.5):  # a constant is not heard either, and says nothing
+        with pytest.raises(UserError, match="nothing is to be heard"):
+            SIGNAL.open([np.full(8000, value, np.float32)])
+
+
+def test_a_quiet_tone_and_a_short_click_are_heard(recwarn):
+    click = np.zeros(8000, np.float32)
+    click[4000] = 0.5
+    SIGNAL.open([tone(), 1e-3 * tone(), click])
+    assert not [each for each in recwarn if "silent" in str(each.message)]
 
 
 @pytest.mark.parametrize(

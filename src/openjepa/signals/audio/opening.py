@@ -382,12 +382,19 @@ def _loaded(name: str, sounds: Sequence[NDArray[np.float32]], spec: LogMel) -> L
     if not sounds:
         return None
     mels = _mels(sounds, spec)
-    silent = sum(float(part.max()) < np.log(10 ** (spec.floor / 10)) + SPOKEN for part in mels)
+    silent = sum(_silent(sound, part, spec) for sound, part in zip(sounds, mels, strict=True))
     if silent == len(mels):
         raise UserError(f"{name}: nothing is to be heard in any of {len(mels):,} recordings: they are silent")
     if silent:
         warn(f"{name}: {silent:,} of {len(mels):,} recordings are silent and teach nothing")
     return LoadedMels(torch.cat(mels), [len(part) for part in mels], sum(map(len, sounds)) / spec.rate)
+
+
+def _silent(sound: NDArray[np.float32], mels: Tensor, spec: LogMel) -> bool:
+    """Whether no band is loud enough, or the sound keeps one value but where it begins and ends."""
+    inside = sound[spec.window : -spec.window] if len(sound) > 4 * spec.window else sound
+    constant = len(inside) == 0 or float(inside.var()) < 10 ** (spec.floor / 10)
+    return constant or float(mels.max()) < np.log(10 ** (spec.floor / 10)) + SPOKEN
 
 
 def _set(
