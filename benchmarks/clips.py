@@ -29,6 +29,8 @@ TESTED = 7
 SAME_SCENE = {"Basketball": (19, 22, 23, 25), "BasketballDunk": (10, 11)}
 """Training groups of the official split that show the scene of a test group, seen by eye: left out."""
 
+GROUPED = {"signal.group": "{group}-{clip}"}
+"""How the films' names tell their groups."""
 LABELLED, SCORED = 5000, 2000
 """Clips of moving Fashion-MNIST."""
 
@@ -52,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     memory.IN_MEMORY_BYTES = 2**31  # of the larger clips
     options = dict(item.split("=", 1) for item in args.set)
+    if args.data not in NAMES:
+        options = GROUPED | options
     signal = configure(args.recipe, args.preset, options).signal
     if args.data in NAMES:
         data = signal.open(args.data)

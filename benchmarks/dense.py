@@ -5,9 +5,9 @@
 
 Trains a recipe of images on the photos of CamVid's training drives, without labels, and `v-jepa-2-1` on these beside
 clips of nine actions; then a linear classifier a place on frozen features, beside the same encoder untrained, classical
-features, and both together. Layers and strength are chosen on a training drive that the classifier does not see. The
-test drive, Seq05VD, is in neither; the other drives of the official test set are drives of the training set, and are
-not used. A run under `--runs` that has finished is not trained again.
+features, and both together, with the labels of all scenes and of ten. Layers and strength are chosen on a training
+drive that the classifier does not see. The test drive, Seq05VD, is in neither; the other drives of the official test
+set are drives of the training set, and are not used. A run under `--runs` that has finished is not trained again.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import record
-from benchmarks.clips import split
+from benchmarks.clips import GROUPED, split
 from benchmarks.frozen import alone, tell, write
 
 NAMES = (
@@ -37,6 +37,8 @@ NAMES = (
 )
 VOID = 11
 TEST = "Seq05VD"
+FEW, DRAWS = 10, 3
+"""Scenes whose labels alone are used in the second column, and how often they are drawn."""
 SCENES = {
     "signal.size": "192",
     "signal.patch": "8",
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse(arguments)
     alone()
     import openjepa
-    from openjepa.evals.dense import ClassicalPlaces, EncodedPlaces, PlaceAnswer, answer, dense_probe
+    from openjepa.evals.dense import ClassicalPlaces, EncodedPlaces, answers, dense_probe, encoded, labelled
     from openjepa.evals.runs import training_cost
     from openjepa.evals.table import ProbeTable, combine
     from openjepa.evals.tasks import Regions
@@ -71,9 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     photos = unpacked(args.scenes, args.runs / "photos")
     of_images = issubclass(find(args.recipe), ImageRecipe)
     preset = args.preset or ("tiny-cifar10" if of_images else "tiny")
-    options = SCENES if of_images else {"signal.images": str(photos)}
+    options = SCENES if of_images else {**GROUPED, "signal.images": str(photos)}
     options = options | dict(item.split("=", 1) for item in args.set)
-    answered: dict[str, PlaceAnswer] = {}
+    places = encoded(classical, train, test)
+    parts = labelled(train, FEW, DRAWS)
+    answered = {classical.name: answers(Regions(len(NAMES)), places, train, test, parts)}
     tables: list[ProbeTable] = []
     runs = []
     for seed in args.seeds:
@@ -87,10 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tell(f"seed {seed}: trained, {cost.minutes or 0:.1f} CPU minutes")
         model = openjepa.load(path)
         untrained = build(model.config, seed=seed).eval()
-        sources = [EncodedPlaces(model), EncodedPlaces(untrained, "random init"), classical]
-        if not answered:
-            answered[classical.name] = answer(Regions(len(NAMES)), classical, train, test)
-        table = dense_probe(train, test, sources, join=("model", classical.name), answered=answered)
+        sources = [EncodedPlaces(model), EncodedPlaces(untrained, "random init"), places]
+        together = ("model", classical.name)
+        table = dense_probe(train, test, sources, join=together, few=FEW, draws=DRAWS, answered=answered)
         tell(f"seed {seed}: probed\n{table.markdown()}")
         tables.append(table)
         runs.append({"seed": seed, "core_minutes": cost.minutes, "table": table.to_dict()})

@@ -27,7 +27,6 @@ FILMS: Mapping[str, Any] = {
     "signal.size": [64],
     "signal.patch": PATCH,
     "signal.stride": 1,
-    "signal.group": "",
     "hiding.size": None,
     "hiding.augment.scale": [0.5, 1.0],
     "hiding.augment.flip": 0,

@@ -13,9 +13,11 @@ from openjepa.errors import OpenJEPAWarning, UserError
 from openjepa.evals.dense import (
     ClassicalPlaces,
     EncodedPlaces,
-    answer,
+    answers,
     dense_probe,
+    encoded,
     held_out,
+    labelled,
     shares,
 )
 from openjepa.evals.table import JOINED
@@ -85,9 +87,30 @@ def test_what_has_been_answered_is_not_asked_again() -> None:
     train, test = scenes(), scenes(8, seed=1)
     pixels = Fixed("pixels", False)
     table = dense_probe(train, test, [pixels])
-    known = {"pixels": answer(Regions(len(NAMES)), pixels, train, test)}
+    grids = encoded(pixels, train, test)
+    known = {"pixels": answers(Regions(len(NAMES)), grids, train, test, labelled(train, 0, 0))}
     again = dense_probe(train, test, [Fixed("pixels", True)], answered=known)
     assert table.scores == again.scores
+
+
+def test_few_labels_are_those_of_the_same_images_for_every_source() -> None:
+    train, test = scenes(), scenes(8, seed=1)
+    sources = [Fixed("pixels", False), Fixed("noise", True)]
+    table = dense_probe(train, test, sources, join=("noise", "pixels"), few=4, draws=3)
+    found = {(one.row, one.labels): one for one in table.scores}
+    few = found["pixels", 4 / 24]
+    assert len(few.values) == 3 and few.mean > 0.7 > found["noise", 4 / 24].mean
+    assert found["pixels", 1.0].values == dense_probe(train, test, sources).scores[0].values
+    assert len(found[JOINED, 4 / 24].values) == 3
+    parts = labelled(train, 4, 3)
+    assert [len(rows) for rows in parts] == [24, 4, 4, 4]
+    hidden = PixelSet(train.images, train.classes.clone(), train.names, train.keys, train.groups)
+    unseen = np.setdiff1d(np.arange(24), np.concatenate(parts[1:]))
+    hidden.classes[unseen] = 1 - hidden.classes[unseen].clamp_max(1)  # labels that no draw may see
+    again = dense_probe(hidden, test, sources[:1], few=4, draws=3)
+    assert again.scores[1].values == few.values and again.scores[0].values != found["pixels", 1.0].values
+    with pytest.raises(UserError, match="few=25: there are 24 images"):
+        dense_probe(train, test, sources, few=25)
 
 
 def test_settings_are_chosen_on_a_group_of_their_own() -> None:

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.hub import test_vjepa21 as v21
 from tests.parity.test_hf_ijepa import meta_checkpoint
 
 import openjepa
@@ -56,6 +58,18 @@ def test_the_command_makes_a_model_with_its_licence(
         torch.equal(value, expected[name]) for name, value in openjepa.load(folder).state_dict().items()
     )
     assert "license: cc-by-nc-4.0" in (folder / "README.md").read_text()
+
+
+def test_v_jepa_2_1_is_told_by_its_kernel_for_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickled.vjepa21, "convert", partial(pickled.vjepa21.convert, **v21.SIZES))
+    saved: dict[str, Any] = {"epoch": 3}
+    for name, tensor in v21.released().items():
+        part, _, rest = name.partition(".")
+        saved.setdefault(part, {})[rest] = tensor
+    torch.save(saved, tmp_path / "vjepa2_1.pt")
+    with pytest.warns(openjepa.OpenJEPAWarning, match="mask token is the first"):
+        model, _ = pickled.convert(tmp_path / "vjepa2_1.pt")
+    assert model.config.recipe == "v-jepa-2-1"
 
 
 class Payload:

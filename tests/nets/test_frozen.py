@@ -189,6 +189,21 @@ def test_v_jepa_2_is_given_each_frame_as_a_still_film(tmp_path: Path) -> None:
     assert net.grid == (2, 2) and not any("predictor" in name for name in net.state_dict())
 
 
+def test_weights_that_are_missing_or_left_out_are_told(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    small_dino(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    save_file(tensors | {"classifier.weight": torch.zeros(2, 2)}, file, {"format": "pt"})
+    with pytest.warns(OpenJEPAWarning, match=r"1 tensors are left out, such as classifier\.weight"):
+        encoder((3, 16, 16), source=str(tmp_path))
+    name = next(name for name in tensors if name.endswith("query.weight"))
+    save_file({key: value for key, value in tensors.items() if key != name}, file, {"format": "pt"})
+    with pytest.raises(UserError, match="lacks 1 of its encoder's tensors, such as"):
+        encoder((3, 16, 16), source=str(tmp_path))
+
+
 def test_pickled_weights_are_never_opened(tmp_path: Path) -> None:
     model = small_dino(tmp_path)
     (tmp_path / "model.safetensors").unlink()

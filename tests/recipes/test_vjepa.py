@@ -65,7 +65,7 @@ def test_the_loss_is_the_mean_over_kinds_of_the_mean_distance():
 
 
 def test_a_run_on_films_in_memory(tmp_path):
-    options = {**SMALL, "train.steps": "4", "train.batch_size": "8", "signal.group": ""}
+    options = {**SMALL, "train.steps": "4", "train.batch_size": "8"}
     model = openjepa.train("v-jepa", data=clips(40), preset="tiny-vit", options=options, out=tmp_path / "run")
     assert model.embed(clips()).shape == (8, 24)
     again = openjepa.load(tmp_path / "run")

@@ -135,7 +135,7 @@ def test_longer_and_larger_clips_fit_the_same_weights():
 
 
 def test_the_last_stage_is_a_run_that_starts_from_a_run(tmp_path):
-    options = SMALL | {"train.batch_size": "8", "signal.group": "", "signal.stride": "1"}
+    options = SMALL | {"train.batch_size": "8", "signal.stride": "1"}
     first = openjepa.train(
         "v-jepa-2",
         data=clips(40),
@@ -185,7 +185,7 @@ def test_heads_too_narrow_for_three_axes_are_refused():
 
 
 def test_a_classifier_of_attention_learns_on_a_run(tmp_path):
-    options = {**SMALL, "train.steps": "2", "train.batch_size": "8", "signal.group": ""}
+    options = {**SMALL, "train.steps": "2", "train.batch_size": "8"}
     data = (clips(40).numpy(), torch.arange(40).remainder(2).numpy())
     openjepa.train("v-jepa-2", data=data, preset="tiny-vit", options=options, out=tmp_path / "run")
     tuned = openjepa.train(

@@ -189,7 +189,7 @@ def test_a_run_on_clips_beside_images_of_a_folder(tmp_path):
     photos.mkdir()
     for i in range(5):
         Image.fromarray(np.full((30, 30, 3), 40 * i, np.uint8)).save(photos / f"{i}.png")
-    options = SMALL | {"train.steps": "2", "train.batch_size": "8", "signal.group": ""}
+    options = SMALL | {"train.steps": "2", "train.batch_size": "8"}
     options |= {"signal.images": str(photos)}
     data = clips(40)
     model = openjepa.train("v-jepa-2-1", data=data, preset="tiny", options=options, out=tmp_path / "run")

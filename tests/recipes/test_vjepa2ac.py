@@ -1,6 +1,7 @@
 """V-JEPA 2-AC: from films and logs to an action, as the docs have it."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import openjepa
+from openjepa.cli import main
 from openjepa.jepa import Tokens, View
 from openjepa.nets.frames import FrozenFrames
 from openjepa.worlds import make
@@ -32,6 +34,30 @@ def test_the_documented_lines_lead_from_films_and_logs_to_an_action(
     assert known["model"].encoder.grid == (8, 8)
     moved = world.step(known["start"], action, np.random.default_rng(0))
     assert np.abs(moved.values - known["start"].values).sum() > 0
+
+
+@pytest.mark.filterwarnings("ignore::openjepa.OpenJEPAWarning")
+def test_the_documented_commands_take_films_as_a_camera_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    av = pytest.importorskip("av")
+    monkeypatch.chdir(tmp_path)
+    logs = collect(make("arm", size=64), "scripted", episodes=18, steps=16, out="logs")
+    Path("films").mkdir()
+    for i in range(18):
+        with av.open(f"films/IMG_{i:04d}.mp4", "w") as out:
+            stream = out.add_stream("mpeg4", rate=4, width=64, height=64, pix_fmt="yuv420p")
+            for frame in np.moveaxis(np.asarray(logs[i].frames), 1, -1):
+                out.mux(
+                    stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
+                )
+            out.mux(stream.encode())
+    page = (Path(__file__).parents[2] / "docs" / "video.md").read_text()
+    section = page[page.index("## I have a robot") :]
+    lines = re.findall(r"^openjepa (train .*)$", section, flags=re.M)
+    for line in lines[:2]:  # the third needs the Hub
+        main([*shlex.split(line), "--train.steps", "2", "--train.batch_size", "4"])
+    assert openjepa.load("runs/robot").config.recipe == "vjepa2-ac"
 
 
 @pytest.mark.filterwarnings("ignore::openjepa.OpenJEPAWarning")

@@ -23,7 +23,6 @@ SMALL = {
     "signal.frames": "4",
     "signal.stride": "1",
     "signal.patch": "4",
-    "signal.group": "",
     "hiding.size": "null",
     "encoder.width": "24",
     "encoder.depth": "2",

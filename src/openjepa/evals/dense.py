@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, one_hot
 
@@ -19,7 +20,7 @@ from openjepa.errors import UserError
 from openjepa.evals.features import FrozenEncoder, device_of
 from openjepa.evals.probes import Linear, Logistic
 from openjepa.evals.spaces import Standard
-from openjepa.evals.table import JOINED, ProbeTable, Score
+from openjepa.evals.table import DRAWS, JOINED, ProbeTable, Score
 from openjepa.evals.tasks import Regions, interval, score
 from openjepa.signals.base import move
 from openjepa.signals.images.dictionary import kmeans
@@ -109,37 +110,40 @@ class ClassicalPlaces:
         return torch.nn.functional.adaptive_avg_pool2d(near.T.reshape(-1, *sides), (rows, columns))
 
 
-class JoinedPlaces:
-    """Two kinds of features side by side, on the first one's grid."""
+@dataclass(frozen=True)
+class Grids:
+    """Features of every place of images to fit on and to score, `[N, h, w, d]` by what can be chosen among."""
 
-    def __init__(self, one: PlaceFeatures, chosen: str, other: PlaceFeatures, beside: str) -> None:
-        self.name, self.parts = JOINED, ((one, chosen), (other, beside))
+    name: str
+    train: dict[str, Tensor]
+    test: dict[str, Tensor]
 
-    def places(self, images: Tensor) -> dict[str, Tensor]:
-        grids = [source.places(images)[option] for source, option in self.parts]
-        shape = grids[0].shape[1:3]
-        fitted = [grids[0], *(_resized(grid, (shape[0], shape[1])) for grid in grids[1:])]
-        return {" + ".join(option for _, option in self.parts): torch.cat(fitted, -1)}
+
+def encoded(source: PlaceFeatures, train: PixelSet, test: PixelSet, batch_size: int = 16) -> Grids:
+    """What a source makes of the images of both sets."""
+    both = (_all(source, part.images, batch_size) for part in (train, test))
+    return Grids(source.name, *both)
 
 
 @dataclass(frozen=True)
 class PlaceAnswer:
-    """What one source gave: its score, the answers, and what was chosen."""
+    """What one source gave: its score, and what was chosen."""
 
     score: float
     bounds: tuple[float, float]
     option: str
     strength: float
-    guess: Tensor
 
 
 def dense_probe(
     train: PixelSet,
     test: PixelSet,
-    sources: Sequence[PlaceFeatures],
+    sources: Sequence[PlaceFeatures | Grids],
     *,
     join: tuple[str, str] | None = None,
-    answered: Mapping[str, "PlaceAnswer"] | None = None,
+    few: int = 0,
+    draws: int = 3,
+    answered: Mapping[str, Sequence["PlaceAnswer"]] | None = None,
     batch_size: int = 16,
 ) -> ProbeTable:
     """Mean intersection over union of each source's linear classifier, in one table.
@@ -147,50 +151,91 @@ def dense_probe(
     Args:
         train: with groups, of which one validates; without, every fourth image does.
         join: names of two sources whose features are put side by side in a row more.
+        few: images whose labels alone are used in another column; 0: there is none.
+        draws: of these images, the same for each source.
         answered: what some sources have given for these sets, by their names, so that they are not asked again.
 
     Raises:
-        UserError: the sets differ in their classes.
+        UserError: the sets differ in their classes, or there are fewer images than `few`.
     """
     if train.names != test.names:
         raise UserError("training and test images have other classes: open both with the same names")
+    parts = labelled(train, few, draws)
     task = Regions(len(train.names))
-    answers: dict[str, PlaceAnswer] = {}
-    known = {source.name: source for source in sources}
+    found: dict[str, Sequence[PlaceAnswer]] = {}
+    kept: dict[str, Grids] = {}
+    known, joined = answered or {}, join or ()
     for source in sources:
-        given = (answered or {}).get(source.name)
-        answers[source.name] = given or answer(task, source, train, test, batch_size)
+        if source.name in known and source.name not in joined:
+            found[source.name] = known[source.name]
+            continue
+        grids = source if isinstance(source, Grids) else encoded(source, train, test, batch_size)
+        found[source.name] = known.get(source.name) or answers(task, grids, train, test, parts)
+        if source.name in joined:
+            kept[source.name] = grids
     if join is not None:
-        first, second = join
-        joined = JoinedPlaces(known[first], answers[first].option, known[second], answers[second].option)
-        answers[joined.name] = answer(task, joined, train, test, batch_size)
+        one, other = (kept[name] for name in join)
+        chosen = zip(parts, *(found[name] for name in join), strict=True)
+        found[JOINED] = [
+            answer(task, _beside(one, a.option, other, b.option, rows), train.subset(rows), test)
+            for rows, a, b in chosen
+        ]
+    scores = [_score(name, given[:1], 1.0, task, test) for name, given in found.items()]
+    if few:
+        scores += [_score(name, given[1:], few / len(train), task, test) for name, given in found.items()]
+    notes = [f"With few labels: those of {few} images."] if few else []
+    return ProbeTable(scores, notes, {}, "images")
+
+
+def _score(name: str, found: Sequence["PlaceAnswer"], labels: float, task: Regions, test: PixelSet) -> Score:
     groups = 0 if test.groups is None else len(np.unique(test.groups))
-    scores = [
-        Score(
-            row=name,
-            kind="linear",
-            labels=1.0,
-            values=(found.score,),
-            tested=len(test),
-            choices=(f"{found.option}, C {found.strength:g}",),
-            task=task.name,
-            metric=task.metric,
-            bounds=found.bounds,
-            groups=groups if groups > 1 else 0,
+    return Score(
+        row=name,
+        kind="linear",
+        labels=labels,
+        values=tuple(one.score for one in found),
+        tested=len(test),
+        over=DRAWS if len(found) > 1 else "",
+        choices=tuple(f"{one.option}, C {one.strength:g}" for one in found),
+        task=task.name,
+        metric=task.metric,
+        bounds=found[0].bounds if len(found) == 1 else None,
+        groups=groups if groups > 1 else 0,
+    )
+
+
+def labelled(train: PixelSet, few: int, draws: int) -> list[NDArray[np.int64]]:
+    """Numbers of the images whose labels are used: all; then of each draw `few` of them.
+
+    Raises:
+        UserError: there are fewer images than `few`.
+    """
+    if few > len(train):
+        raise UserError(f"few={few}: there are {len(train)} images with labels")
+    drawn = [np.sort(np.random.default_rng([7, i]).permutation(len(train))[:few]) for i in range(draws)]
+    return [np.arange(len(train)), *(drawn if few else ())]
+
+
+def answers(
+    task: Regions, grids: Grids, train: PixelSet, test: PixelSet, parts: Sequence[NDArray[np.int64]]
+) -> list["PlaceAnswer"]:
+    """What one source gives with the labels of each of these parts of the training images."""
+    return [
+        answer(
+            task,
+            Grids(grids.name, {option: grid[rows] for option, grid in grids.train.items()}, grids.test),
+            train.subset(rows),
+            test,
         )
-        for name, found in answers.items()
+        for rows in parts
     ]
-    return ProbeTable(scores, [], {}, "images")
 
 
-def answer(
-    task: Regions, source: PlaceFeatures, train: PixelSet, test: PixelSet, batch_size: int = 16
-) -> PlaceAnswer:
+def answer(task: Regions, grids: Grids, train: PixelSet, test: PixelSet) -> "PlaceAnswer":
     """Choose, fit and score one source."""
     fit_rows, check_rows = held_out(train)
     best: tuple[float, str, float] = (-math.inf, "", 0.0)
-    features = _all(source, train.images, batch_size)
-    for option, grid in features.items():
+    for option, grid in grids.train.items():
         problem, standard = _problem(grid[fit_rows], train.classes[fit_rows], task.count, CELLS // 4)
         start: Linear | None = None
         for strength in STRENGTHS:
@@ -200,18 +245,12 @@ def answer(
             if reached > best[0]:
                 best = reached, option, strength
     _, option, strength = best
-    problem, standard = _problem(features.pop(option), train.classes, task.count, CELLS)
-    features.clear()
+    problem, standard = _problem(grids.train[option], train.classes, task.count, CELLS)
     solution = problem.solve(strength, tolerance=2e-4)
-    guess = torch.cat(
-        [
-            predict(solution, standard, source.places(part)[option], test.classes.shape[1:])
-            for part in test.images.split(batch_size)
-        ]
-    )
+    guess = predict(solution, standard, grids.test[option], test.classes.shape[1:])
     several = test.groups is not None and len(np.unique(test.groups)) > 1
     bounds = interval(task, guess, test.classes, test.groups if several else None)
-    return PlaceAnswer(score(task, guess, test.classes), bounds, option, strength, guess)
+    return PlaceAnswer(score(task, guess, test.classes), bounds, option, strength)
 
 
 def predict(solution: Linear, standard: Standard, grid: Tensor, size: Sequence[int]) -> Tensor:
@@ -264,6 +303,17 @@ def _all(source: PlaceFeatures, images: Tensor, batch_size: int) -> dict[str, Te
         for option, grid in source.places(part).items():
             found.setdefault(option, []).append(grid)
     return {option: torch.cat(grids) for option, grids in found.items()}
+
+
+def _beside(one: Grids, chosen: str, other: Grids, beside: str, rows: NDArray[np.int64]) -> Grids:
+    """Two kinds of features side by side, on the first one's grid, of these training images."""
+
+    def joined(first: Tensor, second: Tensor) -> Tensor:
+        return torch.cat([first, _resized(second, (first.shape[1], first.shape[2]))], -1)
+
+    name = f"{chosen} + {beside}"
+    train = joined(one.train[chosen][rows], other.train[beside][rows])
+    return Grids(JOINED, {name: train}, {name: joined(one.test[chosen], other.test[beside])})
 
 
 def _floats(images: Tensor) -> Tensor:

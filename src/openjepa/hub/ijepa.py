@@ -2,9 +2,8 @@
 
 Three sets of names are understood: Meta's (`blocks.0.attn.qkv`, with the prefixes that training left on them),
 transformers 5 (`layers.0.attention.q_proj`) and transformers 4, which the files on the Hub still use
-(`encoder.layer.0.attention.attention.query`). Meta's `.pth.tar` files are pickles, which are never opened here: where
-you trust one, flatten its `encoder`, `target_encoder` and `predictor` to `encoder.<name>` and so on, and save those
-tensors with safetensors. Every tensor must find its place: what may be left out is listed in `_UNUSED`.
+(`encoder.layer.0.attention.attention.query`). Meta's `.pth.tar` files are pickles: `openjepa convert` opens
+them. Every tensor must find its place: what may be left out is listed in `_UNUSED`.
 """
 
 import math

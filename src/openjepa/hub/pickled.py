@@ -15,17 +15,20 @@ from torch import Tensor
 from openjepa.common.files import CONFIG, read_json, read_tensors
 from openjepa.common.reach import regular
 from openjepa.errors import UserError, first_line, warn
-from openjepa.hub import ijepa, licences, unpickling, vjepa2
+from openjepa.hub import ijepa, licences, unpickling, vjepa2, vjepa21
 from openjepa.jepa import JEPA
 
 RAW = ("patch_embed.proj.weight", "patch_embeddings.projection.weight", "patch_embeddings.proj.weight")
 """Ends of the name of the kernel that embeds patches; of films it has a time, too."""
 
+IMAGES = "patch_embed_img.proj.weight"
+"""End of the name of V-JEPA 2.1's kernel for images, beside that for clips."""
+
 
 def convert(path: str | Path) -> tuple[JEPA, str | None]:
-    """The model in a pickled checkpoint of I-JEPA or V-JEPA 2, and its licence where that is known.
+    """The model in a pickled checkpoint of I-JEPA, V-JEPA 2 or 2.1, and its licence where that is known.
 
-    A `config.json` beside it, as Hugging Face writes it, says what no tensor's shape tells.
+    A `config.json` beside one of the first two, as Hugging Face writes it, says what no tensor's shape tells.
 
     Raises:
         UserError: no such file, more in it than tensors and plain containers, or tensors of another model.
@@ -35,12 +38,18 @@ def convert(path: str | Path) -> tuple[JEPA, str | None]:
     kernel = next((t for name, t in tensors.items() if name.endswith(RAW)), None)
     if kernel is None:
         raise UserError(
-            f"{path} holds {len(tensors)} tensors, and none embeds patches: it is no I-JEPA or V-JEPA 2"
+            f"{path} holds {len(tensors)} tensors, and none embeds patches: it is no I-JEPA or V-JEPA 2 or 2.1"
         )
     beside = path.parent / CONFIG
     config = read_json(beside) if beside.is_file() else None
     of_images = kernel.dim() == 4
-    converted = ijepa.convert(tensors, config) if of_images else vjepa2.convert(tensors, config)
+    converted: ijepa.Converted | vjepa2.ConvertedClips | vjepa21.ConvertedMixed
+    if of_images:
+        converted = ijepa.convert(tensors, config)
+    elif any(name.endswith(IMAGES) for name in tensors):
+        converted = vjepa21.convert(tensors)
+    else:
+        converted = vjepa2.convert(tensors, config)
     if said := converted.said():
         warn(f"{path}: {said}")
     return converted.build(), licences.META_IJEPA if of_images else None

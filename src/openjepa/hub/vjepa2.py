@@ -2,9 +2,7 @@
 
 Two sets of names are understood: transformers' (`encoder.layer.0.attention.query`; with `vjepa2.` before and a pooler
 beside it, of a classifier) and Meta's (`blocks.0.attn.qkv`, with the prefixes that training left on them). Meta's `.pt`
-files are pickles, which are never opened here: where you trust one, flatten its `encoder`, `target_encoder` and
-`predictor` to `encoder.<name>` and so on, and save those tensors with safetensors. Every tensor must find its place;
-what is left out is told.
+files are pickles: `openjepa convert` opens them. Every tensor must find its place; what is left out is told.
 
 Meta's code of V-JEPA 2 is under the MIT licence and, in part, Apache 2.0; of weights the model's card says the licence.
 """

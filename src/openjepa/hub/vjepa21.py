@@ -1,8 +1,7 @@
 """V-JEPA 2.1 checkpoints of Meta, as our models.
 
-They were released as pickles (`vjepa2_1_*.pt`), which are never opened here: where you trust one, flatten its
-`encoder`, `target_encoder` and `predictor`, or its `ema_encoder`, to `encoder.<name>` and so on, save those tensors
-with safetensors, and give `convert` the tensors. Every tensor must find its place; what is left out is told.
+They were released as pickles (`vjepa2_1_*.pt`): `openjepa convert` opens them. Every tensor must find its place; what
+is left out is told.
 """
 
 from collections.abc import Mapping

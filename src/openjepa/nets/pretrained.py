@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from torch import Tensor
+from torch import Tensor, nn
 
 from openjepa.common import files
 from openjepa.common.hub import HUB, on_hub
@@ -18,6 +18,8 @@ from openjepa.nets.backbones import Backbone, part, pictured, transformers
 from openjepa.nets.encoders import Encoder
 from openjepa.targets import AVERAGED
 
+UNREAD = "pooler."
+"""Of weights that change no token."""
 _UNTOLD = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
 _UNTOLD |= {
     "id2label",
@@ -61,10 +63,10 @@ def architecture(source: str) -> dict[str, Any]:
 
 
 def fill(net: Backbone, source: str) -> None:
-    """Give an encoder, built from the source's `architecture`, the source's weights.
+    """Give an encoder, built from the source's `architecture`, the source's weights; warn of those it leaves out.
 
     Raises:
-        UserError: see `architecture`; or the weights are of other sizes.
+        UserError: see `architecture`; or weights are missing, or of other sizes.
     """
     name = _theirs(source)
     if name is None:
@@ -72,11 +74,26 @@ def fill(net: Backbone, source: str) -> None:
         found = encoder_weights(source)
     else:
         with _reading(source):
-            model = transformers().AutoModel.from_pretrained(
-                name, trust_remote_code=False, use_safetensors=True, dtype="float32"
+            model, loaded = transformers().AutoModel.from_pretrained(
+                name, trust_remote_code=False, use_safetensors=True, dtype="float32", output_loading_info=True
             )
-        found = part(model).state_dict()
+        found = _complete(source, part(model), model, loaded)
     files.fill(net.net, found, Path(source))
+
+
+def _complete(source: str, used: nn.Module, model: nn.Module, loaded: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Weights of the part of a transformers model that is used, by what it tells of loading them all."""
+    prefix = next(f"{name}." if name else "" for name, part in model.named_modules() if part is used)
+    missing = sorted(
+        name for name in loaded["missing_keys"] if name.startswith(prefix) and not name.startswith(UNREAD)
+    )
+    if missing:
+        raise UserError(
+            f"{source} lacks {len(missing)} of its encoder's tensors, such as {missing[0]}: they would be random"
+        )
+    if unknown := sorted(loaded["unexpected_keys"]):
+        warn(f"{source}: {len(unknown)} tensors are left out, such as {unknown[0]}")
+    return used.state_dict()
 
 
 def _theirs(source: str) -> str | None:

@@ -53,7 +53,6 @@ TINY: dict[str, Any] = {
         "channels": 3,
         "tubelet": 2,
         "patch": 8,
-        "group": "{group}-{clip}",
         **UCF9,
     },
     "hiding": {
@@ -84,6 +83,7 @@ TINY: dict[str, Any] = {
         "final_lr": 0.0,
         "weight_decay": 0.05,
         "final_weight_decay": None,
+        "decay_mask_tokens": False,
         "clip": None,
     },
 }
@@ -110,6 +110,7 @@ TINY_VIT: dict[str, Any] = {
         "final_lr": 0.0,
         "weight_decay": 0.05,
         "final_weight_decay": None,
+        "decay_mask_tokens": False,
         "clip": None,
     },
 }
@@ -142,6 +143,7 @@ class VJEPA(TokenRecipe):
         weight_decay=0.04,
         final_weight_decay=0.4,
         clip=10.0,
+        decay_mask_tokens=True,
     )
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {

@@ -26,7 +26,9 @@ What was tried: docs/notebook/v-jepa-2.md.
 Departures from the released code: the two numbers of a rotary pair turn at one frequency, as is meant and as V-JEPA 2.1
 does (`--encoder.positions.style tiled --predictor.positions.style tiled` is what V-JEPA 2 released). Contexts and
 what is to be predicted are cut to the batch's shortest by a random draw (see v-jepa). Images are not mixed in as
-films that stand still; v-jepa-2-1 takes them as images. Activations are not computed again in the backward pass.
+films that stand still; v-jepa-2-1 takes them as images. Activations are not computed again in the backward pass. The
+last layers of a block begin as large as others (theirs: smaller by the root of twice the block's number). The last
+stage starts with the weights of the first alone (theirs: the optimiser's state too).
 """
 
 from typing import Any, ClassVar, Literal
@@ -62,7 +64,6 @@ TINY: dict[str, Any] = {
         "channels": 3,
         "tubelet": 2,
         "patch": 8,
-        "group": "{group}-{clip}",
         **UCF9,
     },
     "hiding": {
@@ -98,6 +99,7 @@ TINY: dict[str, Any] = {
         "start_lr": 0.0,
         "cooldown": 0.3,
         "weight_decay": 0.05,
+        "decay_mask_tokens": False,
     },
 }
 TINY_VIT: dict[str, Any] = {
@@ -113,6 +115,7 @@ TINY_VIT: dict[str, Any] = {
         "warmup": 0.1,
         "start_lr": 0.0,
         "weight_decay": 0.05,
+        "decay_mask_tokens": False,
     },
 }
 
@@ -151,6 +154,7 @@ class VJEPA2(TokenRecipe):
         start_lr=1e-4 / 5.25e-4,
         cooldown=0.0,
         weight_decay=0.04,
+        decay_mask_tokens=True,
     )
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -171,6 +175,7 @@ class VJEPA2(TokenRecipe):
             **TINY,
             "signal": {**TINY["signal"], "frames": 16, "stride": 2},
             "hiding": {**TINY["hiding"], "size": [48, 64], "frames": 8},
+            "target": {**TINY["target"], "half_life": 0.02 * TINY["train"]["steps"]},  # as in the first stage
             "train": {**TINY["train"], "steps": 60, "warmup": 0.0, "cooldown": 1.0, "final_lr": 2e-3},
         },
     }

@@ -18,10 +18,12 @@ A quarter of `tiny` (200 steps, 3.7 CPU minutes, two seeds, CamVid's places): me
 and 21.3, classical features 36.8, beside ours 36.3 and 36.6. `python -m benchmarks.dense` makes the table, `python -m
 benchmarks.clips --recipe v-jepa-2-1` asks what a clip shows, which is not measured yet.
 
-Departures from the released code: a step has as many images as clips on every process (theirs: some processes have
-clips alone, others more images alone, and gradients are averaged). The distance to the mask is in tokens at every
-resolution. Contexts and what is to be predicted are cut to the batch's shortest by a random draw (see v-jepa).
-Distillation into smaller encoders is not here; `vit-b16` is trained from scratch.
+Departures from the released code: a step has as many images as clips on every process, and they are a third of the
+loss, one pair of three (theirs: some processes have clips alone, others more images alone, and gradients are averaged,
+so that images count by their share of the processes, a half). The distance to the mask is in tokens at every
+resolution. Contexts and what is to be predicted are cut to the batch's shortest by a random draw (see v-jepa). AdamW
+and truncated normal weights in the place of RAdam and Xavier's; residual branches begin as large as others (see
+v-jepa-2). Distillation into smaller encoders is not here; `vit-b16` is trained from scratch.
 """
 
 from typing import Any, ClassVar, Literal
@@ -62,7 +64,6 @@ TINY: dict[str, Any] = {
         "tubelet": 2,
         "patch": 8,
         "image_size": 96,
-        "group": "{group}-{clip}",
         **UCF9,
     },
     "hiding": {"size": [32, 48], "image_size": [48, 64], "min_context": 0.15},
@@ -91,6 +92,7 @@ TINY: dict[str, Any] = {
         "start_lr": 0.0,
         "cooldown": 0.1,
         "weight_decay": 0.05,
+        "decay_mask_tokens": False,
     },
 }
 
@@ -116,6 +118,7 @@ class VJEPA21(TokenRecipe):
         heads=12,
         joint=True,
         mask_init="zero",
+        mask_tokens="one",
         positions=RoPE(grid=16),
         enter=1024,
         context=True,
@@ -132,6 +135,7 @@ class VJEPA21(TokenRecipe):
         start_lr=1e-4 / 5.25e-4,
         cooldown=0.0,
         weight_decay=0.04,
+        decay_mask_tokens=True,
     )
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {

@@ -24,6 +24,7 @@ Departures:
   their differences).
 - Actions and poses are z-scored (theirs: in metres and radians). Poses are kept within what was recorded (theirs: the
   gripper alone, within 0..1).
+- The numbers of a rotary pair turn at one frequency (`--predictor.rotary tiled` is what was released).
 - Biases and norms are not decayed. There is no token of the camera's pose.
 - In planning, an action's numbers are clipped one by one, as in the released notebook (the paper: an L1 ball of 7.5
   cm). Its CEM has 10 elites (the paper: 800 samples, 10 iterations) and keeps 0.15 of the mean and 0.75 of the standard

@@ -106,6 +106,7 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path: Path):
     assert (inspect(tmp_path / "1.mp4").height, inspect(tmp_path / "1.mp4").width) == (HEIGHT, 2 * WIDTH)
 
 
+@pytest.mark.filterwarnings("ignore::openjepa.OpenJEPAWarning")
 @pytest.mark.parametrize(
     ("container", "codec"),
     [("matroska", "libx264"), ("avi", "mpeg4"), ("mpegts", "libx264"), ("webm", "vp9")],
@@ -150,6 +151,7 @@ def damaged() -> dict[str, bytes]:
         "sound.mp4": sound(),
         "empty.mp4": b"",
         "text.mp4": b"no film",
+        "signature.mp4": b"\x89PNG\r\n\x1a\n",
         "playlist.mp4": b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:9,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n",
         "list.mp4": b"ffconcat version 1.0\nfile /etc/hostname\n",
     }
@@ -157,13 +159,46 @@ def damaged() -> dict[str, bytes]:
 
 def test_damaged_films_are_left_out_counted_and_named(tmp_path: Path):
     write(tmp_path, {**damaged(), "notes.txt": b"hello", "whole.mp4": film(20)})
-    with pytest.warns(OpenJEPAWarning, match="9 files are left out beside 1 clips") as said:
+    with pytest.warns(OpenJEPAWarning, match="10 files are left out beside 1 clips") as said:
         found = open_video(tmp_path, ClipCut(4), size=SIZE)
     assert len(said) == 1 and len(found) == 1
     reasons = {skipped.name: skipped.reason for skipped in found.skipped}
     assert reasons.keys() == {*damaged(), "notes.txt"}
     assert reasons["notes.txt"] == "not a film"
     assert reasons["middle.mp4"].startswith("cut off or damaged after")
+    assert reasons["sound.mp4"] == "it has sound alone"
+    assert reasons["signature.mp4"] == reasons["text.mp4"] == "not a readable film"
+
+
+@pytest.mark.filterwarnings("ignore::openjepa.OpenJEPAWarning")
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("matroska", "libx264"), ("webm", "libvpx"), ("flv", "flv"), ("avi", "mpeg4"), ("mp4", "libx264")],
+)
+@pytest.mark.parametrize("share", [0.6, 0.3])
+def test_a_film_that_is_cut_off_is_left_out(
+    tmp_path: Path, where: bool, container: str, codec: str, share: float
+):
+    """Also where the header does not say how many frames there are."""
+    whole = film(200, container=container, codec=codec)
+    suffix = {"matroska": "mkv"}.get(container, container)
+    write(tmp_path, {f"whole.{suffix}": whole, f"cut.{suffix}": whole[: int(share * len(whole))]})
+    found = open_video(tmp_path, ClipCut(4, stride=40), size=SIZE)
+    found.read(range(len(found)))
+    found.tell()
+    assert [skipped.name for skipped in found.skipped] == [f"cut.{suffix}"]
+
+
+@pytest.mark.filterwarnings("ignore::openjepa.OpenJEPAWarning")
+def test_a_gif_that_is_cut_off_is_left_out(tmp_path: Path, where: bool):
+    frames = [Image.fromarray(picture(i)) for i in range(30)]
+    for name in ("whole.gif", "cut.gif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=40)
+    data = (tmp_path / "cut.gif").read_bytes()
+    (tmp_path / "cut.gif").write_bytes(data[: len(data) // 2])
+    (tmp_path / "whole.gif").write_bytes(data + bytes(3))  # as some programs end it
+    found = open_video(tmp_path, ClipCut(4), size=SIZE)
+    assert len(found) == 1 and [skipped.name for skipped in found.skipped] == ["cut.gif"]
 
 
 def test_damage_that_decoding_finds_is_replaced_by_a_film_of_its_class(

@@ -189,7 +189,9 @@ class ClipSet(SkippingSet):
         for row in self._stand_ins(index):
             if self._films.fill(clip, row, self.cut, place, drawn):
                 return
-        raise UserError(f"{self.name}: none of its films can be decoded; are the files complete?")
+        found = next(iter(self._films.damaged()), None)
+        which = f", such as {found.name} ({found.reason})" if found else ""
+        raise UserError(f"{self.name}: none of its films can be decoded{which}: are the files complete?")
 
 
 class LoadedFrames:

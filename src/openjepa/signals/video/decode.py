@@ -31,6 +31,8 @@ LATE = 0.25
 """Share of a frame's duration by which it may be stamped later than it is due: time stamps are rounded."""
 SHORT = 0.9
 """A film with less than this part of the frames that its header promises is damaged."""
+TIMED = ("matroska,webm", "flv")
+"""Formats whose header tells how long a film is, and not how many frames it has."""
 UNTOLD = 25.0
 """Frames a second of a film that says nothing of its rate."""
 
@@ -62,7 +64,7 @@ def broken() -> tuple[type[BaseException], ...]:
 
 def said(error: BaseException) -> str:
     """Why a file is no readable film, in a few words."""
-    if type(error).__name__ == "InvalidDataError":
+    if type(error).__name__ in ("InvalidDataError", "ArgumentError"):
         return "not a readable film"
     return str(getattr(error, "strerror", None) or error or repr(error))
 
@@ -97,8 +99,9 @@ class Film:
             raise
         pictures = [s for s in self.container.streams.video if not s.disposition & _COVER]
         if not pictures:
+            reason = "it has sound alone" if self.container.streams.audio else "it has no pictures"
             self.__exit__()
-            raise ValueError("it has sound alone" if self.container.streams.audio else "it has no pictures")
+            raise ValueError(reason)
         self.stream = pictures[0]
         self.stream.thread_type = "NONE"  # many films are decoded at a time
         self._reformatter = library().video.reformatter.VideoReformatter()  # one a film: it keeps its tables
@@ -114,7 +117,14 @@ class Film:
         self._file.close()
 
     def header(self) -> FilmHeader:
-        """Decodes the first frame, since headers do not say all; leaves the film at its beginning."""
+        """Decodes the first frame, since headers do not say all; leaves the film at its beginning.
+
+        Raises:
+            ValueError: it has no frames, they are too large, or the file ends before its header says.
+        """
+        if self.container.format.name == "gif" and not self._closed():
+            raise ValueError("cut off: its end is missing")
+        count = self.stream.frames or self._packets()
         first = next(self.frames(), None)
         if first is None:
             raise ValueError("it has no frames")
@@ -124,7 +134,6 @@ class Film:
         height, width = picture.height, round(picture.width * self._aspect())
         if height * width > PIXELS:
             raise ValueError(f"{height * width:,} pixels a frame are too many: at most {PIXELS:,}")
-        count = self.stream.frames or self._packets()
         self._rewind()
         if sideways:
             height, width = width, height
@@ -209,8 +218,30 @@ class Film:
         return float(told) if told and Fraction(1, 8) <= told <= 8 else 1.0
 
     def _packets(self) -> int:
+        """How many of its packets are pictures, from where the film is; leaves it at its beginning.
+
+        Raises:
+            ValueError: the file ends before the time that its header promises.
+        """
+        count, end = 0, 0.0
+        for packet in self.container.demux():
+            if packet.size > 0:
+                count += packet.stream_index == self.stream.index
+                if packet.pts is not None:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        promised = (self.container.duration or 0) / 1e6
+        if self.container.format.name in TIMED and end < SHORT * promised:
+            raise ValueError(f"cut off: it ends after {end:.1f} s, and its header promises {promised:.1f} s")
         self._rewind()
-        return sum(packet.size > 0 for packet in self.container.demux(self.stream))
+        return count
+
+    def _closed(self) -> bool:
+        """Whether the file ends as a GIF does, with a semicolon; some programs write zeros after it."""
+        here = self._file.tell()
+        self._file.seek(max(0, self._file.seek(0, 2) - 1024))
+        end = self._file.read().rstrip(b"\0\r\n ")
+        self._file.seek(here)
+        return end.endswith(b";")
 
 
 _COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC: the cover of an album
