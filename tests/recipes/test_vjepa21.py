@@ -16,6 +16,7 @@ from openjepa.jepa import JEPA, View
 from openjepa.recipes import build, configure
 from openjepa.signals.video.clips import ClipSet
 from openjepa.signals.video.mixed import ClipsAndImages, MixedSet
+from openjepa.training.optim import learning_rate
 
 SMALL = {
     "signal.size": "[16, 24]",
@@ -49,7 +50,12 @@ def late(progress: float = 1.0) -> Rng:
 
 @pytest.mark.parametrize(
     ("preset", "encoder", "predictor"),
-    [("vit-b16", 86.8, 47.6), ("vit-l16", 304.7, 50.3), ("vit-gigantic16", 1845.2, 59.4)],
+    [
+        ("vit-b16", 86.8, 47.6),
+        ("vit-l16", 304.7, 50.3),
+        ("vit-g16", 1013.3, 55.4),
+        ("vit-gigantic16", 1845.2, 59.4),
+    ],
 )
 def test_the_papers_sizes_have_its_numbers_of_parameters(preset: str, encoder: float, predictor: float):
     """In millions; the paper's G and its predictor have 1,844 and 59, without the stem of images."""
@@ -58,6 +64,26 @@ def test_the_papers_sizes_have_its_numbers_of_parameters(preset: str, encoder: f
     for name, expected in (("encoder", encoder), ("predictor", predictor)):
         counted = sum(p.numel() for p in getattr(model, name).parameters()) / 1e6
         assert counted == pytest.approx(expected, abs=0.1)
+
+
+def test_the_learning_rate_stays_then_falls_in_a_stage_of_its_own_and_the_momentum_never_changes():
+    first, last = (configure("v-jepa-2-1", preset) for preset in ("vit-l16", "vit-l16-cooldown"))
+    assert learning_rate(first.train, 0) == pytest.approx(1e-4)
+    assert learning_rate(first.train, 12_000) == learning_rate(first.train, 134_999) == 5.25e-4
+    assert learning_rate(last.train, 0) == 5.25e-4
+    assert learning_rate(last.train, 11_999) == pytest.approx(1e-6)
+    for config in (first, last):
+        steps = config.train.steps
+        assert config.target.momentum(0, steps) == config.target.momentum(steps - 1, steps)
+        assert config.target.momentum(0, steps) == pytest.approx(0.99925, abs=1e-6)
+
+
+def test_one_mask_token_serves_clips_and_images():
+    """As released: with one length of clips, one of theirs is trained."""
+    model = small()
+    assert model.predictor.mask_token.shape == (24,)
+    model(clips(), Rng(0, 0)).loss.backward()
+    assert (model.predictor.mask_token.grad != 0).all()
 
 
 def test_it_keeps_the_contract():
@@ -144,7 +170,7 @@ def test_the_visible_tokens_weight_is_warmed_up():
         assert bool((pair.weight[:, 0, -pair.visible :] > 0).all()) is positive
 
 
-def test_gradients_reach_both_heads_and_what_is_visible_never_has_a_mask_token():
+def test_gradients_reach_the_head_of_what_was_asked_and_not_the_other():
     model = small()
     pair = model.pairs(clips(), late())[0]
     s_x = model.encoder(pair.context)
@@ -157,7 +183,7 @@ def test_gradients_reach_both_heads_and_what_is_visible_never_has_a_mask_token()
     predictor.zero_grad(set_to_none=False)
     hidden.square().mean().backward()
     assert predictor.leave.weight.grad.abs().sum() > 0 and (predictor.leave_context.weight.grad == 0).all()
-    assert (predictor.mask_token.grad[0].abs().sum() > 0) and (predictor.mask_token.grad[1:] == 0).all()
+    assert predictor.mask_token.grad.abs().sum() > 0
 
 
 def test_positions_are_interpolated_to_one_grid_whatever_the_resolution():
