@@ -12,9 +12,9 @@ condition  positions of the hidden tokens               guard    none beyond the
 
 Measured on environmental sounds (ESC-10, its five folds with a seed each, 120 steps, 1.7 CPU minutes), all labels /
 ten a class: 80.5 [77.3, 83.7] / 70.5 [69.0, 71.9], untrained 78.5 / 67.9, k-means codes 88.8 / 81.0, which beside ours
-have 88.0 / 78.8. On spoken digits of a speaker left out, six in turn (600 steps, 3 CPU minutes; settings were chosen on
-four of them): 74.3 [59.1, 89.5] / 58.9 [44.2, 73.5], untrained 71.2 / 57.3, k-means codes 78.5 / 66.2, which beside ours
-have 83.0 / 64.9. Speakers differ by more than any of these rows; training gains little in such minutes.
+have 88.0 / 78.8. On spoken digits of a speaker left out, six in turn (600 steps, 3 CPU minutes; settings were chosen
+on four of them): 74.3 [59.1, 89.5] / 58.9 [44.2, 73.5], untrained 71.2 / 57.3, k-means codes 78.5 / 66.2, which beside
+ours have 83.0 / 64.9. Speakers differ by more than any of these rows; training gains little in such minutes.
 
 No source that we could read says what a time-frequency-aware block is: here contexts lose all that is at the times of
 its targets (`hiding.late.extend`, which also takes `frequency`, both or none). Nor does one name the moving average's
