@@ -129,6 +129,18 @@ def test_every_whole_number_has_an_upper_bound() -> None:
     assert len(found) > 100 and not accepted
 
 
+def test_the_text_of_every_option_names_what_it_is() -> None:
+    """`--help` shows it without the class around it."""
+    told = {
+        f"{config.__name__}.{name}": field.description or ""
+        for config in every_config()
+        if config.__module__.startswith("openjepa.")
+        for name, field in config.model_fields.items()
+    }
+    assert len(told) > 300
+    assert not {path for path, text in told.items() if text.startswith(("Of ", "By ", "As ", "At ", "From "))}
+
+
 def test_a_bare_name_switches_the_choice_and_drops_the_old_ones_options() -> None:
     thing = changed({"shape": "square"}, {"shape": {"kind": "round", "radius": 3.0}})
     assert thing.shape == Square()

@@ -41,13 +41,13 @@ class AboutProbe(Config):
     """Whether features are means over several cuts of each sample."""
     answers: Literal["classes", "numbers"]
     by: Literal["probe", "classifier"] = "probe"
-    """Who answers: the probe, or the classifier of a fine-tuned model, beside which it only tells what is unlike."""
+    """The one that answers: the probe, or a fine-tuned model's classifier, beside which it tells what is unlike."""
     names: tuple[str, ...]
-    """Of the classes, or of the numbers."""
+    """Names of the classes, or of the numbers."""
     strength: float = 0.0
     """scikit-learn's C, or the penalty of ridge regression."""
     dims: int = Field(0, ge=0, le=65_536)
-    """Of projected features; 0: they are as they are."""
+    """The number of projected features; 0: they are as they are."""
     weights: str
     """A checksum over the encoder's weights, without which the probe means nothing."""
     data: str

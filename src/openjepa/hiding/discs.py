@@ -23,7 +23,7 @@ class Discs(HidingChoice):
 
     kind: Literal["discs"] = "discs"
     diameters: tuple[Positive, ...] = Field((0.6,), min_length=1, max_length=64)
-    """Of the discs, as shares of the head's diameter; each sample draws one of them."""
+    """Diameters of the discs, as shares of the head's diameter; each sample draws one of them."""
     stretch: float = Field(0.0, ge=0, lt=1)
     """Share of the window's time, in one stretch at a random place, in which all electrodes are hidden besides."""
 

@@ -23,7 +23,7 @@ class RandomTokens(HidingChoice):
 
     kind: Literal["random"] = "random"
     share: float = Field(0.6, gt=0, lt=1)
-    """Of the tokens, or of the places on an axis, that are hidden; at least one is, and at least one is not."""
+    """The share of tokens, or of places on an axis, that are hidden; at least one is, and at least one is not."""
     along: str = ""
     """An axis of the signal, such as `time`: what is hidden at one of its places is hidden there over all other axes.
     Empty: single tokens are hidden."""

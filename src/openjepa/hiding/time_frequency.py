@@ -33,7 +33,7 @@ class TimeFrequency(HidingChoice):
     start: float = Field(0.01, ge=0, le=1)
     """Probability of `late` at the first step."""
     target_sees: TargetSees = "all"
-    """As of blocks; it holds for both."""
+    """What the target's encoder sees, as of blocks; it holds for both."""
 
     def build(self, signal: Any) -> "TimeFrequencyHiding":
         """Raises UserError as blocks do."""

@@ -27,7 +27,7 @@ class Tube(Config):
     blocks: int = Field(8, ge=0, le=256)
     """0: there is no such pair."""
     scale: float = Field(0.15, gt=0, le=1)
-    """Of each block, as a share of the frame."""
+    """The size of each block, as a share of the frame."""
 
 
 class TubeChoice(HidingChoice):
@@ -55,7 +55,7 @@ class TubeChoice(HidingChoice):
     """Least visible share of the tokens."""
     quirk: Literal["none", "official"] = "none"
     augment: Augment = Augment(scale=(0.3, 1.0), ratio=(0.75, 1.35), flip=0.5)
-    """Of the clip before it is cut into tubelets, all frames alike."""
+    """Augmentation of the clip before it is cut into tubelets, all frames alike."""
     size: tuple[Side, ...] | None = None
     """Height and width of what is cut out of clips in training, or one number; none: the signal's. Smaller ones cost
     less."""

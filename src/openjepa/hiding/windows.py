@@ -24,13 +24,13 @@ class Windows(HidingChoice):
     kind: Literal["windows"] = "windows"
     windows: int = Field(4, ge=1, le=64)
     side: int = Field(7, ge=2, le=256)
-    """Of a window, in tokens."""
+    """The side of a window, in tokens."""
     share: float = Field(0.8, gt=0, lt=1)
-    """Of a window's tokens, rounded down; at least one is hidden."""
+    """The share of a window's tokens that are hidden, rounded down; at least one is hidden."""
     augment: Augment = Augment(
         scale=(0.2, 1.0), flip=0.5, jitter=1.0, brightness=0.0, contrast=0.5, saturation=0.0, hue=0.0
     )
-    """Of the image before it is cut into patches."""
+    """Augmentation of the image before it is cut into patches."""
 
     def build(self, signal: ImageSignal) -> "WindowHiding":
         """Raises UserError where the grid has too few places for the windows."""

@@ -108,6 +108,6 @@ def _stem(encoder: Any) -> Any:
 def _require_all(batch: Any, signal: Any) -> None:
     if batch.values.shape[1] != len(signal.channels) or not bool(batch.valid.all()):
         raise UserError(
-            f"a spatial filter needs all {len(signal.channels)} electrodes of the training data in every window: use "
-            "--classifier linear for recordings of several montages"
+            f"a spatial filter needs all {len(signal.channels)} electrodes of the training data in every window: "
+            "for recordings of several montages fine-tune with --classifier linear"
         )

@@ -18,7 +18,7 @@ class Cross(TransformerBlocks):
 
     kind: Literal["cross"] = "cross"
     width: int = Field(64, ge=8, le=65_536)
-    """Where it is not the encoder's, linear maps lead in and out."""
+    """The width of tokens; where it is not the encoder's, linear maps lead in and out."""
     depth: int = Field(4, ge=1, le=256)
     heads: int = Field(8, ge=1, le=1024)
     init: Literal["trunc", "xavier"] = "xavier"

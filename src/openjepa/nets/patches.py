@@ -71,7 +71,7 @@ class SeriesConv(Choice):
 
     kind: Literal["series"] = "series"
     widths: tuple[Width, ...] = Field((32, 64, 96), min_length=1, max_length=32)
-    """Of each; the last is the encoder's width."""
+    """The width of each; the last is the encoder's width."""
     kernel: int = Field(9, ge=1, le=1023)
     """Steps that each sees, odd."""
 

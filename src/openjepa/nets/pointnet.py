@@ -16,7 +16,7 @@ class PointNet(Choice):
 
     kind: Literal["pointnet"] = "pointnet"
     widths: tuple[Width, Width, Width, Width] = (128, 256, 512, 384)
-    """Of the four layers; the last is the encoder's width."""
+    """The widths of the four layers; the last is the encoder's width."""
     norm: Literal["batch", "layer", "none"] = "batch"
     """After the first layer and after the third."""
 

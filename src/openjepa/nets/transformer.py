@@ -231,7 +231,7 @@ class TransformerBlocks(TransformerConfig):
     """Whether layer norms come before attention and MLP, or after their sums."""
     activation: Literal["gelu", "relu"] = "gelu"
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Of attention's weights, of the MLP's hidden layer and of what each adds."""
+    """Dropout of attention's weights, of the MLP's hidden layer and of what each adds."""
 
     def block(self, drop_path: float = 0.0, buckets: int = 0) -> Block:
         """One of them, with random weights; `buckets` of offsets between tokens."""

@@ -36,9 +36,9 @@ class Training(Config):
     cooldown: float = Field(0.05, ge=0, le=1)
     """Share of the steps of the linear descent that ends a constant schedule."""
     start_lr: float = Field(0.0, ge=0, le=1)
-    """At the first step, as a share of `lr`."""
+    """The learning rate at the first step, as a share of `lr`."""
     final_lr: float = Field(0.0, ge=0, le=1)
-    """At the last step, as a share of `lr`."""
+    """The learning rate at the last step, as a share of `lr`."""
     weight_decay: float = Field(0.05, ge=0)
     """Not on biases, norms and other 1-D parameters."""
     decay_mask_tokens: bool = False

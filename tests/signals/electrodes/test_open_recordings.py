@@ -124,6 +124,39 @@ def test_labels_of_folders_and_people_of_headers(tmp_path: Path):
     assert held.subjects == ["P9"] and len(held) == 5
 
 
+@pytest.mark.parametrize(
+    ("patient", "subjects"),
+    [
+        ("X M X X", ["a", "b"]),
+        ("X F 02-MAY-1951 X", ["a", "b"]),
+        ("X X X", ["a", "b"]),
+        ("P7 M X X", ["P7 M X X"]),
+        ("X M X Jane_Doe", ["X M X Jane_Doe"]),
+        ("Jane Doe", ["Jane Doe"]),
+    ],
+)
+def test_a_header_without_a_code_and_a_name_names_nobody(tmp_path: Path, patient: str, subjects: list[str]):
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.edf", File([Channel("C3", np.arange(500.0))], patient=patient))
+    found = open_recordings(tmp_path, PLAIN)
+    assert len(found.subjects) == len(subjects)
+    assert subjects == ["a", "b"] or found.subjects == subjects
+
+
+def test_electrodes_that_are_no_voltages_are_told(tmp_path: Path):
+    channels = [Channel("C3", np.arange(500.0)), Channel("C4", np.arange(500.0), unit="")]
+    channels.append(Channel("Temp", np.arange(500.0), unit="C"))
+    with pytest.warns(OpenJEPAWarning, match="1 electrodes are left out, .* no voltages: C4 in ''") as said:
+        found = open_recordings(write(tmp_path / "a.edf", File(channels)), PLAIN)
+    assert found.channels == ("C3",) and len(said) == 1
+    refused(write(tmp_path / "b.edf", File(channels[1:])), "C4 in ''.*: write uV, mV or V into its header")
+
+
+def test_a_rate_beyond_all_amplifiers_is_refused():
+    many = Recording("r", ["C3"], [9e6], [Piece(0, np.arange(2.0e6)[None])])
+    refused(many, "9e.06 samples a second are too many")
+
+
 def test_annotations_label_the_tiles_under_them():
     events = [Event(1.0, 3.0, "move"), Event(2.4, 0.3, "blink"), Event(7.0, 0.0, "click")]
     found = open_recordings(recording((0, ramp(1000)), events=events), PLAIN)
@@ -332,6 +365,32 @@ def test_objects_and_files_of_mne(tmp_path: Path):
         verbose="error",
     )
     assert len(open_recordings(epochs, PLAIN)) == 3
+
+
+@pytest.mark.parametrize("dated", [True, False])
+@pytest.mark.filterwarnings("ignore::openjepa.OpenJEPAWarning")
+def test_annotations_of_a_cropped_object_of_mne_stay_where_they_were(tmp_path: Path, dated: bool):
+    mne = pytest.importorskip("mne")
+    raw = mne.io.RawArray(ramp(3000, 2) * 1e-6, mne.create_info(["C3", "C4"], 100.0, "eeg"), verbose="error")
+    if dated:
+        raw.set_meas_date(1_000_000)
+    raw.set_annotations(mne.Annotations([10.0, 20.0], [5.0, 3.0], ["task", "BAD"]))
+    raw.crop(4).save(tmp_path / "cropped_raw.fif", verbose="error")
+    for data in (raw, tmp_path / "cropped_raw.fif"):
+        found = open_recordings(data, PLAIN)
+        values = found.read(range(len(found))).values[:, 0]
+        inside = values[torch.from_numpy(found.labels.values >= 0)]
+        assert inside.min() >= 950 and inside.max() <= 1550
+        assert not ((values > 2000.5) & (values < 2299)).any()
+
+
+def test_electrodes_of_mne_without_a_measured_place_have_that_of_their_name():
+    mne = pytest.importorskip("mne")
+    raw = mne.io.RawArray(
+        ramp(1000, 3) * 1e-6, mne.create_info(["E55", "C4", "Cz"], 100.0, "eeg"), verbose="error"
+    )
+    raw.info["chs"][0]["loc"][:3] = (0.0, 0.095, 0.04)
+    assert open_recordings(raw, PLAIN).channels == ("E55", "C4", "Cz")
 
 
 def real(*parts: str) -> Path:

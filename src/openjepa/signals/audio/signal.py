@@ -41,7 +41,7 @@ class AudioSignal(Signal):
     rate: int = Field(16_000, ge=1000, le=768_000)
     """Samples a second, to which all recordings are resampled."""
     seconds: float = Field(2.08, gt=0, le=3600)
-    """Of a clip; of longer recordings a part is read, at random in training, and shorter ones are padded."""
+    """The length of a clip; of longer recordings a part is read, at random in training, and shorter ones are padded."""
     clips: Literal["files", "tiles"] = "files"
     """`files`: one clip a recording. `tiles`: as many as lie side by side in it; those of one recording are a group."""
     window: float = Field(0.025, gt=0, le=1)

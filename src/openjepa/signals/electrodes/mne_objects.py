@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from openjepa.errors import UserError
-from openjepa.signals.electrodes.montage import Place
+from openjepa.signals.electrodes.montage import Place, place
 from openjepa.signals.electrodes.recording import Event, Piece, Recording
 
 CENTRE = (0.0, 0.0, 0.045)
@@ -82,7 +82,7 @@ def from_mne(data: Any, name: str = "") -> list[Recording]:
     events, sound = [], np.ones(values.shape[1], bool)
     notes = data.annotations
     for start, duration, text in zip(notes.onset, notes.duration, notes.description, strict=True):
-        since = float(start) - (float(data.first_time) if data.info["meas_date"] is not None else 0.0)
+        since = float(start) - float(data.first_time)
         if str(text).lower().startswith(GAPS):
             first = max(0, math.floor(since * rate))
             sound[first : max(first + 1, math.ceil((since + duration) * rate))] = False
@@ -94,11 +94,12 @@ def from_mne(data: Any, name: str = "") -> list[Recording]:
 
 
 def _places(data: Any, picked: list[int]) -> list[Place | None] | None:
-    """Measured places on a head of radius 1, of electrodes that have them; `None` where none has."""
+    """Places on a head of radius 1: measured ones, by name of electrodes without; `None` where none is measured."""
     where = np.array([data.info["chs"][i]["loc"][:3] for i in picked], np.float64)
     known = np.isfinite(where).all(1) & (np.abs(where).sum(1) > 0)
-    if not known.all():  # by name then, which fits all of them
+    if not known.any():
         return None
+    where = where[known]
     centre = np.array(CENTRE)
     if len(where) >= LEAST_FITTED:
         solution = np.linalg.lstsq(np.c_[2 * where, np.ones(len(where))], (where**2).sum(1), rcond=None)[0]
@@ -106,4 +107,7 @@ def _places(data: Any, picked: list[int]) -> list[Place | None] | None:
         centre = solution[:3] if near else centre
     away = where - centre
     away /= np.linalg.norm(away, axis=1, keepdims=True)
-    return [(float(x), float(y), float(z)) for x, y, z in away]
+    measured = iter([(float(x), float(y), float(z)) for x, y, z in away])
+    return [
+        next(measured) if there else place(data.ch_names[i]) for i, there in zip(picked, known, strict=True)
+    ]

@@ -15,6 +15,7 @@ from openjepa.common.reach import regular
 from openjepa.errors import UserError, warn
 from openjepa.signals.electrodes.batch import Cut
 from openjepa.signals.electrodes.mne_objects import from_mne, is_mne, read_fif
+from openjepa.signals.electrodes.montage import place
 from openjepa.signals.electrodes.recording import Event, Piece, Prepared, Recording, prepare
 from openjepa.signals.electrodes.recording_set import RecordingSet, windows_of
 from openjepa.signals.readers.edf import read_edf
@@ -153,18 +154,34 @@ def _of_edf(path: Path, name: str) -> Recording:
     for channel in file.channels:
         if channel.why_not:
             warn(f"{path}: channel {channel.name} is left out: {channel.why_not}")
+    other = [c for c in file.channels if c.unit != "µV" and not c.why_not and place(c.name) is not None]
+    told = ", ".join(f"{channel.name} in {channel.unit!r}" for channel in other[:3])
     if not kept:
-        raise UserError(f"{path}: none of its {len(file.channels)} channels is a voltage with a sound scale")
-    patient = file.patient.split(" ")
-    nobody = all(word.lower() in NOBODY for word in patient)
+        raise UserError(
+            f"{path}: none of its {len(file.channels)} channels is a voltage with a sound scale"
+            + (f" ({told}): write uV, mV or V into its header" if told else "")
+        )
+    if told:
+        warn(f"{path}: {len(other)} electrodes are left out, since they are no voltages: {told}")
     return Recording(
         name,
         [file.channels[i].name for i in kept],
         [file.channels[i].rate for i in kept],
         [Piece(run.start, [run.values[i] for i in kept]) for run in file.runs],
         events=[Event(*note) for note in file.annotations],
-        subject="" if nobody else file.patient,
+        subject=_patient(file.patient),
     )
+
+
+def _patient(field: str) -> str:
+    """Who an EDF header says was recorded; empty where it tells no code and no name.
+
+    EDF+ has code, sex, date of birth and name: sex and date alone name nobody.
+    """
+    words = field.split(" ")
+    plus = len(words) >= 4 and words[1] in ("M", "F", "X")
+    said = [words[0], *words[3:]] if plus else words
+    return "" if all(word.lower() in NOBODY for word in said) else field
 
 
 def _of_npz(path: Path, name: str, signal: Cut) -> list[Recording]:

@@ -49,7 +49,7 @@ class Recording:
         channels: names, as they come.
         rates: samples a second, of each channel.
         pieces: in order of time.
-        places: `[C, 3]` on a head of radius 1; `None`: by name.
+        places: of each channel, on a head of radius 1, `None` of what is no electrode; or `None`: all by name.
         events: annotations.
         subject: who was recorded; empty where nothing says so.
         label: of the whole recording; `None` without one.
@@ -156,6 +156,8 @@ def prepare(recording: Recording, rate: float, band: tuple[float, float] | None)
 def resample(values: NDArray, before: float, after: float) -> NDArray:
     """`[..., S]` at another rate, by a polyphase filter that lets nothing above half of either rate through."""
     ratio = Fraction(after / before).limit_denominator(10_000)
+    if ratio == 0:
+        raise UserError(f"{before:g} samples a second are too many to be brought to {after:g}")
     if ratio == 1:
         return np.asarray(values, np.float32)
     from scipy.signal import resample_poly  # scipy comes with scikit-learn; not paid for on import

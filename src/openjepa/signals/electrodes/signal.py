@@ -40,7 +40,7 @@ class ElectrodeSignal(Signal):
     rate: float = Field(128.0, gt=0, le=100_000)
     """Samples a second, to which all channels are resampled."""
     seconds: float = Field(16.0, gt=0, le=86_400)
-    """Of a window."""
+    """The length of a window in seconds."""
     band: tuple[float, float] | None = (0.5, 40.0)
     """Lowest and highest frequency in Hz that are kept; none: the recordings are filtered already."""
     patch: int = Field(128, ge=1, le=65_536)
@@ -60,7 +60,7 @@ class ElectrodeSignal(Signal):
     channels: tuple[str, ...] = ()
     """Electrodes of the training data, in the order of the channel table; taken from the data."""
     places: tuple[Place, ...] = ()
-    """Where each of them is, on a head of radius 1: right, front, up."""
+    """The place of each of them on a head of radius 1: right, front, up."""
     scale: float = Field(0.0, ge=0)
     """Microvolts that become 1; 0: the standard deviation of the training data."""
     clip: float | None = Field(20.0, gt=0)

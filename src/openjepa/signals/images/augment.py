@@ -70,7 +70,7 @@ class Augment(Config):
     contrast: float = Field(0.4, ge=0, le=1)
     saturation: float = Field(0.2, ge=0, le=1)
     hue: float = Field(0.1, ge=0, le=0.5)
-    """In turns: uniform in ± this."""
+    """The largest turn of the hue, in turns of the circle: uniform in ± this."""
     grey: float = Field(0.0, ge=0, le=1)
     """Probability of greyscale."""
     blur: float = Field(0.0, ge=0, le=1)

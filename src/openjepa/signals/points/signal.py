@@ -39,7 +39,7 @@ class PointSignal(Signal):
     size: int = Field(32, ge=1, le=4096)
     """Points of a group, those nearest to its centre; a point may be in several."""
     order: Order = "greedy"
-    """Of the groups: `greedy`, from the smallest sum of coordinates always on to the nearest that is left (Point-JEPA's
+    """The groups' order: `greedy`, from the smallest sum of coordinates on to the nearest that is left (Point-JEPA's
     sequencer); `z-order` and `hilbert`, along a curve that fills space; `none`, as they were sampled."""
     up: Literal["x", "y", "z"] = "z"
     """The axis that points upwards, about which clouds are turned in training and seen in pictures."""

@@ -44,24 +44,24 @@ class SeriesSignal(Signal):
     """`apart`: each channel is a sample of its own, which all share the encoder. `channel`: a token holds a patch of
     one channel, and knows which. `time`: a token holds a patch of all channels."""
     norm: Literal["data", "sample", "none"] = "data"
-    """By what each channel is brought to mean 0 and deviation 1: `mean` and `std`; its own in each sample, which takes
+    """What each channel is brought to mean 0 and deviation 1: `mean` and `std`; its own in each sample, which takes
     out level and size; nothing."""
     clip: float | None = Field(None, gt=0)
     """Values beyond so many deviations are cut to it."""
     channels: tuple[str, ...] = ()
     """Names of the training data's channels; taken from the data."""
     mean: tuple[float, ...] = ()
-    """Of each channel; taken from the training data unless set by hand."""
+    """The mean of each channel; taken from the training data unless set by hand."""
     std: tuple[Positive, ...] = ()
-    """Of each channel, likewise."""
+    """The deviation of each channel, likewise."""
     stride: int = Field(0, ge=0, le=1_000_000)
     """Steps from a window to the next where none is drawn; 0: side by side, and for forecasts every step."""
     season: int = Field(0, ge=0, le=1_000_000)
     """Steps after which the series repeat, such as 24 of hourly data; 0: not known. The forecasts that repeat the last
     season stand beside the model's."""
     parts: tuple[float, float, float] | None = (0.7, 0.1, 0.2)
-    """Of a single series, its first steps to train on, the next to validate and to test: shares, or numbers of steps;
-    none: all to train on."""
+    """The parts of a single series: its first steps to train on, the next to validate and to test, as shares or
+    numbers of steps; none: all to train on."""
     columns: tuple[str, ...] = ()
     """Columns of a table that are channels; none: all that hold numbers and do not say when."""
     by: str = ""

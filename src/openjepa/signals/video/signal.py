@@ -41,7 +41,7 @@ class VideoSignal(Signal):
     frames: int = Field(16, ge=1, le=4096)
     """T, of a clip."""
     stride: int = Field(4, ge=1, le=10_000)
-    """From one frame of a clip to the next, in frames of its film; the encoder is told no time stamps."""
+    """The distance from one frame of a clip to the next, in frames of its film; the encoder is told no time stamps."""
     fps: float | None = Field(None, gt=0, le=10_000)
     """Frames a second of a clip, whatever its film's rate, in the place of `stride`."""
     channels: int = Field(3, ge=1, le=4096)
