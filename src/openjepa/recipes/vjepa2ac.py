@@ -16,8 +16,8 @@ condition  actions and the robot's pose
     openjepa train vjepa2-ac --preset droid --data droid                    # V-JEPA 2 ViT-g; 305 M parameters to train
 
 `tiny` takes 1,000 steps of 0.6 CPU seconds (0.3 in bf16). An arm that reaches for what a picture shows (400 steps on
-encoders of 400 steps, three seeds, 34 episodes each, 0.22 s a plan): 35.3 % [26.7, 44.9] on LeJEPA's encoder, 11.8
-[6.9, 19.4] on V-JEPA 2's; PLDM 75.5, behaviour cloning 59.8, chance 2.0 (`python -m benchmarks.acting arm`).
+encoders of 400 steps, three seeds, 100 episodes each, 0.2 to 0.6 s a plan): 35.3 % [30.1, 40.9] on LeJEPA's encoder,
+12.7 [9.4, 16.9] on V-JEPA 2's; PLDM 72.3, behaviour cloning 60.3, chance 6.0 (`python -m benchmarks.acting arm`).
 
 Departures:
 - In training the rollout is given poses to which actions were added (theirs: recorded poses, the same where actions are
@@ -70,7 +70,7 @@ class VJEPA2AC(WorldRecipe):
     """V-JEPA 2-AC's six choices; the defaults are those of the released `configs/train/vitg16/droid-256px-8f.yaml`."""
 
     paper: ClassVar[str] = "Assran et al., 2025, arXiv:2506.09985"
-    measured: ClassVar[str] = "an arm and a goal picture: 35.3 % reached (PLDM 75.5, chance 2.0)"
+    measured: ClassVar[str] = "an arm and a goal picture: 35.3 % reached (PLDM 72.3, chance 6.0)"
 
     recipe: Literal["vjepa2-ac"] = "vjepa2-ac"
     preset: str = "droid"

@@ -30,7 +30,7 @@ def read_fif(path: Path) -> list[Recording]:
         UserError: MNE is not installed, or cannot read it.
     """
     try:
-        import mne  # ty: ignore[import-not-found]
+        import mne
     except ImportError:
         raise UserError(f"{path}: FIF files need MNE: pip install 'openjepa[eeg]'") from None
     read = mne.read_epochs if path.name.removesuffix(".gz").endswith("epo.fif") else mne.io.read_raw_fif
