@@ -3,7 +3,17 @@
 import argparse
 from pathlib import Path
 
-from openjepa.cli.options import Commands, add_data, add_json, add_labels, add_run, command, table_options
+from openjepa.cli.options import (
+    Commands,
+    add_data,
+    add_json,
+    add_labels,
+    add_run,
+    add_steps,
+    add_training_seed,
+    command,
+    table_options,
+)
 from openjepa.cli.results import show_run
 
 EXAMPLES = """\
@@ -24,8 +34,8 @@ def add(commands: Commands) -> None:
     add_data(parser, "labelled samples (default: the data of the run)")
     add_labels(parser)
     parser.add_argument("--out", help="the new run's directory (default: RUN-finetuned)")
-    parser.add_argument("--steps", help="short for --train.steps")
-    parser.add_argument("--seed", help="short for --train.seed")
+    add_steps(parser)
+    add_training_seed(parser)
     add_json(parser, "print the result as JSON and no progress")
 
 

@@ -132,6 +132,16 @@ def labels_of(args: argparse.Namespace) -> Any:
     return LabelTable.parse(table_options(args))
 
 
+def add_steps(parser: Parser) -> None:
+    """Of training, `args.steps`."""
+    parser.add_argument("--steps", help="short for --train.steps")
+
+
+def add_training_seed(parser: Parser) -> None:
+    """Of training, `args.seed`."""
+    parser.add_argument("--seed", help="short for --train.seed")
+
+
 def add_seed(parser: Parser, text: str | None = None) -> None:
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, help=text)
 

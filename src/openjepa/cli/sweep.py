@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openjepa.cli import train
-from openjepa.cli.options import Commands, add_data, add_json, add_labels, add_own, command, labels_of, whole
+from openjepa.cli.options import (
+    Commands,
+    add_data,
+    add_json,
+    add_labels,
+    add_own,
+    add_steps,
+    command,
+    labels_of,
+    whole,
+)
 from openjepa.errors import UserError, warn
 
 if TYPE_CHECKING:
@@ -53,7 +63,7 @@ def add(commands: Commands) -> None:
     add_data(parser, "as of `openjepa train`")
     parser.add_argument("--config", help="a saved config.json or a YAML file, with options on top")
     parser.add_argument("--init", metavar="RUN", help="trained weights that all runs start from")
-    parser.add_argument("--steps", help="short for --train.steps")
+    add_steps(parser)
     parser.add_argument("--on-collapse", help="short for --train.on_collapse")
     parser.add_argument("--log", action="append", metavar="NAME", help="short for --train.log")
     add_labels(parser)

@@ -3,7 +3,16 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from openjepa.cli.options import Commands, Parser, add_data, add_json, add_own, command
+from openjepa.cli.options import (
+    Commands,
+    Parser,
+    add_data,
+    add_json,
+    add_own,
+    add_steps,
+    add_training_seed,
+    command,
+)
 from openjepa.cli.results import show_run
 from openjepa.errors import UserError
 
@@ -60,8 +69,8 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="lose the run that lies in --out")
     add_own(parser)
-    parser.add_argument("--steps", help="short for --train.steps")
-    parser.add_argument("--seed", help="short for --train.seed")
+    add_steps(parser)
+    add_training_seed(parser)
     parser.add_argument("--on-collapse", help="warn, stop or rollback; short for --train.on_collapse")
     parser.add_argument(
         "--log",

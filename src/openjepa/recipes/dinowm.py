@@ -14,8 +14,8 @@ condition  actions and proprioception               guard    none: nothing that 
     openjepa train dino-wm --data episodes --encoder.source runs/images   # tiny, an encoder of ours
     openjepa train dino-wm --preset push-t --data push-t.h5 --condition.variables "[agent_x, agent_y]"
 
-An arm that reaches for what a picture shows (`tiny`, 400 steps, 1.6 CPU minutes, three seeds, 100 episodes each, 0.25 to
-0.4 s a plan): 16.3 % [12.6, 20.9] on LeJEPA's encoder, 2.0 [0.9, 4.3] on V-JEPA 2's; PLDM 72.3, chance 6.0.
+An arm that reaches for what a picture shows (`tiny`, 400 steps, 1.6 CPU minutes, three seeds, 100 episodes each, 0.25
+to 0.4 s a plan): 16.3 % [12.6, 20.9] on LeJEPA's encoder, 2.0 [0.9, 4.3] on V-JEPA 2's; PLDM 72.3, chance 6.0.
 
 `tiny` sees pictures alone: in our Two Rooms the recorded state is the answer. Pixels are normalised by 0.5 and 0.5, as
 in the released code, though DINOv2 was trained with ImageNet's statistics (`--encoder.statistics source`).

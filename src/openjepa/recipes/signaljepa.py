@@ -10,10 +10,15 @@ condition  positions of the hidden tokens               guard    none beyond the
     openjepa train signal-jepa --preset lee2019 --data recordings   # the paper's model
 
 Measured on rest and mental arithmetic of unseen people (balanced accuracy, three folds with a seed each, 0.8 CPU
-minutes of training, people aligned for all rows): frozen features 81.1 [79.3, 83.0], of random encoders 79.5, band
-power and covariance 82.6, beside ours 84.2, an interval of -3.7 to 7.0 points more; 10 labels a class 69.5, 70.3, 76.6,
-73.6. Before people were aligned: 62.3, 63.0, 69.8, 68.8. On three tasks of one person each it is level with untrained
-encoders (benchmarks/README.md).
+minutes of training, people aligned for all rows but the last):
+
+    labels                        ours                 untrained   band power, covariance   these beside ours
+    all                           81.1 [79.3, 83.0]    79.5        82.6                     84.2
+    10 a class                    69.5                 70.3        76.6                     73.6
+    all, people not aligned       62.3                 63.0        69.8                     68.8
+
+What ours add to the classical features is -3.7 to 7.0 points. On three tasks of one person each it is level with
+untrained encoders (benchmarks/README.md).
 
 Stem, positions, trunk and predictor of `lee2019` agree with braindecode's, weights copied, to 1e-5
 (tests/parity/test_braindecode.py). Of pre-training no code was released, and no source that we could read names the

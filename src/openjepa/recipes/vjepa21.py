@@ -8,7 +8,7 @@ Assran et al., 2026, arXiv:2603.14482.
 
 signal     tubelets of clips, patches of images    target   EMA encoder's four levels, each layer-normalised
 hiding     V-JEPA's tubes; 10 blocks of images     energy   L1, of hidden tokens and of visible ones
-condition  target positions, rotary                guard    none beyond the target
+condition  target positions, rotary                guard    none beyond the target (`tiny`: a light VICReg)
 
     openjepa train v-jepa-2-1 --data clips                          # preset tiny; images are frames of the clips
     openjepa train v-jepa-2-1 --data clips --signal.images photos   # or others
@@ -85,6 +85,7 @@ TINY: dict[str, Any] = {
         "positions": {"grid": 12},
     },
     "target": {"kind": "ema", "norm": "layer", "half_life": 0.02, "levels": 4, "to_one": False},
+    "guard": {"kind": "vicreg", "std": 0.1, "covariance": 0.004},
     "train": {
         "steps": 800,
         "batch_size": 64,

@@ -113,7 +113,8 @@ def _needs(rows: Sequence[str]) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """`a`, `a and b`, `a, b and c`; a name that reads as several is quoted."""
+    names = [f"“{name}”" if ", " in name or " and " in name else name for name in names]
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
