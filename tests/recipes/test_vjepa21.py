@@ -32,6 +32,7 @@ SMALL = {
     "target.levels": "2",
     "predictor.width": "24",
     "predictor.enter": "20",
+    "guard": "none",
 }
 
 
