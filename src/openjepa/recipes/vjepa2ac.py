@@ -18,6 +18,8 @@ condition  actions and the robot's pose
 `tiny` takes 1,000 steps of 0.6 CPU seconds (0.3 in bf16). An arm that reaches for what a picture shows (400 steps on
 encoders of 400 steps, three seeds, 100 episodes each, 0.2 to 0.6 s a plan): 35.3 % [30.1, 40.9] on LeJEPA's encoder,
 12.7 [9.4, 16.9] on V-JEPA 2's; PLDM 72.3, behaviour cloning 60.3, chance 6.0 (`python -m benchmarks.acting arm`).
+A real robot's joints one second ahead (`python -m benchmarks.robot`, one seed): rms 0.056, by copying 0.146, by ridge
+regression 0.091 without actions and 0.029 with them.
 
 Departures:
 - In training the rollout is given poses to which actions were added (theirs: recorded poses, the same where actions are
