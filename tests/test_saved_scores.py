@@ -6,6 +6,8 @@ import pytest
 import torch
 from benchmarks.saved_scores import RECORD, RUNS, close, recipes, scores
 
+from openjepa.recipes import registered
+
 
 @pytest.fixture
 def one_thread():
@@ -13,6 +15,10 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def test_every_recipe_has_a_saved_run():
+    assert set(recipes()) == set(registered()) == set(json.loads(RECORD.read_text()))
 
 
 @pytest.mark.parametrize("name", recipes())

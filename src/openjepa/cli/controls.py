@@ -7,16 +7,16 @@ from openjepa.cli.results import show_table
 
 
 def add(commands: Commands) -> None:
-    text = "may a world model's latent z be believed? the papers' controls"
+    text = "check a world model's latent z: capacity, leak, cycle, codebook"
     parser = command(commands, "controls", run, text)
-    add_run(parser, "of latent-action, mixture, or --condition latent")
+    add_run(parser, "a run of latent-action, of mixture, or with --condition latent")
     add_data(parser, "episodes (default: those of the run)")
-    add_seed(parser, "of steps, draws and fits")
+    add_seed(parser, "seed of steps, draws and fits")
     parser.add_argument(
         "--updates",
         type=whole(1, 10**8),
         default=1000,
-        help="of each predictor that is fitted to compare with",
+        help="training steps of each predictor that is fitted to compare with",
     )
     add_json(parser, "print the table as JSON")
 

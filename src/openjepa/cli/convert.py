@@ -15,7 +15,7 @@ of the Hugging Face Hub need no conversion: name them as hub:owner/name.
 
 
 def add(commands: Commands) -> None:
-    text = "make a model of ours of a pickled checkpoint that Meta has released"
+    text = "convert a pickled checkpoint of Meta's into a model of this library"
     parser = command(commands, "convert", run, text, examples=EXAMPLES)
     parser.add_argument("file", help="a .pth.tar or .pt file of I-JEPA, V-JEPA 2 or V-JEPA 2.1")
     parser.add_argument("-o", "--output", required=True, help="the folder")

@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
         "--horizon",
         type=whole(1, 1000),
         metavar="STEPS",
-        help="of the model to look ahead (default: as many as it was trained to predict, 5 at least)",
+        help="steps ahead that the model predicts (default: as many as in training, 5 at least)",
     )
     parser.add_argument(
         "--variables",
@@ -41,11 +41,17 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="sequences of actions to choose among for a goal, the true one among them",
     )
-    parser.add_argument("--goals", type=whole(1, 100_000), default=200, metavar="N", help="to choose for")
     parser.add_argument(
-        "--windows", type=whole(16, 10**6), default=2000, metavar="N", help="the most that are predicted"
+        "--goals", type=whole(1, 100_000), default=200, metavar="N", help="goals to choose for"
     )
-    add_seed(parser, "of the choice of windows, and of other episodes' actions")
+    parser.add_argument(
+        "--windows",
+        type=whole(16, 10**6),
+        default=2000,
+        metavar="N",
+        help="windows that are predicted, at most",
+    )
+    add_seed(parser, "seed of the choice of windows, and of other episodes' actions")
     parser.add_argument(
         "--out", metavar="FILE", help="the result as JSON (default: openloop.json in the run)"
     )

@@ -36,7 +36,9 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="a first try (pldm tiny: under a minute): 10 episodes, beside doing nothing and a random policy",
     )
-    parser.add_argument("--surprise", action="store_true", help="also: is it surprised by what cannot be?")
+    parser.add_argument(
+        "--surprise", action="store_true", help="also measure its surprise at what is impossible"
+    )
     parser.add_argument(
         "--probes",
         type=whole(1, 1000),

@@ -26,7 +26,9 @@ def add(commands: Commands) -> None:
         help="test samples (default: --data's test split, or a quarter of its groups, or of the samples in --labels)",
     )
     add_labels(parser)
-    parser.add_argument("--kinds", nargs="+", default=["linear", "knn"], help="of linear, knn, attentive")
+    parser.add_argument(
+        "--kinds", nargs="+", default=["linear", "knn"], help="probes: linear, knn, attentive"
+    )
     parser.add_argument(
         "--few-label",
         nargs="+",

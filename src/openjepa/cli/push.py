@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     text = "publish a model on the Hugging Face Hub, with a model card"
     parser = command(commands, "push", run, text, examples=EXAMPLES)
     add_run(parser, "a run or an exported model")
-    parser.add_argument("name", metavar="OWNER/NAME", help="under which it is published")
+    parser.add_argument("name", metavar="OWNER/NAME", help="its name on the Hub")
     parser.add_argument("--licence", "--license", metavar="ID", help="e.g. apache-2.0 or cc-by-nc-4.0")
     parser.add_argument("--private", action="store_true", help="for yourself alone")
     parser.add_argument(

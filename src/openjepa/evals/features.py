@@ -216,7 +216,7 @@ class LoadedFeatures:
 
 
 class Joined:
-    """Two kinds of features of the same samples side by side; which, says each name.
+    """Two kinds of features of the same samples side by side, which each name says.
 
     Args:
         train: the set that `fitted` is of; any other set that is streamed is the one that `tested` is of.

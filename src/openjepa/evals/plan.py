@@ -59,7 +59,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class ProbePlan:
-    """Who is used for what; rows are those of the training set."""
+    """Which samples fit, validate and test; rows are those of the training set."""
 
     task: LabelTask
     y_train: Tensor
@@ -193,7 +193,7 @@ class _Of:
         return "" if self.groups is None else f"in {len(np.unique(self.groups)):,} groups "
 
     def part(self, rows: Rows) -> "_Of":
-        """Of some of the samples."""
+        """The same, of some of the samples."""
         groups, folds = (None if part is None else part[rows] for part in (self.groups, self.folds))
         return _Of(self.labels[rows], groups, folds)
 

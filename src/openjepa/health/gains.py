@@ -22,7 +22,7 @@ class FeatureTask:
     ratio: bool = False
 
     def gain(self, first: float, now: float) -> float:
-        """From step 0 to now."""
+        """How much it has risen from step 0 to now."""
         return math.log(max(now, 1e-9) / max(first, 1e-9)) if self.ratio else now - first
 
     def error(self, first: float, now: float, of_difference: float) -> float:

@@ -65,7 +65,7 @@ def _lost(history: Sequence[Reading], config: PlainConfig) -> Finding | None:
 
 
 def _untrained(history: Sequence[Reading], config: PlainConfig) -> Finding:
-    """At step 0, where only the data can be judged."""
+    """What is found at step 0, where only the data can be judged."""
     if found := certain(history, config):
         return "not trained yet", found[1], found[2]
     return "not trained yet", "no step has been taken, so there is nothing to judge", ""

@@ -14,4 +14,4 @@ from openjepa.nets.patches import PatchConv, SeriesConv
 from openjepa.nets.pointnet import PointNet
 
 Stem = Annotated[ConvNet | ChannelConv | ChannelPower | PatchConv | SeriesConv | PointNet, OneOf("stem")]
-"""Of images: convolutions that embed the patches, one place of their map a patch (Xiao et al., arXiv:2106.14881)."""
+"""Stems, which make tokens of what a signal gives; of images convolutions (Xiao et al., arXiv:2106.14881)."""

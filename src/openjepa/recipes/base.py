@@ -81,7 +81,7 @@ class Measures(Protocol):
 
 
 class Recipe(Config):
-    """What all recipes are: a name, a size, data and training; the choices are their kinds' (`images`, `worlds`).
+    """What all recipes are: a name, a size, data, training. `tokens`, `images`, `sounds` and `worlds` add the choices.
 
     The trainer knows nothing of signals: it opens the data, fits the config to them, holds some out and measures health
     through these methods.

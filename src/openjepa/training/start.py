@@ -115,7 +115,7 @@ def start(
         config: the recipe.
         out: the run's directory.
         data: as `train`'s.
-        adapt: take the number of channels from the images; False: convert them to the config's.
+        adapt: take the number of channels from the data; False: convert them to the config's.
         overwrite: as `train`'s.
         progress: told about every step.
         command: what to write down as the command that was run.

@@ -133,7 +133,7 @@ class _Step:
 
 @dataclass
 class Camera:
-    """A player that acts as the one it looks over the shoulder of (see `of`), and keeps its first group of episodes.
+    """A player that acts as another one does (see `of`), and keeps the first group of episodes.
 
     Attributes:
         steps: of the group.

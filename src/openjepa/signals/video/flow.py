@@ -7,7 +7,7 @@ from torch.nn.functional import avg_pool2d, grid_sample, interpolate, pad
 from openjepa.signals.images.fisher import gradient
 
 LEAST_SIDE = 8
-"""Of the coarsest picture."""
+"""The least side of the coarsest picture."""
 RADIUS = 3
 """Pixels around each whose motion is taken for its own, blurred twice."""
 STIFF = 3e-3
