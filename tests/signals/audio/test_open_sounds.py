@@ -294,3 +294,9 @@ def test_a_trained_model_looks_at_recordings_of_other_names(tmp_path):
     with pytest.warns(OpenJEPAWarning, match="labels are those of folders"):
         labels = signal.open(tmp_path).labels
     assert labels.names == ("high", "low") and labels.groups is None
+
+
+@pytest.mark.parametrize("rate", [8, 8_000_000])
+def test_a_rate_in_other_units_is_one_sentence(rate: int):
+    with pytest.raises(UserError, match=r"8e?[0+6]* samples a second are no rate of sound: give it in Hz"):
+        SIGNAL.open(Waves([tone()], rate))

@@ -9,6 +9,7 @@ import pytest
 
 from openjepa.common.rng import Rng
 from openjepa.errors import OpenJEPAWarning, UserError
+from openjepa.recipes import configure
 from openjepa.signals.base import hold_out
 from openjepa.signals.series import SeriesSignal, open_series
 
@@ -214,3 +215,36 @@ def test_a_series_among_others_that_never_changes_is_said() -> None:
     x[3] = 5
     with pytest.warns(OpenJEPAWarning, match=r"1 of 20 series never change: array\[3\]"):
         open_series(x, CUT)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("steps", [200, 3000, 17420])
+def test_one_table_has_enough_windows_for_the_preset_that_takes_minutes(steps: int, channels: int):
+    signal = configure("ts-jepa", "tiny").signal
+    values = np.random.default_rng(0).normal(size=(1, channels, steps)).astype(np.float32).cumsum(-1)
+    found = signal.open(values, adapt=True)
+    fitted = signal.fitted(found)
+    assert len(found) >= 48 and fitted.length % fitted.patch == 0 and fitted.length >= 2 * fitted.patch
+    assert len(signal.open(values, adapt=True)) == len(found)
+    later = fitted.open(values, "test")
+    assert later.shape[-1] == fitted.length
+    last = int(0.7 * steps)
+    assert all(int(high) + fitted.length <= last for high in found._windows.high)
+
+
+def test_series_that_are_long_enough_keep_the_length_that_was_asked_for():
+    values = np.random.default_rng(0).normal(size=(40, 1, 700)).astype(np.float32)
+    assert open_series(values, SeriesSignal(length=320), adapt=True).shape == (1, 320)
+    assert len(open_series(values, SeriesSignal(length=320), adapt=True)) == 80
+    assert open_series(values[:3], SeriesSignal(length=1000), adapt=True).shape == (
+        1,
+        700,
+    )  # each is a sample
+
+
+def test_series_shorter_than_a_patch_are_counted(tmp_path: Path):
+    for name, steps in (("a", 400), ("b", 2)):
+        rows = "\n".join(f"{i % 7}.5" for i in range(steps))
+        (tmp_path / f"{name}.csv").write_text(f"x\n{rows}\n")
+    with pytest.warns(OpenJEPAWarning, match="1 of 2 series are shorter than a patch of 32 steps"):
+        open_series(tmp_path, SeriesSignal(), adapt=True)

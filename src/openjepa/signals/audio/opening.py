@@ -18,6 +18,7 @@ from openjepa.common.reach import regular
 from openjepa.errors import UserError, warn
 from openjepa.signals.audio.batch import Waves
 from openjepa.signals.audio.decode import (
+    RATES,
     SUFFIXES,
     SoundHeader,
     broken,
@@ -317,6 +318,9 @@ def _of_waves(name: str, waves: Waves, signal: SoundCut) -> SoundSet:
         raise UserError(
             f"{name}: the rate {waves.rate!r} is not one number of samples a second, or one a recording"
         )
+    if not ((rates >= RATES[0]) & (rates <= RATES[1])).all():
+        wrong = float(rates[(rates < RATES[0]) | (rates > RATES[1])][0])
+        raise UserError(f"{name}: {wrong:g} samples a second are no rate of sound: give it in Hz")
     own = _usual([round(rate) for rate in rates.tolist()])
     spec = signal.spec(own)
     sounds = []

@@ -22,6 +22,12 @@ from openjepa.signals.series.reading import GAP, OneSeries
 Indices = Sequence[int] | np.ndarray | Tensor
 
 
+LEAST, ENOUGH = 16, 64
+"""Windows that can be trained on at least, and those that are made where there are fewer."""
+SHORTEST = 8
+"""Patches of a window, at least, where windows are made shorter; but no more than half of a series."""
+
+
 @dataclass(frozen=True, eq=False)
 class SeriesPieces:
     """What all parts of a set share: every series, one after the other.
@@ -280,7 +286,8 @@ def series_set(
     """Series cut into samples.
 
     Args:
-        adapt: whether samples are no longer than the longest series, whatever `cut` says.
+        adapt: whether samples are no longer than the longest series, whatever `cut` says, and so short that there are
+            enough.
         part: which part (0 train, 1 val, 2 test) of a single series that `cut.parts` splits; `None`: all.
 
     Raises:
@@ -299,11 +306,15 @@ def series_set(
         lengths = np.array([one.values.shape[1] for one in found])
         first, last = np.zeros_like(lengths), lengths
     longest = int((last - first).max())
-    length = cut.length or longest
-    length = min(length, longest) if adapt else length
+    length, stride = cut.length or longest, cut.stride
+    if adapt:
+        short = int((last - first < cut.patch).sum())
+        if 0 < short < len(found):
+            warn(f"{name}: {short} of {len(found)} series are shorter than a patch of {cut.patch} steps")
+        length, stride = _adapted(last - first, cut, cuttable=part is not None)
     values, valid, offset = _filled(name, found)
     answers, classes, labelled, steps = _answers(name, found)
-    windows = _tiles(first, last, length, cut.stride, len(channels) if cut.tokens == "apart" else 1)
+    windows = _tiles(first, last, length, stride, len(channels) if cut.tokens == "apart" else 1)
     several = len(windows.piece) > len(found)
     grouped = len(found) > 1 and (several or any(one.group for one in found))
     group = np.array([number_of(one.group or f"{name}: {one.name}") for one in found], np.int64)
@@ -321,6 +332,22 @@ def series_set(
         grouped=grouped,
         skipped=skipped,
     )
+
+
+def _adapted(lengths: NDArray[np.int64], cut: SeriesCut, cuttable: bool) -> tuple[int, int]:
+    """Steps of a window and from one to the next, for series of these lengths.
+
+    Windows are no longer than the longest series. Where series are cut, or may be, and windows side by side are fewer
+    than can be trained on, they become shorter and overlap.
+    """
+    longest = int(lengths.max())
+    length = min(cut.length or longest, longest)
+    if cut.stride or not (cuttable or longest > length) or (lengths // length).clip(1).sum() >= LEAST:
+        return length, cut.stride
+    least = SHORTEST * cut.patch
+    length = max(cut.patch, min(length, max(least, int(lengths.sum()) // ENOUGH), longest // 2))
+    length -= length % cut.patch
+    return length, max(1, int((lengths - length).clip(0).sum()) // ENOUGH)
 
 
 def _split(
