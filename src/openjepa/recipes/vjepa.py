@@ -20,9 +20,9 @@ V-JEPA was released.
 Measured on nine actions of UCF-101 (`tiny`, 834 clips, three seeds, 3 CPU minutes of a busy core, clean split): linear
 62.1 [58.9, 65.3] %, random encoders 59.8, Fisher vectors of HOG 78.4, these beside ours 72.8; 10 labels a class 48.9
 [46.8, 51.0], 45.3 [43.4, 47.2], 62.8, 58.3. By folds of whole groups of the training clips one minute of training took
-the features from 59.1 to 68.6, which new groups do not bear out. `tiny-vit`: 54.4, untrained 56.5. On moving Fashion-MNIST (`tiny-moving`, 400 steps,
-4.5 CPU minutes, three seeds, 5,000 labels): 74.8 [69.8, 79.9], untrained 72.0, Fisher vectors of HOG 84.2, these beside
-ours 84.9; 10 labels a class 46.7, 46.4, 72.4, 67.9.
+the features from 59.1 to 68.6, which new groups do not bear out. `tiny-vit`: 54.4, untrained 56.5. On moving
+Fashion-MNIST (`tiny-moving`, 400 steps, 4.5 CPU minutes, three seeds, 5,000 labels): 74.8 [69.8, 79.9], untrained
+72.0, Fisher vectors of HOG 84.2, these beside ours 84.9; 10 labels a class 46.7, 46.4, 72.4, 67.9.
 
 `tiny` departs from the paper in what little data asks for: a convolutional encoder over the frames of each tubelet; the
 target, the mean of its last two stages, sees another crop of the clip, of another time and in other colours; few and
