@@ -6,6 +6,7 @@ import torch
 
 import openjepa
 from openjepa.common.rng import Rng
+from openjepa.errors import UserError
 from openjepa.recipes import build, configure
 from openjepa.signals.audio import Sounds
 
@@ -88,3 +89,21 @@ def test_every_hiding_and_target_view_trains(hiding: str, sees: str, tmp_path):
     loaded = openjepa.load(tmp_path / "run")
     assert torch.equal(model.embed(sounds[:3]), loaded.embed(sounds[:3]))
     assert loaded.embed(sounds[:3]).isfinite().all()
+
+
+def test_regularised_masking_fine_tunes_the_small_transformer_and_is_refused_of_convolutions(tmp_path):
+    random = np.random.default_rng(0)
+    sounds = random.normal(0, 0.1, (40, 8000)).astype(np.float32)
+    labels = np.arange(40) % 2
+    short = {"train.steps": 2, "train.batch_size": 8}
+    for preset in ("tiny-vit", "tiny"):
+        run, tuned = tmp_path / preset, {**short, "source": str(tmp_path / preset), "barred": 0.25}
+        openjepa.train("a-jepa", preset=preset, data=sounds, options={**short, "signal.rate": 8000}, out=run)
+        if preset == "tiny":
+            with pytest.raises(UserError, match="which this encoder does not have"):
+                openjepa.train("finetune", data=(sounds, labels), options=tuned, out=tmp_path / "no")
+            continue
+        model = openjepa.train("finetune", data=(sounds, labels), options=tuned, out=tmp_path / "tuned")
+        assert model.encoder.barred == 0.25
+        given = model.signal.batch(sounds[:4])
+        assert torch.equal(model.eval().predict(given), model.predict(given))  # none is barred in use

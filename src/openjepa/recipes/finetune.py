@@ -2,7 +2,7 @@
 
     openjepa finetune runs/signal-jepa-tiny-0 --data labelled
     openjepa finetune RUN --data labelled --classifier pre-local --frozen 1
-    openjepa finetune runs/a-jepa --data labelled --barred 0.1
+    openjepa finetune RUN --data labelled --barred 0.1    # of a transformer
 
 A run like any other: the same loop, checkpoints and resuming. The encoder is that of the source, whose features the
 probe judges (an average's, where the target is one). For the first `frozen` of the run the encoder stays as it is and
@@ -175,7 +175,8 @@ class FineTuned(FeatureModel):
         if config.barred:
             if not hasattr(self.encoder, "barred"):
                 raise UserError(
-                    "--barred bars tokens from attention, which this encoder has not: leave it out"
+                    "--barred bars tokens from attention, which this encoder does not have: leave it out, or train a "
+                    "transformer (of a-jepa the preset tiny-vit)"
                 )
             self.encoder.barred = config.barred
         self.classifier = config.classifier.build(self.signal, self.encoder, config.answers)
