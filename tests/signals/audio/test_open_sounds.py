@@ -300,3 +300,13 @@ def test_a_trained_model_looks_at_recordings_of_other_names(tmp_path):
 def test_a_rate_in_other_units_is_one_sentence(rate: int):
     with pytest.raises(UserError, match=r"8e?[0+6]* samples a second are no rate of sound: give it in Hz"):
         SIGNAL.open(Waves([tone()], rate))
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff", "au", "w64", "caf"])
+def test_a_file_that_is_cut_off_is_left_out_and_a_whole_one_is_read(tmp_path, suffix: str):
+    write(tmp_path / f"whole.{suffix}", np.tile(tone(), 4))
+    data = (tmp_path / f"whole.{suffix}").read_bytes()
+    (tmp_path / f"cut.{suffix}").write_bytes(data[: int(0.6 * len(data))])
+    with pytest.warns(OpenJEPAWarning, match=rf"1 file is left out .*cut\.{suffix}"):
+        found = open_sounds(tmp_path, SIGNAL)
+    assert len(found) == 1

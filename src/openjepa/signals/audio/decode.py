@@ -69,6 +69,7 @@ def inspect(source: Source) -> SoundHeader:
     """Raises one of `broken()`: no sound, empty, cut off, or a header that cannot be true."""
     promised = _promised(source)
     _require_whole_pages(source)
+    _require_all_bytes(source)
     with _opened(source) as file:
         rate, channels, samples = int(file.samplerate), int(file.channels), int(file.frames)
     if not RATES[0] <= rate <= RATES[1]:
@@ -177,6 +178,24 @@ def _require_whole_pages(source: Source) -> None:
     page = tail[tail.rfind(b"OggS") :]
     if len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
         raise EOFError("it is cut off within a page")
+
+
+def _require_all_bytes(source: Source) -> None:
+    """Refuse an AIFF, AU or W64 file that is shorter than its header says: libsndfile reads what is left."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return _require_all_bytes(file)
+    size = source.seek(0, 2)
+    source.seek(0)
+    head, told = source.read(24), 0
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        told = 8 + struct.unpack(">I", head[4:8])[0]
+    elif head[:4] == b".snd" and head[8:12] != b"\xff\xff\xff\xff":
+        told = sum(struct.unpack(">II", head[4:12]))
+    elif head[:4] == b"riff" and len(head) == 24:
+        told = struct.unpack("<Q", head[16:])[0]
+    if size < SHORT * told:
+        raise EOFError(f"it is cut off: it has {size:,} of {told:,} bytes")
 
 
 def _promised(source: Source) -> int | None:
