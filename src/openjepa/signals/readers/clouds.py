@@ -128,10 +128,14 @@ def _off(path: Path) -> Shape:
 
 def _obj(path: Path) -> Shape:
     points, polygons = [], []
-    for line in _text(path):
+    for number, line in enumerate(_text(path), 1):
         words = line.split()
         if not words:
             continue
+        if words[0] in ("v", "f") and len(words) < 4:
+            raise UserError(
+                f"{path}: line {number} has {len(words) - 1} numbers, fewer than 3: it is cut off or damaged"
+            )
         if words[0] == "v":
             points.append([float(word) for word in words[1:4]])
         elif words[0] == "f":
