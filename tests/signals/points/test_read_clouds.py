@@ -76,6 +76,7 @@ def test_points_lie_evenly_on_the_surface_of_a_mesh() -> None:
         ("a.off", "OFF\n9 1 0\n0 0 0\n", "9 points are promised and not there"),
         ("a.off", "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n", "a face names a corner that is not there"),
         ("a.off", "solid", "does not begin with OFF"),
+        ("a.off", "COFF\n1 0 0\n0 0 0 255 0 0 255\n", r"more than places \(COFF\): save it as plain OFF"),
         ("a.obj", "v 1 2 x\n", "cut off or damaged"),
         ("a.obj", "v 1 2 3\nv 4 5 6\nv 7 8 8\nf 1 2\n", "line 4 has 2 numbers, fewer than 3"),
         ("a.obj", "# nothing\n", "has no points"),

@@ -248,3 +248,9 @@ def test_series_shorter_than_a_patch_are_counted(tmp_path: Path):
         (tmp_path / f"{name}.csv").write_text(f"x\n{rows}\n")
     with pytest.warns(OpenJEPAWarning, match="1 of 2 series are shorter than a patch of 32 steps"):
         open_series(tmp_path, SeriesSignal(), adapt=True)
+
+
+def test_channels_that_are_samples_of_their_own_count_as_many():
+    values = np.random.default_rng(0).normal(size=(1, 7, 966)).astype(np.float32)
+    signal = SeriesSignal(length=104, patch=8, tokens="apart")
+    assert signal.open(values, adapt=True).shape == (1, 104)

@@ -110,6 +110,10 @@ def _off(path: Path) -> Shape:
     words = " ".join(line.partition("#")[0] for line in _text(path)).replace("OFF", "OFF ", 1).split()
     if not words or not words[0].endswith("OFF"):
         raise UserError(f"{path}: it does not begin with OFF")
+    if words[0] != "OFF":
+        raise UserError(
+            f"{path}: its points have more than places ({words[0]}): save it as plain OFF or as PLY"
+        )
     corners, faces = int(words[1]), int(words[2])
     if not 0 <= corners <= POINTS or len(words) < 4 + 3 * corners:
         raise UserError(f"{path}: {corners:,} points are promised and not there: it is cut off")

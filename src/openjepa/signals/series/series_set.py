@@ -311,7 +311,7 @@ def series_set(
         short = int((last - first < cut.patch).sum())
         if 0 < short < len(found):
             warn(f"{name}: {short} of {len(found)} series are shorter than a patch of {cut.patch} steps")
-        length, stride = _adapted(last - first, cut, cuttable=part is not None)
+        length, stride = _adapted(last - first, cut, len(channels), cuttable=part is not None)
     values, valid, offset = _filled(name, found)
     answers, classes, labelled, steps = _answers(name, found)
     windows = _tiles(first, last, length, stride, len(channels) if cut.tokens == "apart" else 1)
@@ -334,7 +334,7 @@ def series_set(
     )
 
 
-def _adapted(lengths: NDArray[np.int64], cut: SeriesCut, cuttable: bool) -> tuple[int, int]:
+def _adapted(lengths: NDArray[np.int64], cut: SeriesCut, channels: int, cuttable: bool) -> tuple[int, int]:
     """Steps of a window and from one to the next, for series of these lengths.
 
     Windows are no longer than the longest series. Where series are cut, or may be, and windows side by side are fewer
@@ -342,7 +342,8 @@ def _adapted(lengths: NDArray[np.int64], cut: SeriesCut, cuttable: bool) -> tupl
     """
     longest = int(lengths.max())
     length = min(cut.length or longest, longest)
-    if cut.stride or not (cuttable or longest > length) or (lengths // length).clip(1).sum() >= LEAST:
+    there = int((lengths // length).clip(1).sum()) * (channels if cut.tokens == "apart" else 1)
+    if cut.stride or there >= LEAST or not (cuttable or longest > length):
         return length, cut.stride
     least = SHORTEST * cut.patch
     length = max(cut.patch, min(length, max(least, int(lengths.sum()) // ENOUGH), longest // 2))
