@@ -67,9 +67,11 @@ def broken() -> tuple[type[BaseException], ...]:
 
 def inspect(source: Source) -> SoundHeader:
     """Raises one of `broken()`: no sound, empty, cut off, or a header that cannot be true."""
-    promised = _promised(source)
-    _require_whole_pages(source)
-    _require_all_bytes(source)
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            promised = _require_whole(file)
+    else:
+        promised = _require_whole(source)
     with _opened(source) as file:
         rate, channels, samples = int(file.samplerate), int(file.channels), int(file.frames)
     if not RATES[0] <= rate <= RATES[1]:
@@ -164,11 +166,16 @@ def _opened(source: Source) -> Any:
     return soundfile.SoundFile(source)
 
 
-def _require_whole_pages(source: Source) -> None:
+def _require_whole(source: BinaryIO) -> int | None:
+    """Samples a channel that a WAV file's header promises. Raises EOFError for other files that are cut off."""
+    promised = _promised(source)
+    _require_whole_pages(source)
+    _require_all_bytes(source)
+    return promised
+
+
+def _require_whole_pages(source: BinaryIO) -> None:
     """Raises EOFError for an Ogg file that ends within a page: libsndfile reads what is there and says nothing."""
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            return _require_whole_pages(file)
     source.seek(0)
     if source.read(4) != b"OggS":
         return
@@ -180,11 +187,8 @@ def _require_whole_pages(source: Source) -> None:
         raise EOFError("it is cut off within a page")
 
 
-def _require_all_bytes(source: Source) -> None:
+def _require_all_bytes(source: BinaryIO) -> None:
     """Refuse an AIFF, AU or W64 file that is shorter than its header says: libsndfile reads what is left."""
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            return _require_all_bytes(file)
     size = source.seek(0, 2)
     source.seek(0)
     head, told = source.read(24), 0
@@ -198,11 +202,8 @@ def _require_all_bytes(source: Source) -> None:
         raise EOFError(f"it is cut off: it has {size:,} of {told:,} bytes")
 
 
-def _promised(source: Source) -> int | None:
+def _promised(source: BinaryIO) -> int | None:
     """Samples a channel that a WAV file's header promises: libsndfile believes the file's length instead."""
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            return _promised(file)
     source.seek(0)
     if (head := source.read(12))[:4] != b"RIFF" or head[8:] != b"WAVE":
         return None
