@@ -1,4 +1,4 @@
-# make demo   set up, train LeJEPA on Fashion-MNIST, probe it, write a report (under 10 minutes on 2 cores)
+# make demo   set up, train LeJEPA on Fashion-MNIST, probe it, write a report (2 cores: 10 minutes in bf16, else up to 30)
 # make test   set up, then linter, formatter, type checker and tests
 # make docs   the documentation as a site, in build/site
 #

@@ -10,6 +10,7 @@ import torch
 from openjepa.errors import UserError
 from openjepa.evals.table import ProbeTable, Score
 from openjepa.report import write_report
+from openjepa.report.sections import chosen
 from openjepa.training import load
 
 SECTIONS = [
@@ -190,3 +191,10 @@ def test_range_and_levels_are_named(ijepa_run, images):
     about["data"]["values"] = {"low": 62, "high": 961, "levels": 900}
     (ijepa_run / "run.json").write_text(json.dumps(about))
     assert "values 62 to 961 in 900 levels" in page(ijepa_run, samples=images)
+
+
+def test_options_that_are_empty_are_not_shown():
+    config = {
+        "signal": {"kind": "video", "frames": 8, "group": "", "columns": [], "mean": [0.0], "flip": False}
+    }
+    assert chosen(config) == [("signal", "video", "frames 8 · mean 0.0 · flip no")]

@@ -84,7 +84,9 @@ def chosen(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         part = config.get(name)
         if isinstance(part, Mapping):
             plain = [
-                f"{k.replace('_', ' ')} {_plain(v)}" for k, v in part.items() if k != "kind" and _is_plain(v)
+                f"{k.replace('_', ' ')} {_plain(v)}"
+                for k, v in part.items()
+                if k != "kind" and v not in ("", []) and _is_plain(v)
             ]
             found.append((name, str(part.get("kind", "")), " · ".join(plain)))
     return found
